@@ -1,0 +1,28 @@
+"""The habits that every command of supir-stack shares: errors, config files, progress, summaries.
+
+Place in the flow: below every stage that has a command, above nothing. `shards` and `model` are libraries
+and do not use it.
+"""
+
+from supir_console.config import Config, config_hash, config_yaml, load_config
+from supir_console.entry import UserError, entry
+from supir_console.options import ConfigOption, DryRunOption, JsonOption, PrintConfigOption, SetOption
+from supir_console.progress import Progress, track
+from supir_console.summary import finish
+
+__all__ = [
+    "Config",
+    "ConfigOption",
+    "DryRunOption",
+    "JsonOption",
+    "PrintConfigOption",
+    "Progress",
+    "SetOption",
+    "UserError",
+    "config_hash",
+    "config_yaml",
+    "entry",
+    "finish",
+    "load_config",
+    "track",
+]

@@ -1,0 +1,130 @@
+"""Config files: YAML read into pydantic models, overridden by `--set a.b=c`, hashed to name a run.
+
+The law it keeps: defaults live in the model, once; an unknown key is refused and the nearest known one named.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from supir_console.entry import UserError
+
+
+class Config(BaseModel):
+    """Base of every config: unknown keys are errors and a config never changes once it is read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+AnyConfig = TypeVar("AnyConfig", bound=Config)
+
+
+def load_config(model: type[AnyConfig], path: Path | None = None, overrides: Sequence[str] = ()) -> AnyConfig:
+    """Returns the config read from `path`, with `overrides` applied, checked against `model`.
+
+    Args:
+        path: YAML file holding a mapping; None starts from the defaults.
+        overrides: `key.sub=value` strings; the value is read as YAML.
+
+    Raises:
+        UserError: the file is missing or no mapping, a key is unknown, or a value is not allowed.
+    """
+    values = _read_mapping(path) if path else {}
+    for override in overrides:
+        _apply_override(values, override)
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        where = f"{path}: " if path else ""
+        raise UserError(where + "; ".join(_explain(model, item) for item in error.errors())) from error
+
+
+def config_hash(config: Config) -> str:
+    """Returns the first 16 hex digits of the SHA-256 of the config's canonical JSON."""
+    canonical = json.dumps(config.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def config_yaml(config: Config) -> str:
+    """Returns the config as YAML, each key under the comment that its field description gives."""
+    return "\n".join(_yaml_lines(config, indent=0)) + "\n"
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"config file {path} does not exist") from error
+    except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
+        raise UserError(f"config file {path} is not readable YAML: {error}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise UserError(f"config file {path} holds a {type(values).__name__}; a mapping of keys is needed")
+    return values
+
+
+def _apply_override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise UserError(f"--set {override!r} has no KEY=VALUE form; write for example --set seed=1")
+    *parents, last = key.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise UserError(f"--set {override!r}: {parent!r} is a value, not a group of keys")
+    try:
+        values[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {override!r}: the value is not readable YAML") from error
+
+
+def _explain(model: type[BaseModel], item: Any) -> str:
+    location = [str(step) for step in item["loc"]]
+    key = ".".join(location)
+    if item["type"] == "extra_forbidden":
+        known = _known_keys(model, location[:-1])
+        nearest = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.0)
+        return (
+            f"unknown config key {key!r}; did you mean {nearest[0]!r}?" if nearest else f"unknown key {key!r}"
+        )
+    if item["type"] == "missing":
+        return f"config key {key!r} is missing; give it in the file or with --set {key}=VALUE"
+    return f"config key {key!r}: {item['msg']} (got {item['input']!r})"
+
+
+def _known_keys(model: type[BaseModel], parents: Sequence[str]) -> list[str]:
+    for parent in parents:
+        field = model.model_fields.get(parent)
+        if field is None or not (
+            isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        ):
+            return []
+        model = field.annotation
+    return list(model.model_fields)
+
+
+def _yaml_lines(config: BaseModel, indent: int) -> list[str]:
+    pad = "  " * indent
+    lines: list[str] = []
+    for name, field in type(config).model_fields.items():
+        value = getattr(config, name)
+        if field.description:
+            lines.append(f"{pad}# {field.description}")
+        if isinstance(value, BaseModel):
+            lines += [f"{pad}{name}:", *_yaml_lines(value, indent + 1)]
+            continue
+        plain = json.loads(config.model_dump_json(include={name}))[name]
+        dumped = yaml.safe_dump(
+            plain, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6
+        )
+        lines.append(f"{pad}{name}: {dumped.removesuffix('...' + chr(10)).strip()}")
+    return lines

@@ -1,0 +1,64 @@
+"""Turns a typer app into a console script that never shows a user a traceback.
+
+The law it keeps: exit code 0 done, 1 done but some items failed, 2 wrong usage, config or input (one line on
+stderr), 3 a defect of ours. `--debug`, anywhere on the line, shows the traceback instead of the one line.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    import typer
+
+EXIT_USAGE = 2
+EXIT_DEFECT = 3
+
+
+class UserError(ValueError):
+    """The user's input is wrong; the message says what, the value, what is allowed, the mend."""
+
+
+def entry(app: typer.Typer) -> Callable[[], None]:
+    """Returns the console-script function for `app`.
+
+    Args:
+        app: the typer app; its own usage errors already leave with code 2.
+
+    A file-system error, and a `ValueError` class that one of our packages defines, is a word on the user's
+    input. Everything else is a defect: one line that says so, exit code 3.
+    """
+
+    def main() -> None:
+        debug = "--debug" in sys.argv
+        arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+        logging.basicConfig(
+            level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"
+        )
+        # These log a line for every request or file; their warnings still reach the user.
+        for chatty in ("httpx", "aiohttp.access", "fsspec", "botocore", "PIL"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)
+        try:
+            app(args=arguments)
+        except Exception as error:
+            if debug:
+                raise
+            if _is_about_input(error):
+                _leave(str(error), EXIT_USAGE, error)
+            _leave(f"{type(error).__name__}: {error} (a defect; --debug shows where)", EXIT_DEFECT, error)
+
+    return main
+
+
+def _is_about_input(error: Exception) -> bool:
+    ours = type(error).__module__.startswith("supir_")
+    return isinstance(error, OSError) or (ours and isinstance(error, ValueError))
+
+
+def _leave(text: str, code: int, error: Exception) -> NoReturn:
+    line = " ".join(text.split())
+    sys.stderr.write(f"error: {line}\n")
+    raise SystemExit(code) from error

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import pytest
+import yaml
+from pydantic import Field
+from supir_console import Config, UserError, config_hash, config_yaml, load_config
+
+
+class Optimizer(Config):
+    learning_rate: float = Field(1e-5, gt=0, description="AdamW learning rate.")
+
+
+class Training(Config):
+    steps: int = Field(100, ge=1, description="Optimizer steps.")
+    words: list[str] = Field(["a", "b"], description="Words.")
+    optimizer: Optimizer = Optimizer()
+
+
+def test_defaults_stand_when_nothing_is_given():
+    assert load_config(Training) == Training()
+
+
+def test_file_then_overrides_in_that_order(tmp_path):
+    path = tmp_path / "train.yaml"
+    path.write_text("steps: 7\noptimizer: {learning_rate: 0.5}\n")
+    config = load_config(Training, path, ["optimizer.learning_rate=2e-3", "words=[x]"])
+    assert (config.steps, config.optimizer.learning_rate, config.words) == (7, 2e-3, ["x"])
+
+
+def test_unknown_nested_key_names_the_nearest(tmp_path):
+    path = tmp_path / "train.yaml"
+    path.write_text("optimizer: {learning_rat: 1}\n")
+    with pytest.raises(
+        UserError,
+        match=r"train\.yaml: unknown config key 'optimizer\.learning_rat'; did you mean 'learning_rate'\?",
+    ):
+        load_config(Training, path)
+
+
+@pytest.mark.parametrize(
+    ("override", "text"),
+    [
+        ("steps", "--set 'steps' has no KEY=VALUE form"),
+        ("steps=0", r"config key 'steps': .*greater than or equal to 1 \(got 0\)"),
+        ("steps.a=1", "config key 'steps'"),
+        ("words=[", "not readable YAML"),
+    ],
+)
+def test_bad_override_says_what_is_wrong(override, text):
+    with pytest.raises(UserError, match=text):
+        load_config(Training, None, [override])
+
+
+@pytest.mark.parametrize(("content", "text"), [("- 1\n", "holds a list"), ("a: [", "not readable YAML")])
+def test_file_that_is_no_mapping_is_refused(tmp_path, content, text):
+    path = tmp_path / "train.yaml"
+    path.write_text(content)
+    with pytest.raises(UserError, match=text):
+        load_config(Training, path)
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"absent\.yaml does not exist"):
+        load_config(Training, tmp_path / "absent.yaml")
+
+
+def test_printed_config_reads_back_and_carries_its_comments(tmp_path):
+    config = Training(steps=3, optimizer=Optimizer(learning_rate=0.25))
+    text = config_yaml(config)
+    assert "# AdamW learning rate." in text
+    assert yaml.safe_load(text) == config.model_dump()
+    path = tmp_path / "printed.yaml"
+    path.write_text(text)
+    assert load_config(Training, path) == config
+
+
+def test_hash_follows_values_and_not_the_order_they_came_in():
+    assert config_hash(Training(steps=2)) != config_hash(Training(steps=3))
+    assert config_hash(load_config(Training, None, ["words=[a]", "steps=2"])) == config_hash(
+        load_config(Training, None, ["steps=2", "words=[a]"])
+    )

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+PROGRAM = """
+import typer
+from supir_console import UserError, entry, finish
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+@app.command()
+def main(case: str, json: bool = typer.Option(False, "--json")) -> None:
+    if case == "user":
+        raise UserError("tile=500 px is not a multiple of 64;\\nuse 448")
+    if case == "file":
+        open("/absent/file")
+    if case == "defect":
+        raise ValueError("inner shapes differ")
+    finish({"images": 3}, as_json=json, failed=int(case == "failed"))
+
+entry(app)()
+"""
+HEAVY = {"torch", "ray", "vllm", "diffusers", "transformers", "cv2", "scipy", "gradio", "pyiqa"}
+SCRIPTS = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["scripts"]
+
+
+def run_program(*arguments):
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.mark.parametrize(
+    ("case", "code", "line"),
+    [
+        ("user", 2, "error: tile=500 px is not a multiple of 64; use 448\n"),
+        ("file", 2, "error: [Errno 2] No such file or directory: '/absent/file'\n"),
+        ("defect", 3, "error: ValueError: inner shapes differ (a defect; --debug shows where)\n"),
+    ],
+)
+def test_an_exception_becomes_one_line_and_its_exit_code(case, code, line):
+    done = run_program(case)
+    assert (done.returncode, done.stderr, done.stdout) == (code, line, "")
+
+
+def test_debug_shows_the_traceback_of_the_same_error():
+    done = run_program("--debug", "user")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "UserError: tile=500" in done.stderr
+
+
+def test_json_summary_is_alone_on_stdout_and_failures_leave_with_one():
+    done = run_program("failed", "--json")
+    assert (done.returncode, json.loads(done.stdout), done.stderr) == (1, {"images": 3}, "")
+
+
+def test_wrong_usage_leaves_with_two():
+    assert run_program("user", "--absent-option").returncode == 2
+
+
+@pytest.mark.parametrize("command", sorted(SCRIPTS))
+def test_help_of_every_command_loads_nothing_heavy(command):
+    module, function = SCRIPTS[command].split(":")
+    program = (
+        f"import sys\nsys.argv = [{command!r}, '--help']\nfrom {module} import {function} as main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        f"heavy = {HEAVY!r} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "Usage:" in done.stdout
