@@ -98,6 +98,9 @@ def _explain(model: type[BaseModel], item: Any) -> str:
         )
     if item["type"] == "missing":
         return f"config key {key!r} is missing; give it in the file or with --set {key}=VALUE"
+    if item["type"] == "value_error":
+        # a validator's own words, which name the value; one of a whole section has no key of its own
+        return f"config key {key!r}: {item['ctx']['error']}" if key else str(item["ctx"]["error"])
     return f"config key {key!r}: {item['msg']} (got {item['input']!r})"
 
 

@@ -41,6 +41,8 @@ def entry(app: typer.Typer) -> Callable[[], None]:
         # These log a line for every request or file; their warnings still reach the user.
         for chatty in ("httpx", "aiohttp.access", "fsspec", "botocore", "PIL"):
             logging.getLogger(chatty).setLevel(logging.WARNING)
+        # Another package's optional kernels are of no use here; it warns that they are missing at every start.
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
         try:
             app(args=arguments)
         except Exception as error:

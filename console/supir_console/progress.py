@@ -33,7 +33,7 @@ class Progress:
             dynamic_ncols=True,
         )
         self._total, self._what, self._unit = total, what, unit
-        self._done = 0
+        self._done = self._told = 0
         self._started = self._last_line = time.monotonic()
         self._note = ""
 
@@ -44,12 +44,8 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.close()
-        if (
-            self._bar.disable
-            and error is None
-            and self._done
-            and time.monotonic() - self._started > LINE_INTERVAL_S
-        ):
+        took_long = time.monotonic() - self._started > LINE_INTERVAL_S
+        if self._bar.disable and error is None and took_long and self._done > self._told:
             self._write_line()
 
     def advance(self, count: int = 1) -> None:
@@ -65,7 +61,7 @@ class Progress:
         self._note = text
 
     def _write_line(self) -> None:
-        self._last_line = time.monotonic()
+        self._last_line, self._told = time.monotonic(), self._done
         sys.stderr.write(self._line(self._last_line - self._started) + "\n")
         sys.stderr.flush()
 

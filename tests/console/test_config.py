@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from pydantic import Field
+from pydantic import Field, model_validator
 from supir_console import Config, UserError, config_hash, config_yaml, load_config
 
 
@@ -10,7 +10,18 @@ class Optimizer(Config):
     learning_rate: float = Field(1e-5, gt=0, description="AdamW learning rate.")
 
 
+class Batches(Config):
+    batch: int = Field(16, description="Images a step.")
+
+    @model_validator(mode="after")
+    def _splits(self):
+        if self.batch % 4:
+            raise ValueError(f"batch={self.batch} is not a multiple of 4; use 16")
+        return self
+
+
 class Training(Config):
+    batches: Batches = Batches()
     steps: int = Field(100, ge=1, description="Optimizer steps.")
     words: list[str] = Field(["a", "b"], description="Words.")
     optimizer: Optimizer = Optimizer()
@@ -79,3 +90,12 @@ def test_hash_follows_values_and_not_the_order_they_came_in():
     assert config_hash(load_config(Training, None, ["words=[a]", "steps=2"])) == config_hash(
         load_config(Training, None, ["steps=2", "words=[a]"])
     )
+
+
+def test_a_validator_speaks_in_its_own_words():
+    with pytest.raises(UserError) as caught:
+        load_config(Training, None, ["batches.batch=6"])
+    assert str(caught.value) == "config key 'batches': batch=6 is not a multiple of 4; use 16"
+    with pytest.raises(UserError) as caught:
+        load_config(Batches, None, ["batch=6"])
+    assert str(caught.value) == "batch=6 is not a multiple of 4; use 16"

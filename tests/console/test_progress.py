@@ -15,7 +15,6 @@ def test_plain_lines_carry_count_rate_and_time_left(monkeypatch, capsys):
         2,
         3,
         4,
-        4,
     ]
 
 

@@ -1,0 +1,64 @@
+"""Blur, unsharp mask and resampling of float images.
+
+Place in the flow: called by `pipeline` with numbers from the trace. Images are float32 (H, W, 3) RGB, 0 to 1;
+filters may overshoot that range, the operations that need it clip.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from supir_degrade.trace import Interpolation
+
+Image = NDArray[np.float32]
+INTERPOLATIONS: dict[Interpolation, int] = {
+    "area": cv2.INTER_AREA,
+    "bilinear": cv2.INTER_LINEAR,
+    "bicubic": cv2.INTER_CUBIC,
+}
+
+
+def convolve(image: Image, kernel: NDArray[np.float32]) -> Image:
+    """Returns the correlation of each channel with `kernel`, the border mirrored without repeating its edge.
+
+    Args:
+        image: float32 (H, W, 3).
+        kernel: float32 (k, k), k odd.
+    """
+    return cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REFLECT_101)
+
+
+def resize(image: Image, height: int, width: int, interpolation: Interpolation) -> Image:
+    """Returns the image at (height, width) px, sampled at pixel centres; only "area" averages first.
+
+    Args:
+        image: float32 (H, W, 3).
+        height: new height, px.
+        width: new width, px.
+        interpolation: "area", "bilinear" or "bicubic" (a = -0.75).
+    """
+    return cv2.resize(image, (width, height), interpolation=INTERPOLATIONS[interpolation])
+
+
+def unsharp_mask(image: Image, *, weight: float, radius_px: int, threshold: float) -> Image:
+    """Returns the image with `weight` times its high frequencies added where they exceed the threshold.
+
+    Args:
+        image: float32 (H, W, 3), 0 to 1.
+        weight: share of (image - blurred) that is added.
+        radius_px: half the side of the Gaussian, px; its sigma follows OpenCV's rule 0.3 (radius - 1) + 0.8.
+        threshold: weakest difference that is sharpened, of 255; the mask is blurred so that it has no edge.
+
+    Source: the USM of Real-ESRGAN (weight 0.5, radius 25 each way, threshold 10), computed separably.
+    """
+    side = 2 * radius_px + 1
+    residual = image - _gaussian(image, side)
+    mask = _gaussian((np.abs(residual) * 255 > threshold).astype(np.float32), side)
+    sharp: Image = np.clip(image + np.float32(weight) * residual, 0, 1)
+    return np.add(image, mask * (sharp - image), dtype=np.float32)
+
+
+def _gaussian(image: Image, side: int) -> Image:
+    return cv2.GaussianBlur(image, (side, side), 0, borderType=cv2.BORDER_REFLECT_101)

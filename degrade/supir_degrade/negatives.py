@@ -1,0 +1,208 @@
+"""Negative-quality samples: what they are, and the worker that makes those of one part.
+
+Place in the flow: `negative_job` runs the workers. The prior redraws photos of the dataset under words such
+as "oil painting" or "over-smooth"; training on the results with these words as the caption teaches the model
+what the negative prompt means. The law it keeps: prompt and noise of a sample follow from (seed, source key).
+Source: SUPIR (arXiv 2401.13627) §3.3: SDXL img2img, strength 0.5, on 100 K images of the training set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import AfterValidator, Field, model_validator
+
+from supir_console import Config
+from supir_degrade.draw import sample_generator
+from supir_degrade.job import Outcome, write_outcomes
+from supir_degrade.sources import Source, UnreadablePhotoError, encode_png, read_photo
+from supir_model import PRESETS
+from supir_model.prompts import NEGATIVE_QUALITY_WORDS
+from supir_shards import Dataset, Role, Sample, Store, sample_key, write_part
+
+if TYPE_CHECKING:
+    from supir_model import Supir
+
+SIDE_MULTIPLE_PX = 32
+
+
+def _word_chances(words: dict[str, float]) -> dict[str, float]:
+    if not words or max(words.values()) != 1 or min(words.values()) < 0:
+        raise ValueError(
+            "each word has a chance in 0..1, and one of them chance 1 so that no prompt is empty"
+        )
+    return words
+
+
+def _side(size_px: int) -> int:
+    if size_px < SIDE_MULTIPLE_PX or size_px % SIDE_MULTIPLE_PX:
+        raise ValueError(f"a side is a multiple of {SIDE_MULTIPLE_PX} px, e.g. 512 or 1024")
+    return size_px
+
+
+class NegativesConfig(Config):
+    """Everything that decides what the negative samples are."""
+
+    words: Annotated[dict[str, float], AfterValidator(_word_chances)] = Field(
+        dict.fromkeys(NEGATIVE_QUALITY_WORDS, 1.0),
+        description="negative-quality words, each with the chance that it stands in a sample's prompt",
+    )
+    count: int = Field(100, ge=1, description="number of samples; the paper made 100000")
+    strength: float = Field(0.5, gt=0, le=1, description="share of the schedule that is run")
+    steps: int = Field(50, ge=1, le=1000, description="steps of the whole schedule")
+    guidance_scale: float = Field(7.5, ge=0, description="classifier-free guidance")
+    size_px: Annotated[int, AfterValidator(_side)] = Field(512, description="side of the square samples, px")
+    seed: int = Field(0, description="chooses photos, prompts and noise")
+    preset: str = Field("mini", description="model size: mini, tiny or sdxl (sdxl needs base)")
+    base: str | None = Field(None, description="folder of a diffusers SDXL pipeline, for preset sdxl")
+    folder: str | None = Field(None, description="folder of a saved supir-stack model, instead of preset")
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="precision of the networks")
+    batch_size: int = Field(4, ge=1, description="images a network call")
+
+    @model_validator(mode="after")
+    def _check_model(self) -> NegativesConfig:
+        if self.folder is None and self.preset not in PRESETS:
+            raise ValueError(f"preset {self.preset!r} is unknown; use one of {', '.join(PRESETS)}")
+        if self.folder is None and self.preset == "sdxl" and self.base is None:
+            raise ValueError("preset sdxl needs base, the folder of a diffusers SDXL pipeline")
+        return self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One sample to make: the source's pixels (size, size, 3) uint8 and what is drawn for it."""
+
+    source: Source
+    image: NDArray[np.uint8]
+    prompt: str
+    seed: int
+
+
+class NegativeWorker:
+    """Holds the model and makes the samples of one part a call; Ray runs several of them.
+
+    Args:
+        dataset_url: where the photos are.
+        out_url: where the samples go.
+        config: see `NegativesConfig`.
+    """
+
+    def __init__(self, dataset_url: str, out_url: str, config: NegativesConfig) -> None:
+        self._dataset, self._out, self._config = Dataset(dataset_url), Store(out_url), config
+
+    @cached_property
+    def _supir(self) -> Supir:
+        import torch
+
+        # Sums split over threads round differently: with one, samples do not depend on the number of workers.
+        torch.set_num_threads(1)
+        return load_prior(self._config)
+
+    def make_part(self, part: str, members: list[Source]) -> int:
+        """Writes and commits one part; returns its number of samples."""
+        requests, outcomes = self._read(part, members)
+        size = self._config.batch_size
+        samples: list[Sample] = []
+        for start in range(0, len(requests), size):
+            batch = requests[start : start + size]
+            images = redraw(self._supir, batch, self._config)
+            samples += [_sample(*made, self._config) for made in zip(batch, images, strict=True)]
+        write_outcomes(self._out, part, outcomes)
+        return write_part(self._out, part, samples).num_samples
+
+    def _read(self, part: str, members: list[Source]) -> tuple[list[Request], list[Outcome]]:
+        index = self._dataset.index(part).to_pylist()
+        requests, outcomes = [], []
+        for source in members:
+            try:
+                photo = read_photo(self._dataset, source, index[source.row])
+            except UnreadablePhotoError as error:
+                outcomes.append(Outcome(source, "unreadable", str(error)))
+                continue
+            requests.append(make_request(photo, source, self._config))
+            outcomes.append(Outcome(source))
+        return requests, outcomes
+
+
+def load_prior(config: NegativesConfig) -> Supir:
+    """Returns the model of the config, on a GPU where there is one.
+
+    Raises:
+        ValueError: an unknown preset, or `sdxl` without `base`.
+        FileNotFoundError: no such folder.
+    """
+    import torch
+
+    from supir_model import load_supir
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[config.dtype]
+    if config.folder:
+        return load_supir(config.folder, device=device, dtype=dtype)
+    return load_supir(preset=config.preset, base=config.base, device=device, dtype=dtype)
+
+
+def make_request(photo: NDArray[np.uint8], source: Source, config: NegativesConfig) -> Request:
+    """Returns the source brought to size, with the prompt and the noise seed that (seed, key) give it.
+
+    Args:
+        photo: uint8 (H, W, 3), no side shorter than `size_px`.
+        source: where it comes from.
+        config: see `NegativesConfig`.
+    """
+    rng = sample_generator(config.seed, source.key, 0)
+    seed = int(rng.random() * 2**53)
+    words = [word for word, chance in config.words.items() if rng.random() < chance]
+    return Request(source=source, image=_square(photo, config.size_px), prompt=", ".join(words), seed=seed)
+
+
+def redraw(supir: Supir, requests: Sequence[Request], config: NegativesConfig) -> list[NDArray[np.uint8]]:
+    """Returns the negative pictures, uint8 (size, size, 3) RGB, one a request."""
+    import torch
+
+    from supir_degrade.img2img import img2img, img2img_sigmas
+
+    pixels = np.stack([request.image for request in requests])
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(supir.device, torch.float32) / 127.5 - 1
+    redrawn = img2img(
+        supir,
+        images,
+        [request.prompt for request in requests],
+        sigmas=img2img_sigmas(config.steps, config.strength),
+        guidance_scale=config.guidance_scale,
+        seeds=[request.seed for request in requests],
+    )
+    rounded = ((redrawn.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return list(rounded.permute(0, 2, 3, 1).cpu().numpy())
+
+
+def _square(photo: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
+    """The centre square of the photo, shrunk to the side."""
+    from PIL import Image, ImageOps
+
+    fitted = ImageOps.fit(Image.fromarray(photo), (side_px, side_px), Image.Resampling.LANCZOS)
+    return np.asarray(fitted)
+
+
+def _sample(request: Request, image: NDArray[np.uint8], config: NegativesConfig) -> Sample:
+    data = encode_png(image)
+    return Sample(
+        key=sample_key(data),
+        image=data,
+        extension="png",
+        role=Role.NEGATIVE,
+        width=image.shape[1],
+        height=image.shape[0],
+        source=f"negative:{request.source.key}",
+        metadata={
+            "source_key": request.source.key,
+            "prompt": request.prompt,
+            "seed": request.seed,
+            **config.model_dump(include={"strength", "steps", "guidance_scale", "preset", "dtype"}),
+        },
+    )

@@ -1,0 +1,130 @@
+"""Fixed (HQ, LQ) pairs for validation: crops of a dataset's photos and what a recipe makes of them.
+
+Place in the flow: `supir-degrade pairs` → two datasets, OUT/hq and OUT/lq. A pair is two samples with one
+key, that of the photo which the crop was taken from, in parts of one name; so the two tars unpack into two
+folders of equally named PNG files. KEY.json of the LQ holds the trace; replaying it on the HQ gives the LQ.
+The law it keeps: the same dataset and options give the same bytes, on every run.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from supir_console import Config, Progress, config_hash
+from supir_degrade.draw import sample_generator
+from supir_degrade.job import Outcome, claim, count_failed, write_outcomes
+from supir_degrade.pipeline import degrade
+from supir_degrade.recipe import Recipe
+from supir_degrade.sources import (
+    Source,
+    UnreadablePhotoError,
+    by_part,
+    choose_sources,
+    encode_png,
+    read_photo,
+)
+from supir_shards import Dataset, Role, Sample, Store, finish_dataset, is_committed, write_part
+
+COMMAND = "supir-degrade pairs"
+
+
+class PairsConfig(Config):
+    """Everything that decides what the pairs are."""
+
+    recipe: Recipe = Field(description="what the LQ side goes through")
+    count: int = Field(ge=1, description="number of pairs")
+    crop_px: int = Field(ge=16, description="side of the square crop, px")
+    seed: int = Field(0, description="chooses photos, crops and degradations")
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One crop, its degraded version, and both samples' metadata."""
+
+    hq: Sample
+    lq: Sample
+
+
+def make_pairs(dataset: Dataset, out: str, config: PairsConfig) -> dict[str, int | str]:
+    """Writes the pairs that are not there yet and returns the run's summary.
+
+    Args:
+        dataset: the photos.
+        out: local path or URL; OUT/hq and OUT/lq become datasets.
+        config: see `PairsConfig`.
+
+    Raises:
+        UserError: too few photos, or `out` holds other work.
+    """
+    sources = choose_sources(dataset, count=config.count, min_side_px=config.crop_px, seed=config.seed)
+    hq, lq = Store(f"{out}/hq"), Store(f"{out}/lq")
+    for store in (hq, lq):
+        claim(store, COMMAND, config, sources)
+    groups = by_part(sources)
+    with Progress(config.count, "pairs", "pairs") as progress:
+        for part, members in groups.items():
+            # The LQ part is written last: where it is, the HQ part is too.
+            if not is_committed(lq, part):
+                _write_pairs(dataset, part, members, hq=hq, lq=lq, config=config)
+            progress.advance(len(members))
+    for store in (hq, lq):
+        finish_dataset(
+            store, command=COMMAND, config=config.model_dump(mode="json"), config_hash=config_hash(config)
+        )
+    failed = count_failed(hq, list(groups))
+    return {"pairs": config.count - failed, "failed": failed, "hq": hq.url, "lq": lq.url}
+
+
+def make_pair(photo: NDArray[np.uint8], source: Source, config: PairsConfig) -> Pair:
+    """Returns the pair of one photo.
+
+    Args:
+        photo: uint8 (H, W, 3), no side shorter than the crop.
+        source: where it comes from.
+        config: see `PairsConfig`.
+    """
+    rng = sample_generator(config.seed, source.key, 0)
+    side = config.crop_px
+    y, x = (int(rng.random() * (length - side + 1)) for length in photo.shape[:2])
+    crop = photo[y : y + side, x : x + side]
+    lq, trace = degrade(crop, config.recipe, rng)
+    shared = {"source_key": source.key, "crop": [x, y, x + side, y + side], "seed": config.seed}
+    return Pair(
+        hq=_sample(source.key, crop, shared),
+        lq=_sample(source.key, lq, {**shared, "trace": json.loads(trace.to_json())}),
+    )
+
+
+def _sample(key: str, image: NDArray[np.uint8], metadata: dict[str, object]) -> Sample:
+    return Sample(
+        key=key,
+        image=encode_png(image),
+        extension="png",
+        role=Role.PHOTO,
+        width=image.shape[1],
+        height=image.shape[0],
+        metadata=metadata,
+    )
+
+
+def _write_pairs(
+    dataset: Dataset, part: str, members: list[Source], *, hq: Store, lq: Store, config: PairsConfig
+) -> None:
+    index = dataset.index(part).to_pylist()
+    made, outcomes = [], []
+    for source in members:
+        try:
+            photo = read_photo(dataset, source, index[source.row])
+        except UnreadablePhotoError as error:
+            outcomes.append(Outcome(source, "unreadable", str(error)))
+            continue
+        made.append(make_pair(photo, source, config))
+        outcomes.append(Outcome(source))
+    write_outcomes(hq, part, outcomes)
+    write_part(hq, part, (pair.hq for pair in made))
+    write_part(lq, part, (pair.lq for pair in made))

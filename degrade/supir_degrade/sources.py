@@ -1,0 +1,114 @@
+"""Which photos of a dataset a job works on, and their pixels.
+
+Place in the flow: `preview`, `pairs` and `negatives` start here. The law it keeps: the choice is a function
+of the dataset, the seed and the count; it does not depend on the order of parts and reads no picture.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from supir_console import UserError
+from supir_shards import BadImage, Dataset, DatasetError, Role, image_size
+
+COLUMNS = ["key", "role", "width", "height"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Source:
+    """One chosen photo: its part, its row in the part's index, and its key."""
+
+    part: str
+    row: int
+    key: str
+
+
+class UnreadablePhotoError(ValueError):
+    """A photo's bytes are damaged; the message says how."""
+
+
+def choose_sources(dataset: Dataset, *, count: int, min_side_px: int, seed: int) -> list[Source]:
+    """Returns `count` photos, sorted by part and row: those with the smallest hash of (seed, key).
+
+    Args:
+        dataset: where to choose; negatives in it are passed over.
+        count: how many.
+        min_side_px: shorter side that a photo needs at least, px.
+        seed: another seed chooses other photos.
+
+    Raises:
+        UserError: the dataset has fewer such photos.
+    """
+    ranked = heapq.nsmallest(
+        count, ((_rank(seed, found.key), found) for found in _eligible(dataset, min_side_px))
+    )
+    if len(ranked) < count or not ranked:
+        raise UserError(
+            f"{dataset.store.url} has {len(ranked)} photos of {min_side_px} px or more on the shorter side, "
+            f"{count} were asked for; ask for fewer (--count) or smaller ones (--crop, --set size_px=…)"
+        )
+    return sorted(found for _, found in ranked)
+
+
+def by_part(sources: list[Source]) -> dict[str, list[Source]]:
+    """Returns the sources grouped by part, in their order."""
+    groups: dict[str, list[Source]] = {}
+    for source in sources:
+        groups.setdefault(source.part, []).append(source)
+    return groups
+
+
+def read_photo(dataset: Dataset, source: Source, row: dict[str, object]) -> NDArray[np.uint8]:
+    """Returns the photo upright, uint8 (H, W, 3) RGB.
+
+    Args:
+        dataset: where the photo is.
+        source: which one.
+        row: its row of the part's index.
+
+    Raises:
+        UnreadablePhotoError: its bytes are missing, altered or no picture.
+    """
+    try:
+        return decode(dataset.read_image(source.part, row))
+    except (DatasetError, BadImage, OSError) as error:
+        raise UnreadablePhotoError(f"{source.part}/{source.key}: {error}") from error
+
+
+def decode(data: bytes) -> NDArray[np.uint8]:
+    """Returns the picture upright (EXIF orientation applied), uint8 (H, W, 3) RGB.
+
+    Raises:
+        BadImage: the header is no picture's or promises too many pixels.
+        OSError: the pixels are damaged.
+    """
+    image_size(data)
+    with Image.open(io.BytesIO(data)) as file:
+        return np.asarray(ImageOps.exif_transpose(file).convert("RGB"))
+
+
+def encode_png(image: NDArray[np.uint8]) -> bytes:
+    """Returns the uint8 (H, W, 3) RGB picture as PNG bytes, the same every time."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _eligible(dataset: Dataset, min_side_px: int) -> Iterator[Source]:
+    for part in dataset.parts():
+        rows = dataset.index(part).select(COLUMNS).to_pylist()
+        for number, row in enumerate(rows):
+            if row["role"] != Role.NEGATIVE and min(row["width"], row["height"]) >= min_side_px:
+                yield Source(part=part, row=number, key=row["key"])
+
+
+def _rank(seed: int, key: str) -> bytes:
+    return hashlib.sha256(f"{seed}\n{key}".encode()).digest()

@@ -1,0 +1,87 @@
+"""A gentler version of a recipe: every range keeps its harmless end and gives up part of the other.
+
+Place in the flow: `preview` shows one draw at several strengths. The law it keeps: probabilities, order and
+number of draws stay, so one generator makes the same choices at every strength, only weaker.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from supir_console import UserError
+from supir_degrade.recipe import (
+    Branch,
+    OneOfStep,
+    QualityRange,
+    Range,
+    Recipe,
+    ResizeStep,
+    SharesStep,
+    SincStep,
+    Step,
+)
+
+# Ranges of steps whose low end is the harmless one.
+FROM_LOW = ("sigma", "poisson_scale", "radius_px", "length_px", "weight")
+
+
+def weaken(recipe: Recipe, strength: float) -> Recipe:
+    """Returns the recipe with its ranges cut to `strength` of their width; 1 returns it as it is.
+
+    Args:
+        recipe: the full ranges.
+        strength: above 0, at most 1.
+
+    Raises:
+        UserError: the strength is outside that range.
+    """
+    if not 0 < strength <= 1:
+        raise UserError(f"strength {strength} is not in (0, 1]; 1 is the full recipe (--strength)")
+    if strength == 1:
+        return recipe
+    scale: dict[float, float] = {}
+    for factor, weight in recipe.scale.items():
+        scale[1 + (factor - 1) * strength] = weight
+    return recipe.model_copy(update={"scale": scale, "steps": _weaken_steps(recipe.steps, strength)})
+
+
+def _weaken_steps(steps: tuple[Step, ...], strength: float) -> tuple[Step, ...]:
+    return tuple(_weaken_step(step, strength) for step in steps)
+
+
+def _weaken_branches(branches: tuple[Branch, ...], strength: float) -> tuple[Branch, ...]:
+    return tuple(b.model_copy(update={"steps": _weaken_steps(b.steps, strength)}) for b in branches)
+
+
+def _weaken_step(step: Step, strength: float) -> Step:
+    changes: dict[str, Any] = {}
+    match step:
+        case OneOfStep():
+            changes["branches"] = _weaken_branches(step.branches, strength)
+        case SharesStep():
+            low, high = step.photo_side_px
+            changes["photo_side_px"] = (low, low * (high / low) ** strength)
+            changes["codecs"] = _weaken_branches(step.codecs, strength)
+        case ResizeStep():
+            changes["factor"] = tuple(1 + (bound - 1) * strength for bound in step.factor)
+        case SincStep():
+            changes["min_cutoff"] = math.pi - (math.pi - step.min_cutoff) * strength
+        case _:
+            for name in FROM_LOW:
+                if hasattr(step, name):
+                    changes[name] = _from_low(getattr(step, name), strength)
+            if hasattr(step, "quality"):
+                changes["quality"] = _from_high(step.quality, strength)
+    return step.model_copy(update=changes)
+
+
+def _from_low(bounds: Range, strength: float) -> Range:
+    low, high = bounds
+    cut = low + (high - low) * strength
+    return (low, round(cut) if isinstance(high, int) else cut)
+
+
+def _from_high(bounds: QualityRange, strength: float) -> QualityRange:
+    low, high = bounds
+    return (round(high - (high - low) * strength), high)

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from typer.testing import CliRunner
+
+from supir_degrade import degrade, load_recipe, sample_generator
+from supir_degrade.cli import app
+from supir_degrade.preview import GAP_PX, contact_sheet, draw_rows, label
+
+
+def test_sheet_holds_each_original_and_each_draw_pixel_for_pixel(astronaut: np.ndarray) -> None:
+    crops = [astronaut[:96, :96], astronaut[200:296, 200:296]]
+    recipe = load_recipe("realesrgan")
+    sheet = np.asarray(contact_sheet(draw_rows(crops, recipe, [0.5, 1.0], seed=3)))
+    row_height = (sheet.shape[0] - GAP_PX) // 2
+    for number, crop in enumerate(crops):
+        top = GAP_PX + number * row_height
+        lq, _ = degrade(crop, recipe, sample_generator(3, f"preview-{number}", 0))
+        for column, expected in ((0, crop), (2, lq)):
+            left = GAP_PX + column * (96 + GAP_PX)
+            np.testing.assert_array_equal(sheet[top : top + 96, left : left + 96], expected)
+    # Ink of the labels stands below each tile.
+    assert (sheet[GAP_PX + 96 : row_height] < 100).any()
+
+
+def test_label_tells_the_operations_in_their_order(astronaut: np.ndarray) -> None:
+    recipe = load_recipe("light", ["clean_share=0", "scale={4: 1}"])
+    _, trace = degrade(astronaut[:64, :64], recipe, sample_generator(0, "k", 1))
+    words = label(trace).split(", ")
+    assert len(words) == len(trace.ops)
+    assert words[-1] == "64x64 bicubic"
+    assert f"jpeg {next(op.quality for op in trace.ops if op.op == 'jpeg')} 4:2:0" in words
+
+
+def test_preview_command_writes_a_sheet_from_a_dataset(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "sheet.png"
+    arguments = ["preview", str(photos), "-o", str(out), "--draws", "2", "--crop", "64", "--strength", "1"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    with Image.open(out) as sheet:
+        assert sheet.width == 2 * (64 + GAP_PX) + GAP_PX
+
+
+def test_command_line_answers_a_wrong_path_in_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from supir_degrade.cli import main; main()"]
+    done = subprocess.run(
+        [*command, "preview", str(tmp_path / "none.jpg"), "-o", str(tmp_path / "s.png")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr == f"error: {tmp_path}/none.jpg does not exist; give an image file or a dataset\n"
+
+
+def test_importing_the_command_loads_no_heavy_library() -> None:
+    check = "import sys, supir_degrade.cli; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "typer" in loaded
+    assert not loaded & {"torch", "ray", "cv2", "scipy", "PIL"}

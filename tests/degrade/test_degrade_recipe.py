@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from supir_console import UserError
+from supir_degrade import RECIPES, Recipe, draw, load_recipe, sample_generator
+from supir_degrade.recipe import BlurStep, JpegStep, NoiseStep, OneOfStep, ResizeStep
+from supir_degrade.strength import weaken
+
+MIX = {
+    "iso": 0.45,
+    "aniso": 0.25,
+    "gen_iso": 0.12,
+    "gen_aniso": 0.03,
+    "plateau_iso": 0.12,
+    "plateau_aniso": 0.03,
+}
+
+
+def _steps(recipe: Recipe, kind: type) -> list:
+    return [step for step in recipe.steps if isinstance(step, kind)]
+
+
+@pytest.mark.parametrize(
+    ("name", "blurs", "second_blur", "resizes", "noises", "poissons", "quality"),
+    [
+        ("realesrgan", [(0.2, 3), (0.2, 1.5)], 0.8, [(0.15, 1.5), (0.3, 1.2)], [(1, 30), (1, 25)],
+         [(0.05, 3), (0.05, 2.5)], (30, 95)),
+        ("light", [(0.2, 1.5), (0.2, 1.0)], 0.5, [(0.3, 1.5), (0.6, 1.2)], [(1, 15), (1, 12)],
+         [(0.05, 2), (0.05, 1)], (60, 95)),
+    ],
+)  # fmt: skip
+def test_recipe_has_the_published_numbers(
+    name: str, blurs: list, second_blur: float, resizes: list, noises: list, poissons: list, quality: tuple
+) -> None:
+    recipe = load_recipe(name)
+    assert [step.sigma for step in _steps(recipe, BlurStep)] == blurs
+    assert [step.probability for step in _steps(recipe, BlurStep)] == [1, second_blur]
+    assert all(step.kernels == MIX and step.sinc_probability == 0.1 for step in _steps(recipe, BlurStep))
+    assert [step.factor for step in _steps(recipe, ResizeStep)] == resizes
+    shares = [(step.of, step.up_probability, step.down_probability) for step in _steps(recipe, ResizeStep)]
+    assert shares == [("input", 0.2, 0.7), ("output", 0.3, 0.4)]
+    assert [step.sigma for step in _steps(recipe, NoiseStep)] == noises
+    assert [step.poisson_scale for step in _steps(recipe, NoiseStep)] == poissons
+    assert {(s.gaussian_probability, s.gray_probability) for s in _steps(recipe, NoiseStep)} == {(0.5, 0.4)}
+    final = _steps(recipe, OneOfStep)[0]
+    jpegs = [s for branch in final.branches for s in branch.steps if isinstance(s, JpegStep)]
+    assert [step.quality for step in [*_steps(recipe, JpegStep), *jpegs]] == [quality] * 3
+
+
+def test_kernel_shapes_have_the_published_ranges() -> None:
+    first, second = _steps(load_recipe("light"), BlurStep)
+    assert (first.kernel_sizes, second.kernel_sizes) == ((7, 21), (7, 11))
+    assert (second.beta_generalised, second.beta_plateau) == ((0.5, 2.0), (1.0, 1.5))
+    full = _steps(load_recipe("realesrgan"), BlurStep)[1]
+    assert (full.kernel_sizes, full.beta_generalised, full.beta_plateau) == ((7, 21), (0.5, 4.0), (1.0, 2.0))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_written_as_yaml_and_read_again_is_the_same(name: str, tmp_path: Path) -> None:
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    copy = tmp_path / "copy.yaml"
+    copy.write_text(yaml.safe_dump(recipe.model_dump(mode="json")), encoding="utf-8")
+    assert load_recipe(copy) == recipe
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: x\nstep: []", r"unknown config key 'step'; did you mean 'steps'\?"),
+        (
+            "name: x\nsteps: [{do: blur, sigma: [1, 2], sinc_probabilty: 0}]",
+            r"did you mean 'sinc_probability'\?",
+        ),
+        (
+            "name: x\nsteps: [{do: blur, sigma: [3, 2]}]",
+            r"steps\.0\.blur\.sigma.*\[low, high\], got \[3\.0, 2\.0\]",
+        ),
+        ("name: x\nsteps: [{do: melt}]", r"steps\.0.*'melt'.*'blur', 'sinc'"),
+        ("name: x\nsteps: [{do: jpeg, quality: [0, 90]}]", r"within 1\.\.100, got \[0, 90\]"),
+        ("name: x\nscale: {0.5: 1}\nsteps: []", r"scale.*greater than or equal to 1"),
+        ("name: x\nscale: {4: 0}\nsteps: []", r"not all zero, got \{4\.0: 0\.0\}"),
+        (
+            "name: x\nsteps: [{do: resize, up_probability: 0.6, down_probability: 0.6, factor: [0.5, 2]}]",
+            r"up_probability \+ down_probability is above 1",
+        ),
+        (
+            "name: x\nsteps: [{do: resize, up_probability: 0, down_probability: 1, factor: [1.5, 2]}]",
+            r"enclose 1 and stay above 0, got \[1\.5, 2\.0\]",
+        ),
+    ],
+)
+def test_a_wrong_recipe_is_named_with_its_mend(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=message):
+        load_recipe(path)
+
+
+def test_an_unknown_recipe_name_lists_those_there_are() -> None:
+    with pytest.raises(UserError, match=r"'real' is neither a file nor one of realesrgan, light, web2026"):
+        load_recipe("real")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_weaker_recipe_makes_the_same_choices_with_gentler_numbers(name: str) -> None:
+    recipe = load_recipe(name, ["clean_share=0", "scale={4: 1}"])
+    for number in range(100):
+        full, half = (
+            draw(weaken(recipe, strength), (512, 512), sample_generator(0, "k", number)).ops
+            for strength in (1, 0.5)
+        )
+        full, half = ([op for op in ops if op.op != "resize"] for ops in (full, half))
+        assert [op.op for op in full] == [op.op for op in half]
+        for strong, weak in zip(full, half, strict=True):
+            for key in ("sigma", "scale", "radius_px", "length_px", "weight", "sigma_x"):
+                assert getattr(weak, key, 0) <= getattr(strong, key, 0)
+            assert getattr(weak, "quality", 0) >= getattr(strong, "quality", 0)
+
+
+def test_weakening_halves_the_ranges_from_their_harmless_end() -> None:
+    half = weaken(load_recipe("realesrgan"), 0.5)
+    assert half.scale == {2.5: 0.7, 1.5: 0.15, 1.0: 0.15}
+    assert _steps(half, NoiseStep)[0].sigma == (1, 15.5)
+    np.testing.assert_allclose(_steps(half, ResizeStep)[0].factor, (0.575, 1.25))
+    assert _steps(half, JpegStep)[0].quality == (62, 95)
+    with pytest.raises(UserError, match=r"strength 1\.5 is not in \(0, 1\]"):
+        weaken(half, 1.5)
