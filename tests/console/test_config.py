@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import yaml
 from pydantic import Field, model_validator
+
 from supir_console import Config, UserError, config_hash, config_yaml, load_config
 
 

@@ -1,0 +1,135 @@
+"""What one sample is. Read this file first.
+
+Place in the flow: every stage makes, reads or enriches samples; this package writes them to disk and reads
+them back.
+
+A sample is one stored picture with what is known about it. On disk it is three things that share one key:
+
+    KEY.jpg | KEY.png | KEY.webp   the stored bytes, in shards/PART.tar
+    KEY.json                       ``Sample.metadata`` as it is, in the same tar, right after the picture
+    one row of index/PART.parquet  everything else (``schema.INDEX_SCHEMA`` lists the columns)
+
+The law: ``key`` is the first 32 hex digits of the SHA-256 of the *original* bytes, before any crop, so the
+same photo has the same key in every run; ``sha256`` in the index is that of the *stored* bytes. File names,
+column names and the key rule never change after the first release.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+EXTENSIONS = ("jpg", "png", "webp")
+KEY_LENGTH = 32
+
+Box = tuple[int, int, int, int]
+"""x0, y0, x1, y1 in px of the stored picture; x1 and y1 are exclusive."""
+
+MIN_COVERAGE = 0.5
+"""A region's caption describes a crop only if the region holds at least half of it."""
+
+
+class DatasetError(ValueError):
+    """A dataset, or what is to be written to one, is wrong; the message is one finished line for the user."""
+
+
+class Role(StrEnum):
+    """What a sample is for in training."""
+
+    PHOTO = "photo"
+    FACE = "face"
+    NEGATIVE = "negative"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One picture with what is known about it: what a stage hands to ``write_part``.
+
+    Width and height are those of the stored picture in px, before any EXIF orientation. ``scores`` holds
+    every score known, by name. ``texture`` is a uint8 map of ``texture_shape`` = (rows, columns) cells,
+    row-major, 0 to 255. ``metadata`` becomes KEY.json: JSON values only, no NaN.
+    """
+
+    key: str
+    image: bytes
+    extension: str
+    role: Role
+    width: int
+    height: int
+    source: str = ""
+    licence: str = ""
+    scores: dict[str, float] = field(default_factory=dict)
+    texture: bytes = b""
+    texture_shape: tuple[int, int] = (0, 0)
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caption:
+    """The text for one region of one sample; region 0 is the whole picture.
+
+    ``text`` is the long form, ``short_text`` the form that fits CLIP's 77 tokens; the two token counts are
+    those of ``short_text`` with SDXL's two tokenizers. ``checks`` maps a check's name to its verdict.
+    """
+
+    key: str
+    region: int
+    box: Box
+    text: str
+    short_text: str
+    num_tokens_clip_l: int
+    num_tokens_clip_g: int
+    checks: dict[str, str] = field(default_factory=dict)
+    model: str = ""
+    prompt: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record(Sample):
+    """A sample as it was read back: with its part and, if asked for, its captions."""
+
+    part: str
+    captions: tuple[Caption, ...] = ()
+
+    def caption_for(self, box: Box) -> Caption | None:
+        """The caption that describes a crop best, or None if the sample has none that does."""
+        return caption_for(self.captions, box)
+
+
+def sample_key(data: bytes) -> str:
+    """The key of a sample: the first 32 hex digits of the SHA-256 of its original bytes."""
+    return hashlib.sha256(data).hexdigest()[:KEY_LENGTH]
+
+
+def caption_for(captions: Sequence[Caption], box: Box) -> Caption | None:
+    """The caption of the region that covers a crop best; the whole picture's where none covers half.
+
+    Args:
+        captions: captions of one sample, in any order.
+        box: the crop, in px of the stored picture.
+
+    Best is the largest intersection over union with the crop, so that a text about much more than the crop,
+    or about less, gives way; the whole picture takes part. Of equals the lower region number wins.
+    """
+    return max(
+        (one for one in captions if one.region == 0 or _overlap(one.box, box) >= MIN_COVERAGE * _area(box)),
+        key=lambda one: (_intersection_over_union(one.box, box), -one.region),
+        default=None,
+    )
+
+
+def _area(box: Box) -> int:
+    return max(0, box[2] - box[0]) * max(0, box[3] - box[1])
+
+
+def _overlap(one: Box, other: Box) -> int:
+    start = max(one[0], other[0]), max(one[1], other[1])
+    return _area((*start, min(one[2], other[2]), min(one[3], other[3])))
+
+
+def _intersection_over_union(one: Box, other: Box) -> float:
+    overlap = _overlap(one, other)
+    return overlap / max(1, _area(one) + _area(other) - overlap)

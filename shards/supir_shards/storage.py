@@ -1,0 +1,228 @@
+"""Files of a dataset on a local disk or any fsspec target, where a file is either whole or not there.
+
+Place in the flow: the only module that touches storage; everything else passes relative paths.
+The law: a write becomes visible in one step. Locally: a hidden temporary name in the same folder, fsync,
+rename, fsync of the folder. Remotely: one upload (object stores show an object only when it is complete). A
+killed write leaves at most a hidden temporary file, which the next write of the same path removes.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from supir_shards.record import DatasetError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from fsspec.spec import AbstractFileSystem
+
+TEMPORARY = ".tmp"
+READ_BLOCK = (
+    4 * 2**20
+)  # bytes asked for at once from an object store: large enough to stream, small enough to hold
+ROW_GROUP_ROWS = 64 * 1024
+
+Paths = list[str]
+
+
+class Store:
+    """A folder of files, local or remote. Paths are relative to it and separated by ``/``.
+
+    Args:
+        url: a local path, or an fsspec URL such as ``s3://bucket/name``. storage_options: passed to fsspec;
+        the usual environment (AWS_ENDPOINT_URL, FSSPEC_…) works without it.
+
+    Raises:
+        DatasetError: no fsspec package serves that URL.
+    """
+
+    def __init__(self, url: str | Path, storage_options: Mapping[str, Any] | None = None) -> None:
+        self.url = str(url).rstrip("/")
+        self._fs, self._root = _filesystem(self.url, dict(storage_options or {}))
+        self._is_local = "file" in self._fs.protocol
+
+    def __repr__(self) -> str:
+        return f"Store({self.url!r})"
+
+    def read(self, path: str) -> bytes:
+        """The whole file."""
+        with self._naming(path):
+            return cast(bytes, self._fs.cat_file(self._full(path)))
+
+    def read_range(self, path: str, offset: int, size: int) -> bytes:
+        """Up to ``size`` bytes from ``offset``; fewer only where the file ends."""
+        with self._naming(path):
+            return cast(bytes, self._fs.cat_file(self._full(path), start=offset, end=offset + size))
+
+    def open(self, path: str) -> BinaryIO:
+        """A readable, seekable binary stream."""
+        with self._naming(path):
+            return cast(BinaryIO, self._fs.open(self._full(path), "rb", block_size=READ_BLOCK))
+
+    def exists(self, path: str) -> bool:
+        """Whether the file is there, complete."""
+        self._fs.invalidate_cache()  # another process may have written since
+        return bool(self._fs.exists(self._full(path)))
+
+    def size(self, path: str) -> int:
+        """The file's size in bytes."""
+        self._fs.invalidate_cache()
+        with self._naming(path):
+            return int(self._fs.size(self._full(path)))
+
+    def list(self, prefix: str = "", suffix: str = "") -> Paths:
+        """All files below the folder ``prefix`` whose names end with ``suffix``, sorted; no temporaries."""
+        return [path for path in self._find(prefix) if path.endswith(suffix) and not _is_temporary(path)]
+
+    def leftovers(self) -> Paths:
+        """Temporary files of killed writes, sorted."""
+        return [path for path in self._find("") if _is_temporary(path)]
+
+    def delete(self, path: str) -> None:
+        """Remove a file; nothing happens if it is not there."""
+        if self.exists(path):
+            self._fs.rm_file(self._full(path))
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write a file in one visible step, replacing what was there."""
+        if self._is_local:
+            with self.writing(path) as file:
+                file.write(data)
+        else:
+            self._fs.pipe_file(self._full(path), data)
+
+    @contextmanager
+    def writing(self, path: str) -> Iterator[BinaryIO]:
+        """A binary file to fill; it appears as ``path`` when the block ends, not at all if that raises."""
+        if self._is_local:
+            with _replacing(Path(self._full(path))) as local:
+                yield local
+            return
+        with tempfile.NamedTemporaryFile(prefix="supir-") as spool:
+            yield cast(BinaryIO, spool)
+            spool.flush()
+            self._fs.put_file(spool.name, self._full(path))
+
+    def read_table(self, path: str) -> pa.Table:
+        """A Parquet file as an Arrow table.
+
+        Raises:
+            DatasetError: the file is not readable as Parquet.
+        """
+        return table_from(self.read(path), f"{self.url}/{path}")
+
+    def write_table(self, path: str, table: pa.Table) -> None:
+        """Write an Arrow table as Parquet (zstd); equal tables give equal bytes."""
+        import pyarrow.parquet as pq
+
+        sink = io.BytesIO()
+        pq.write_table(table, sink, compression="zstd", version="2.6", row_group_size=ROW_GROUP_ROWS)
+        self.write(path, sink.getvalue())
+
+    def _full(self, path: str) -> str:
+        if path.startswith("/") or ".." in path.split("/") or "\\" in path:
+            raise DatasetError(
+                f"path {path!r} leaves the dataset {self.url}; paths in a dataset are relative"
+            )
+        return f"{self._root}/{path}" if path else self._root
+
+    def _find(self, prefix: str) -> Paths:
+        self._fs.invalidate_cache()
+        skip = len(self._root) + 1
+        with self._naming(prefix):
+            return sorted(found[skip:] for found in self._fs.find(self._full(prefix.rstrip("/"))))
+
+    @contextmanager
+    def _naming(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{self.url}/{path} does not exist") from error
+
+
+def table_from(data: bytes, name: str) -> pa.Table:
+    """An Arrow table from Parquet bytes.
+
+    Raises:
+        DatasetError: they are not readable as Parquet; ``name`` says which file it was.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(pa.BufferReader(data), use_threads=False)
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise DatasetError(f"{name} is not a readable Parquet file ({reason}); run verify") from error
+
+
+def _filesystem(url: str, options: dict[str, Any]) -> tuple[AbstractFileSystem, str]:
+    from fsspec.core import url_to_fs
+
+    if "://" not in url:
+        url = str(Path(url).absolute())
+    try:
+        fs, root = url_to_fs(url, **options)
+    except (ValueError, ImportError) as error:
+        raise DatasetError(
+            f"cannot open {url}: {error}; give a local path or a URL such as s3://…"
+        ) from error
+    return fs, str(root).rstrip("/")
+
+
+def _is_temporary(path: str) -> bool:
+    name = path.rpartition("/")[2]
+    return name.startswith(".") and name.endswith(TEMPORARY)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """A temporary file beside ``path`` that takes its name, durably, when the block ends."""
+    _make_folder(path.parent)
+    for leftover in path.parent.glob(f".{path.name}.*{TEMPORARY}"):
+        leftover.unlink(missing_ok=True)
+    # The name is unique, so that a second writer of the same part cannot mix its bytes into ours.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        _rename(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _rename(temporary: Path, path: Path) -> None:
+    try:
+        temporary.replace(path)
+    except FileNotFoundError as error:
+        raise DatasetError(
+            f"{path} is being written by another process too; let only one of them run"
+        ) from error
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and its parents, durably: a synced file is lost if a power cut undoes its folder."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

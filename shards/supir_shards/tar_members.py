@@ -1,0 +1,280 @@
+"""The members of a tar that nobody vouches for, one after the other, from a stream that cannot seek.
+
+Place in the flow: under ``tar_guard``, which groups members into samples.
+The law: at most ``Limits.max_member_bytes`` of the tar are read into memory, and no header makes it more:
+tarfile, which reads extended headers of any size, is used only to decode one 512-byte block. A bad member
+is skipped by its declared length; after a block that is no header, the next block that is one carries on.
+Source: POSIX.1-2017 pax, "ustar Interchange Format" and "pax Header Block"; GNU tar manual, "Basic Tar
+Format".
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import tarfile
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from supir_shards.image_header import MAX_PIXELS
+from supir_shards.quarantine import QuarantineReason, RejectedError
+
+_BLOCK = tarfile.BLOCKSIZE
+_CHUNK = 64 * 1024
+_MAX_NAME = 255  # characters
+_PAX = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
+_EXTENDED = (*_PAX, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+_DATALESS = (
+    tarfile.LNKTYPE,
+    tarfile.SYMTYPE,
+    tarfile.CHRTYPE,
+    tarfile.BLKTYPE,
+    tarfile.DIRTYPE,
+    tarfile.FIFOTYPE,
+)
+_DRIVE = re.compile(r"[A-Za-z]:")
+_PAX_RECORD = re.compile(rb"(\d{1,9}) ([^=\0]+)=")
+_UNSAFE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # control, bidirectional, invalid, private, line breaks
+
+
+class Readable(Protocol):
+    """Anything with ``read(size)``: a file, a socket's file, an HTTP body."""
+
+    def read(self, size: int, /) -> bytes:
+        """Up to ``size`` bytes; none at the end."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a tar may ask of us.
+
+    ``max_member_bytes`` bounds one sample's files together, and so memory; ``max_header_bytes`` one
+    extended header.
+    """
+
+    max_member_bytes: int = 64 * 2**20
+    max_json_bytes: int = 2**20
+    max_json_depth: int = 64
+    max_header_bytes: int = 64 * 2**10
+    max_members: int = 200_000
+    max_pixels: int = MAX_PIXELS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A member of the tar: its data, or the fault for which they were not read."""
+
+    name: str
+    data: bytes = b""
+    fault: RejectedError | None = None
+
+
+def iter_members(stream: Readable, limits: Limits) -> Iterator[Member | RejectedError]:
+    """The tar's regular files in order, directories passed over; a bare fault is one that no member owns.
+
+    After a fault with the reason TRUNCATED or TOO_MANY_MEMBERS nothing more comes.
+    """
+    source = _Source(stream)
+    extension = _Extension()
+    for _ in range(limits.max_members):
+        try:
+            header = source.header()
+        except tarfile.HeaderError as error:
+            yield _damaged(source, error)
+            extension = _Extension()
+            header = source.next_header()
+        except RejectedError as fault:
+            yield fault
+            return
+        if header is None:
+            if extension.fault:
+                yield extension.fault
+            return
+        try:
+            if header.type in _EXTENDED:
+                _extend(extension, source, header, limits)
+                continue
+            member = _read_member(source, header, extension, limits)
+        except RejectedError as fault:
+            yield Member(name=extension.name or header.name, fault=fault)
+            if fault.reason is QuarantineReason.TRUNCATED:
+                return
+        else:
+            if member is not None:
+                yield member
+        extension = _Extension()
+    yield RejectedError(QuarantineReason.TOO_MANY_MEMBERS, f"more than {limits.max_members} members")
+
+
+def unsafe_name(name: str) -> str | None:
+    """Why a member name is refused, or None for a plain relative path."""
+    if not name or len(name) > _MAX_NAME:
+        return f"the name has {len(name)} characters, not 1 to {_MAX_NAME}"
+    if any(unicodedata.category(letter) in _UNSAFE for letter in name):
+        return "the name has control, invisible or invalid characters"
+    if name.startswith("/") or _DRIVE.match(name):
+        return "the name is an absolute path"
+    if "\\" in name or ".." in name.split("/"):
+        return "the name leaves the archive's folder"
+    return None
+
+
+@dataclass(slots=True)
+class _Extension:
+    """What extended headers said about the next member."""
+
+    name: str = ""
+    size: int | None = None
+    fault: RejectedError | None = None
+
+
+class _Source:
+    """Reads exact amounts and knows where it is."""
+
+    def __init__(self, stream: Readable) -> None:
+        self._stream = stream
+        self.position = 0
+        self.block = b""
+
+    def header(self) -> tarfile.TarInfo | None:
+        """The header in the next block, None at the archive's end mark.
+
+        Raises:
+            tarfile.HeaderError: the block is no header; it stays in ``block``.
+            RejectedError: the archive ends here.
+        """
+        self.block = self.read(_BLOCK)
+        if self.block.count(0) == _BLOCK:
+            return None
+        header = tarfile.TarInfo.frombuf(self.block, "utf-8", "surrogateescape")
+        if header.size < 0:
+            raise tarfile.HeaderError(f"a member of {header.size} bytes")
+        if header.type == tarfile.GNUTYPE_SPARSE:
+            more = self.block[482]
+            while more:  # each further block says in its byte 504 whether one more follows
+                more = self.read(_BLOCK)[504]
+        return header
+
+    def next_header(self) -> tarfile.TarInfo | None:
+        """The next header after a damaged one, None if none follows; a block of zeros may be data here."""
+        while True:
+            try:
+                header = self.header()
+            except tarfile.HeaderError:
+                continue
+            except RejectedError:
+                return None
+            if header is not None:
+                return header
+
+    def read(self, size: int) -> bytes:
+        buffer = io.BytesIO()  # grows in place and hands its content over without a second copy
+        for chunk in self._chunks(size):
+            buffer.write(chunk)
+        return buffer.getvalue()
+
+    def skip(self, size: int) -> None:
+        for _ in self._chunks(size):
+            pass
+
+    def _chunks(self, size: int) -> Iterator[bytes]:
+        missing = size
+        while missing:
+            chunk = self._stream.read(min(missing, _CHUNK))
+            if not chunk:
+                detail = f"the archive ends at byte {self.position}, {missing} of {size} bytes short"
+                raise RejectedError(QuarantineReason.TRUNCATED, detail)
+            missing -= len(chunk)
+            self.position += len(chunk)
+            yield chunk
+
+
+def _damaged(source: _Source, error: tarfile.HeaderError) -> Member | RejectedError:
+    """The fault of a block that is no header, under the name it still shows, if it shows one."""
+    name = source.block[:100].partition(b"\0")[0].decode("utf-8", "surrogateescape")
+    detail = f"no tar header at byte {source.position - _BLOCK}: {error}"
+    fault = RejectedError(QuarantineReason.BAD_HEADER, detail)
+    return fault if unsafe_name(name) else Member(name=name, fault=fault)
+
+
+def _read_member(
+    source: _Source, header: tarfile.TarInfo, extension: _Extension, limits: Limits
+) -> Member | None:
+    """A regular file with its data, None for a directory; its data are passed over where it is refused."""
+    name = extension.name or header.name
+    size = 0 if header.type in _DATALESS else header.size if extension.size is None else extension.size
+    fault = _fault(name, size, header, extension, limits)
+    if fault is None and header.type != tarfile.DIRTYPE:
+        data = source.read(size)
+        source.skip(-size % _BLOCK)
+        return Member(name=name, data=data)
+    source.skip(size + -size % _BLOCK)
+    if fault is not None:
+        raise fault
+    return None
+
+
+def _fault(
+    name: str, size: int, header: tarfile.TarInfo, extension: _Extension, limits: Limits
+) -> RejectedError | None:
+    problem = unsafe_name(name)
+    if problem:
+        return RejectedError(QuarantineReason.BAD_NAME, problem)
+    if extension.fault:
+        return extension.fault
+    if header.type == tarfile.GNUTYPE_SPARSE:
+        return RejectedError(QuarantineReason.SPARSE, "a sparse file")
+    if header.type not in (*tarfile.REGULAR_TYPES, tarfile.DIRTYPE):
+        return RejectedError(QuarantineReason.NOT_A_FILE, f"tar type {header.type!a} is not a regular file")
+    limit = limits.max_json_bytes if name.lower().endswith(".json") else limits.max_member_bytes
+    if size > limit:
+        return RejectedError(QuarantineReason.TOO_LARGE, f"{size} bytes, more than {limit}")
+    return None
+
+
+def _extend(extension: _Extension, source: _Source, header: tarfile.TarInfo, limits: Limits) -> None:
+    """Take up an extended header; where it is bad, the member it stands before is."""
+    if header.size > limits.max_header_bytes:
+        source.skip(header.size + -header.size % _BLOCK)
+        detail = f"its extended header has {header.size} bytes, more than {limits.max_header_bytes}"
+        extension.fault = RejectedError(QuarantineReason.TOO_LARGE, detail)
+        return
+    data = source.read(header.size)
+    source.skip(-header.size % _BLOCK)
+    try:
+        if header.type == tarfile.GNUTYPE_LONGNAME:
+            extension.name = data.rstrip(b"\0").decode("utf-8", "surrogateescape")
+        elif header.type in _PAX:
+            _take_pax(extension, _pax_records(data))
+        elif header.type == tarfile.XGLTYPE and {b"path", b"size"} & _pax_records(data).keys():
+            raise RejectedError(QuarantineReason.BAD_HEADER, "a global header sets every path or size")
+    except RejectedError as fault:
+        extension.fault = fault
+
+
+def _take_pax(extension: _Extension, records: dict[bytes, bytes]) -> None:
+    if b"path" in records:
+        extension.name = records[b"path"].decode("utf-8", "surrogateescape")
+    if b"size" in records:
+        if not re.fullmatch(rb"\d{1,19}", records[b"size"]):
+            raise RejectedError(QuarantineReason.BAD_HEADER, "its extended header's size is not a number")
+        extension.size = int(records[b"size"])
+    if any(name.startswith(b"GNU.sparse.") for name in records):
+        raise RejectedError(QuarantineReason.SPARSE, "a sparse file")
+
+
+def _pax_records(data: bytes) -> dict[bytes, bytes]:
+    """The ``LENGTH NAME=VALUE`` records of a pax header."""
+    records = {}
+    position = 0
+    while position < len(data) and data[position]:
+        match = _PAX_RECORD.match(data, position)
+        end = position + int(match[1]) if match else 0
+        if not match or end <= match.end() or data[end - 1 : end] != b"\n":
+            raise RejectedError(QuarantineReason.BAD_HEADER, "its extended header has a broken record")
+        records[match[2]] = data[match.end() : end - 1]
+        position = end
+    return records

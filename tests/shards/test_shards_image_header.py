@@ -1,0 +1,124 @@
+"""Sizes from headers: equal to Pillow's on real pictures, refused on bombs and rubbish, bounded in work."""
+
+from __future__ import annotations
+
+import io
+import struct
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from skimage import data as photos
+
+from supir_shards import BadImage, QuarantineReason, image_size
+
+
+def encoded(image_format: str, width: int, height: int, **options: object) -> bytes:
+    picture = Image.fromarray(photos.astronaut()).resize((width, height))
+    buffer = io.BytesIO()
+    picture.save(buffer, image_format, **options)
+    return buffer.getvalue()
+
+
+EXIF = Image.Exif()
+EXIF[0x0112] = 6  # a quarter turn, which must not swap the stored size
+EXIF[0x010E] = "x" * 30_000
+
+
+@pytest.mark.parametrize(
+    ("image_format", "options"),
+    [
+        ("JPEG", {}),
+        ("JPEG", {"progressive": True, "quality": 30}),
+        ("JPEG", {"exif": EXIF, "icc_profile": b"p" * 100_000, "comment": b"c" * 60_000}),
+        ("PNG", {}),
+        ("PNG", {"exif": EXIF}),
+        ("GIF", {}),
+        ("WEBP", {}),
+        ("WEBP", {"lossless": True}),
+        ("WEBP", {"exif": EXIF, "icc_profile": b"p" * 500}),
+    ],
+)
+@pytest.mark.parametrize("size", [(1, 1), (301, 77), (77, 301)])
+def test_the_size_is_the_one_that_pillow_reads(
+    image_format: str, options: dict, size: tuple[int, int]
+) -> None:
+    data = encoded(image_format, *size, **options)
+    with Image.open(io.BytesIO(data)) as picture:
+        expected = (image_format.lower().replace("jpeg", "jpg"), *picture.size)
+    assert image_size(data) == expected
+
+
+def jpeg_header(width: int, height: int) -> bytes:
+    return b"\xff\xd8\xff\xc0\x00\x11\x08" + struct.pack(">HH", height, width) + b"\x03" + bytes(9)
+
+
+def webp_header(width: int, height: int) -> bytes:
+    canvas = struct.pack("<I", width - 1)[:3] + struct.pack("<I", height - 1)[:3]
+    return b"RIFF\x16\0\0\0WEBPVP8X\x0a\0\0\0" + bytes(4) + canvas
+
+
+@pytest.mark.parametrize(
+    ("data", "pixels"),
+    [(jpeg_header(65_535, 65_535), "65535x65535"), (webp_header(2**24, 2**24), "16777216x16777216")],
+)
+def test_a_header_that_declares_too_many_pixels_is_refused_with_both_numbers(
+    data: bytes, pixels: str
+) -> None:
+    with pytest.raises(BadImage, match=f"declares {pixels} px, more than 268435456 px in all") as caught:
+        image_size(data.ljust(24_000, b"\0"))
+    assert caught.value.reason is QuarantineReason.IMAGE_TOO_LARGE
+
+
+def test_the_limit_on_pixels_is_inclusive() -> None:
+    assert image_size(jpeg_header(100, 50), max_pixels=5000)[1:] == (100, 50)
+    with pytest.raises(BadImage, match="100x50 px, more than 4999 px"):
+        image_size(jpeg_header(100, 50), max_pixels=4999)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", r"the bytes begin \(none\)"),
+        (b"II*\0\x08\0\0\0tiff", "the bytes begin 49492a0008000000"),
+        (b"\xff\xd8", "cut off at 2 bytes"),
+        (b"\xff\xd8\xff\xe0\x00\x01", "a segment of 1 bytes at byte 2"),
+        (b"\xff\xd8\x00\x00", "no marker at byte 2"),
+        (b"\xff\xd8\xff\xda\x00\x08", "begin before its size"),
+        (jpeg_header(0, 10), "declares 0x10 px"),
+        (encoded("PNG", 5, 5).replace(b"IHDR\0\0\0\x05", b"IHDR\0\0\0\x06"), "not an intact IHDR"),
+        (encoded("WEBP", 5, 5).replace(b"\x9d\x01\x2a", b"\x9d\x01\x2b"), "no picture in the first chunk"),
+        (encoded("WEBP", 5, 5, lossless=True).replace(b"VP8L", b"ALPH"), "first chunk b'ALPH'"),
+    ],
+)
+def test_rubbish_is_refused_with_what_was_seen(data: bytes, message: str) -> None:
+    with pytest.raises(BadImage, match=message) as caught:
+        image_size(data)
+    assert caught.value.reason is QuarantineReason.BAD_IMAGE
+
+
+@pytest.mark.parametrize("filler", [b"\xff", b"\xff\xe0\x00\x02", b"\xff\x01"])
+def test_a_header_of_endless_segments_is_given_up_on(filler: bytes) -> None:
+    data = b"\xff\xd8" + filler * (8_000_000 // len(filler))
+    with pytest.raises(BadImage, match="no size in the first 10000 segments"):
+        image_size(data)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    data=st.sampled_from([encoded(f, 9, 7) for f in ("JPEG", "PNG", "WEBP", "GIF")]),
+    position=st.integers(0, 300),
+    noise=st.binary(max_size=12),
+    length=st.integers(0, 400),
+)
+def test_damaged_headers_give_a_size_or_a_bad_image(
+    data: bytes, position: int, noise: bytes, length: int
+) -> None:
+    damaged = (data[:position] + noise + data[position + len(noise) :])[:length]
+    try:
+        found = image_size(damaged)
+    except BadImage:
+        return
+    assert found.width >= 1
+    assert found.height >= 1

@@ -1,0 +1,185 @@
+"""What is written is what is read, and the same samples give the same bytes."""
+
+from __future__ import annotations
+
+import json
+import math
+import tarfile
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import webdataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from supir_shards import (
+    INDEX_SCHEMA,
+    Dataset,
+    DatasetError,
+    Role,
+    Sample,
+    Store,
+    index_path,
+    is_committed,
+    part_name,
+    sample_key,
+    shard_path,
+    write_part,
+)
+
+PART = part_name(0)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+SHAPES = st.tuples(st.integers(0, 5), st.integers(0, 5))
+
+
+@st.composite
+def samples(draw: st.DrawFn) -> Sample:
+    image = draw(st.binary(min_size=1, max_size=2000))
+    rows, cols = draw(SHAPES)
+    return Sample(
+        key=sample_key(image),
+        image=image,
+        extension=draw(st.sampled_from(["jpg", "png", "webp"])),
+        role=draw(st.sampled_from(Role)),
+        width=draw(st.integers(1, 2**31 - 1)),
+        height=draw(st.integers(1, 2**31 - 1)),
+        source=draw(TEXT),
+        licence=draw(TEXT),
+        scores=draw(st.dictionaries(TEXT, st.floats(), max_size=4)),
+        texture=draw(st.binary(min_size=rows * cols, max_size=rows * cols)),
+        texture_shape=(rows, cols),
+        metadata=draw(st.dictionaries(st.text(), JSON, max_size=4)),
+    )
+
+
+def without_nan(scores: dict[str, float]) -> dict[str, float | str]:
+    return {name: "nan" if math.isnan(value) else value for name, value in scores.items()}
+
+
+@settings(max_examples=60, deadline=None)
+@given(written=st.lists(samples(), max_size=5, unique_by=lambda sample: sample.key))
+def test_any_sample_comes_back_field_by_field(written: list[Sample]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        info = write_part(Store(folder), PART, written)
+        read = list(Dataset(folder).samples())
+        assert info.num_samples == len(read) == len(written)
+        for before, after in zip(written, read, strict=True):
+            for name in Sample.__dataclass_fields__:
+                if name != "scores":
+                    assert getattr(after, name) == getattr(before, name)
+            assert without_nan(after.scores) == without_nan(before.scores)
+
+
+@settings(max_examples=20, deadline=None)
+@given(written=st.lists(samples(), max_size=4, unique_by=lambda sample: sample.key))
+def test_the_same_samples_give_the_same_bytes(written: list[Sample]) -> None:
+    turned = [replace(sample, scores=dict(reversed(sample.scores.items()))) for sample in written]
+    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+        assert write_part(Store(one), PART, written) == write_part(Store(other), PART, iter(turned))
+        assert Store(one).read(index_path(PART)) == Store(other).read(index_path(PART))
+        if written:
+            assert Store(one).read(shard_path(PART)) == Store(other).read(shard_path(PART))
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # webdataset leaves it to the collector
+def test_the_webdataset_library_reads_a_shard(store: Store, make_sample, tmp_path: Path) -> None:
+    written = [make_sample(seed) for seed in range(3)]
+    write_part(store, PART, written)
+    path = str(tmp_path / "dataset" / shard_path(PART))
+    read = list(webdataset.WebDataset(path, shardshuffle=False, empty_check=False))
+    assert [item["__key__"] for item in read] == [sample.key for sample in written]
+    assert [item["png"] for item in read] == [sample.image for sample in written]
+    assert [json.loads(item["json"]) for item in read] == [sample.metadata for sample in written]
+
+
+def test_a_shard_is_plain_ustar_without_time_or_owner(store: Store, make_sample, tmp_path: Path) -> None:
+    write_part(store, PART, [make_sample(0)])
+    path = tmp_path / "dataset" / shard_path(PART)
+    with tarfile.open(path) as tar:
+        members = tar.getmembers()
+    assert path.stat().st_size % tarfile.RECORDSIZE == 0
+    assert path.read_bytes()[257:265] == b"ustar\x0000"
+    assert [(m.mtime, m.uid, m.gid, m.uname, m.gname, m.mode) for m in members] == [
+        (0, 0, 0, "", "", 0o644)
+    ] * 2
+
+
+def test_the_index_states_the_place_of_the_picture_and_the_hash_of_the_tar(
+    store: Store, make_sample, tmp_path: Path
+) -> None:
+    info = write_part(store, PART, [make_sample(0), make_sample(1)])
+    index = store.read_table(index_path(PART))
+    row = index.to_pylist()[1]
+    tar = (tmp_path / "dataset" / shard_path(PART)).read_bytes()
+    assert index.schema.equals(INDEX_SCHEMA, check_metadata=False)
+    assert tar[row["offset"] : row["offset"] + row["bytes"]] == make_sample(1).image
+    assert index.schema.metadata[b"supir.shard_sha256"].decode() == info.shard_sha256
+    assert int(index.schema.metadata[b"supir.shard_bytes"]) == len(tar) == info.shard_bytes
+
+
+def test_a_part_of_many_samples_keeps_their_order(store: Store, make_sample) -> None:
+    images = [number.to_bytes(2, "big") for number in range(600)]
+    written = (make_sample(0, key=sample_key(image), image=image) for image in images)
+    assert write_part(store, PART, written).num_samples == 600
+    assert [record.image for record in Dataset(store).samples()] == images
+    assert store.read_table(index_path(PART)).column("key").to_pylist() == [
+        sample_key(image) for image in images
+    ]
+
+
+def test_a_part_without_samples_is_committed_and_has_no_tar(store: Store, make_sample) -> None:
+    write_part(store, PART, [make_sample(0)])
+    write_part(store, PART, [])
+    assert is_committed(store, PART)
+    assert store.list() == [index_path(PART)]
+    assert list(Dataset(store).samples()) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"key": "ABC"}, "key 'ABC' is not 32 lower-case hex digits"),
+        ({"extension": "gif"}, "extension 'gif' is not one of jpg, png, webp"),
+        ({"image": b""}, "the picture has 0 bytes"),
+        ({"width": 0}, "0x16 px is not a picture's size"),
+        ({"texture_shape": (2, 2)}, "the texture map has 6 bytes, not 2 x 2 cells"),
+        ({"source": "\udcff"}, "'\\\\udcff' is not valid Unicode text"),
+        ({"metadata": {"score": math.nan}}, "metadata is not JSON"),
+        ({"metadata": {"path": Path("x")}}, "metadata is not JSON .*PosixPath"),
+    ],
+)
+def test_a_sample_that_breaks_a_rule_is_refused_and_nothing_is_committed(
+    store: Store, make_sample, fields: dict[str, object], message: str
+) -> None:
+    with pytest.raises(DatasetError, match=message):
+        write_part(store, PART, [make_sample(0), make_sample(1, **fields)])
+    assert store.list() == []
+    assert store.leftovers() == []
+
+
+def test_a_key_that_comes_twice_is_refused(store: Store, make_sample) -> None:
+    with pytest.raises(DatasetError, match=f"sample {make_sample(0).key} came twice"):
+        write_part(store, PART, [make_sample(0), make_sample(0)])
+    assert not is_committed(store, PART)
+
+
+def test_the_key_is_the_start_of_the_sha256() -> None:
+    assert sample_key(b"abc") == "ba7816bf8f01cfea414140de5dae2223"
+
+
+@pytest.mark.parametrize("number", [-1, 1_000_000])
+def test_part_numbers_that_would_sort_wrongly_are_refused(number: int) -> None:
+    with pytest.raises(DatasetError, match=f"part number {number} is not in 0 to 999999"):
+        part_name(number)
+
+
+def test_a_name_that_is_not_a_part_cannot_reach_the_disk(store: Store, make_sample) -> None:
+    with pytest.raises(DatasetError, match=r"part name '\.\./x' does not look like part-000000"):
+        write_part(store, "../x", [make_sample(0)])
