@@ -1,0 +1,106 @@
+"""One UNet evaluation with the connectors in its decoder: diffusers' blocks, called by a loop of our own.
+
+Place in the flow: `Supir.predict_eps` calls `adapted_eps`; with control off it calls the UNet itself.
+Law: nothing is attached to the UNet and nothing is remembered between calls: the control maps are arguments,
+also of the recomputation under gradient checkpointing. Attention backends and layerwise casting act on the modules
+inside and keep working; what patches a whole `up_block.forward` (FreeU, block-level offload) does not.
+Source: paper figure 3; positions in README.md. The encoder half is diffusers' own and needs no gradient when
+nothing before the middle block is trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from supir_model.connectors import Connectors
+
+
+def adapted_eps(
+    unet: UNet2DConditionModel,
+    connectors: Connectors,
+    maps: Sequence[Tensor],
+    x_in: Tensor,
+    timestep: Tensor,
+    context: Tensor,
+    added: dict[str, Tensor],
+    control_scale: float,
+) -> Tensor:
+    """The UNet's eps (B, C, h, w) with every decoder input passed through its connector.
+
+    Args:
+        maps: the ten control maps, shallow to deep.
+        x_in: (B, C, h, w) scaled noisy latent.
+        timestep: (B,) int64 table index.
+        context: (B, T, D) text tokens.
+        added: `text_embeds` (B, P) and `time_ids` (B, 6), as diffusers' `added_cond_kwargs`.
+        control_scale: 0 to 1, linear between the plain and the adapted decoder input.
+    """
+    frozen = not any(parameter.requires_grad for parameter in unet.parameters())
+    # frozen weights and inputs without a graph: the encoder half has no gradient to keep activations for
+    with torch.no_grad() if frozen and not _needs_grad(x_in, context, *added.values()) else nullcontext():
+        temb, skips, hidden = _encode(unet, x_in, timestep, context, added)
+    hidden = connectors.layers[11](hidden, None, maps[9], control_scale)
+    index = 10
+    for level, block in enumerate(unet.up_blocks):
+        for j in range(len(block.resnets)):
+            step = _DecoderStep(block, j, connectors.layers[index], control_scale)
+            # connectors 10..0 skip two numbers, the cross-attentions; skips and maps are indexed alike
+            position = 8 - (3 * level + j)
+            hidden = _run(block, step, hidden, skips[position], maps[position], temb, context)
+            index -= 1
+        if block.upsamplers is not None:
+            control = maps[8 - (3 * level + 2)]
+            hidden = connectors.layers[index](hidden, control, control_scale)
+            hidden = block.upsamplers[0](hidden, skips[5 - 3 * level].shape[-2:])
+            index -= 1
+    return unet.conv_out(unet.conv_act(unet.conv_norm_out(hidden)))
+
+
+def _needs_grad(*tensors: Tensor) -> bool:
+    return any(tensor.requires_grad for tensor in tensors)
+
+
+def _encode(
+    unet: UNet2DConditionModel, x_in: Tensor, timestep: Tensor, context: Tensor, added: dict[str, Tensor]
+) -> tuple[Tensor, list[Tensor], Tensor]:
+    """Time embedding (B, 4·w0), the nine skips shallow to deep, the middle block's output."""
+    temb = unet.time_embedding(unet.get_time_embed(x_in, timestep))
+    temb = temb + unet.get_aug_embed(temb, context, added)
+    hidden = unet.conv_in(x_in)
+    skips = [hidden]
+    for block in unet.down_blocks:
+        text = {"encoder_hidden_states": context} if hasattr(block, "attentions") else {}
+        hidden, outputs = block(hidden, temb, **text)
+        skips.extend(outputs)
+    return temb, skips, unet.mid_block(hidden, temb, encoder_hidden_states=context)
+
+
+class _DecoderStep:
+    """Connector, residual block and transformer j of one up block as a pure function of its tensors."""
+
+    def __init__(self, block: nn.Module, j: int, connector: nn.Module, control_scale: float) -> None:
+        self.resnet: Any = block.resnets[j]  # type: ignore[index]
+        self.transformer: Any = block.attentions[j] if hasattr(block, "attentions") else None  # type: ignore[index]
+        self.connector = connector
+        self.control_scale = control_scale
+
+    def __call__(
+        self, hidden: Tensor, skip: Tensor, control: Tensor, temb: Tensor, context: Tensor
+    ) -> Tensor:
+        hidden = self.resnet(self.connector(hidden, skip, control, self.control_scale), temb)
+        if self.transformer is None:
+            return hidden
+        return self.transformer(hidden, encoder_hidden_states=context, return_dict=False)[0]
+
+
+def _run(block: nn.Module, step: _DecoderStep, *tensors: Tensor) -> Tensor:
+    if torch.is_grad_enabled() and block.gradient_checkpointing:
+        return checkpoint(step, *tensors, use_reentrant=False)
+    return step(*tensors)

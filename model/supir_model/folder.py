@@ -1,0 +1,131 @@
+"""A model on disk: one subfolder a part, each with safetensors and the config it was built from.
+
+Place in the flow: behind `Supir.save_pretrained`, `Supir.from_pretrained` and the embedded weights.
+Law: the folder needs no preset: the classes and sizes are in the files. Its shared parts (unet/, vae/,
+text_encoder/, text_encoder_2/, tokenizer/) are those of a diffusers SDXL folder.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers.utils import logging as transformers_logging
+
+from supir_model.connectors import Connectors
+from supir_model.control import ControlEncoder
+from supir_model.mini_vae import MiniVAE
+from supir_model.text import TextEncoders
+
+if TYPE_CHECKING:
+    from supir_model.supir import Supir
+
+FORMAT: Final = 1
+CONFIG: Final = "config.json"
+ROBUST_FILE: Final = "robust_encoder/diffusion_pytorch_model.safetensors"
+PARTS: Final = ("unet", "control", "connectors", "vae", "text_encoder", "text_encoder_2", "tokenizer")
+
+
+def save_folder(supir: Supir, folder: Path, dtype: torch.dtype | None) -> None:
+    """Write `supir` to `folder`, part by part, config.json last.
+
+    Args:
+        dtype: precision on disk; None keeps the precision each part is held in.
+    """
+    text = supir.text
+    parts: tuple[tuple[str, Any], ...] = (
+        ("unet", supir.unet),
+        ("control", supir.control),
+        ("connectors", supir.connectors),
+        ("vae", supir.vae),
+        ("text_encoder", text.text_encoder),
+        ("text_encoder_2", text.text_encoder_2),
+    )
+    with _without_progress_bars():
+        for name, part in parts:
+            (part if dtype is None else copy.deepcopy(part).to(dtype)).save_pretrained(folder / name)
+    text.tokenizer.save_pretrained(folder / "tokenizer")
+    robust = folder / ROBUST_FILE
+    robust.parent.mkdir(exist_ok=True)
+    state = {key: value.to(dtype).contiguous() for key, value in supir.robust_encoder.state_dict().items()}
+    save_file(state, robust, metadata={"format": "pt"})
+    config = {"_class_name": "Supir", "format": FORMAT}
+    (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def load_folder(folder: Path, *, device: torch.device | str, dtype: torch.dtype) -> Supir:
+    """The model in `folder`, on `device` in `dtype`; the VAE stays float32 when `dtype` is float16.
+
+    Raises:
+        FileNotFoundError: config.json or a part is missing.
+        ValueError: written by a newer format.
+    """
+    from supir_model.supir import Supir
+
+    if not (folder / CONFIG).is_file():
+        raise FileNotFoundError(
+            f"{folder} holds no SUPIR model: no {CONFIG}; give a folder of save_pretrained"
+        )
+    seen = json.loads((folder / CONFIG).read_text()).get("format")
+    if seen != FORMAT:
+        raise ValueError(f"{folder / CONFIG} has format {seen!r}; this version reads {FORMAT}, update it")
+    missing = [part for part in (*PARTS, ROBUST_FILE) if not (folder / part).exists()]
+    if missing:
+        raise FileNotFoundError(f"{folder} is incomplete: missing {', '.join(missing)}; write it again")
+    shared = load_shared_parts(folder, dtype)
+    vae = shared["vae"]
+    supir = Supir(
+        **shared,
+        control=ControlEncoder.from_pretrained(folder / "control", torch_dtype=dtype),
+        connectors=Connectors.from_pretrained(folder / "connectors", torch_dtype=dtype),
+    )
+    load_robust_encoder(supir.robust_encoder, folder / ROBUST_FILE, vae.dtype)
+    return supir.to(device)
+
+
+def load_shared_parts(folder: Path, dtype: torch.dtype) -> dict[str, Any]:
+    """UNet, VAE and text encoders of a diffusers SDXL folder or of one of ours, as arguments of `Supir`."""
+    kind = json.loads((folder / "vae" / CONFIG).read_text())["_class_name"]
+    vae_class = MiniVAE if kind == "MiniVAE" else AutoencoderKL
+    with _without_progress_bars():
+        text = TextEncoders(
+            CLIPTokenizer.from_pretrained(folder / "tokenizer"),
+            CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=dtype),
+            CLIPTextModelWithProjection.from_pretrained(folder / "text_encoder_2", dtype=dtype),
+        )
+    return {
+        "unet": UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype),
+        "vae": vae_class.from_pretrained(folder / "vae", torch_dtype=vae_dtype(dtype)),
+        "text": text,
+    }
+
+
+def load_robust_encoder(encoder: nn.Module, file: Path, dtype: torch.dtype) -> None:
+    """Fill the robust encoder from its safetensors file; every tensor must match."""
+    encoder.load_state_dict({key: value.to(dtype) for key, value in load_file(file).items()})
+
+
+def vae_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The precision of the VAE beside a network in `dtype`: the SDXL VAE overflows in float16."""
+    return torch.float32 if dtype == torch.float16 else dtype
+
+
+@contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    """Keep transformers from drawing bars: progress on the terminal belongs to the commands."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()

@@ -1,0 +1,229 @@
+"""The whole network as one module: prior, control encoder, connectors, both encoders, text.
+
+Place in the flow: made by `load_supir`; trained through `predict_eps` and `encode_lq`, run through `denoise`.
+Law: everything is frozen until `trainable` names a stage. At the border images are (B, 3, H, W) in [-1, 1]
+and latents are scaled by `vae.config.scaling_factor`.
+Source: paper section 3; the pipeline's order of encoders is in README.md.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+from torch import Tensor, nn
+
+from supir_model.adapted_unet import adapted_eps
+from supir_model.connectors import Connectors
+from supir_model.control import ControlEncoder
+from supir_model.diffusion import nearest_timestep, scale_input, sigma_at
+from supir_model.mini_vae import MiniVAE
+from supir_model.text import TextConditioning, TextEncoders
+
+Stage = Literal["adapter", "encoder", "prior", "autoencoder"]
+
+
+class Supir(nn.Module):
+    """All parts of a restorer; see the module docstring.
+
+    Args:
+        unet: SDXL-shaped prior.
+        control: control encoder of the same widths.
+        connectors: the twelve connectors of the same widths.
+        vae: `AutoencoderKL` or `MiniVAE`.
+        text: both text encoders.
+        robust_encoder: degradation-robust encoder; None copies the VAE's own encoder.
+    """
+
+    def __init__(
+        self,
+        *,
+        unet: UNet2DConditionModel,
+        control: ControlEncoder,
+        connectors: Connectors,
+        vae: AutoencoderKL | MiniVAE,
+        text: TextEncoders,
+        robust_encoder: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.unet = unet
+        self.control = control
+        self.connectors = connectors
+        self.vae = vae
+        self.text = text
+        self.robust_encoder = copy.deepcopy(vae.encoder) if robust_encoder is None else robust_encoder
+        self.requires_grad_(False).eval()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the UNet is."""
+        return self.unet.device
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels of a latent: 4 for SDXL, 8 for mini."""
+        return int(self.unet.config["in_channels"])
+
+    # --- encoders -----------------------------------------------------------------------------------------
+
+    def encode_prompt(self, prompts: Sequence[str]) -> TextConditioning:
+        """The conditioning of the prompts, (B, 77·k, D) and (B, P); the k of the longest prompt for all."""
+        return self.text(prompts)
+
+    def encode(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """The scaled latent (B, C, H/8, W/8) of a clean image: posterior sample, or the mode.
+
+        Args:
+            image: (B, 3, H, W) in [-1, 1].
+            generator: source of the posterior noise; None takes the mode.
+        """
+        posterior = self.vae.encode(image.to(self.vae.dtype)).latent_dist
+        latent = posterior.mode() if generator is None else posterior.sample(generator)
+        return latent.float() * self.vae.config["scaling_factor"]
+
+    def encode_lq(self, lq: Tensor) -> Tensor:
+        """The scaled latent z_lq (B, C, H/8, W/8) of a degraded image: mode of the robust encoder.
+
+        Args:
+            lq: (B, 3, H, W) in [-1, 1], already at the working size.
+        """
+        moments = self.vae.quant_conv(self.robust_encoder(lq.to(self.vae.dtype)))
+        return DiagonalGaussianDistribution(moments).mode().float() * self.vae.config["scaling_factor"]
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """The image (B, 3, H, W), about [-1, 1] and not clipped, of a scaled latent."""
+        unscaled = (latent / self.vae.config["scaling_factor"]).to(self.vae.dtype)
+        return self.vae.decode(unscaled).sample.float()
+
+    def time_ids(self, height: int, width: int, batch: int) -> Tensor:
+        """SDXL's size vector (B, 6): original height and width, crop top and left, target height and width.
+
+        Args:
+            height, width: pixels of the image; original and target are taken as equal, the crop as (0, 0).
+        """
+        row = [height, width, 0, 0, height, width]
+        return torch.tensor([row] * batch, dtype=torch.float32, device=self.device)
+
+    # --- diffusion ----------------------------------------------------------------------------------------
+
+    def predict_eps(
+        self,
+        x_in: Tensor,
+        timestep: Tensor,
+        z_lq: Tensor | None,
+        conditioning: TextConditioning,
+        time_ids: Tensor,
+        control_scale: float = 1.0,
+    ) -> Tensor:
+        """The noise (B, C, h, w) in a noisy latent; differentiable in everything that is trainable.
+
+        Args:
+            x_in: (B, C, h, w) scaled noisy latent, see `diffusion.noised_input`.
+            timestep: (B,) int64, 0 to 999.
+            z_lq: (B, C, h, w) scaled LQ latent; None runs the plain prior.
+            conditioning: B prompts.
+            time_ids: (B, 6).
+            control_scale: 0 to 1; at 0 the control encoder does not run and the result is the prior's, bit
+                for bit.
+        """
+        added = {"text_embeds": conditioning.pooled, "time_ids": time_ids}
+        if z_lq is None or control_scale == 0.0:
+            return self.unet(x_in, timestep, conditioning.context, added_cond_kwargs=added).sample
+        maps = self.control(x_in, timestep, z_lq, conditioning.context, conditioning.pooled, time_ids)
+        return adapted_eps(
+            self.unet, self.connectors, maps, x_in, timestep, conditioning.context, added, control_scale
+        )
+
+    forward = predict_eps
+
+    @torch.no_grad()
+    def denoise(
+        self,
+        x: Tensor,
+        sigma: float,
+        z_lq: Tensor | None,
+        conditioning: TextConditioning,
+        time_ids: Tensor,
+        control_scale: float = 1.0,
+    ) -> Tensor:
+        """The estimate x - sigma_q · eps of the clean latent (B, C, h, w), float32; sigma_q is the table's nearest.
+
+        Args:
+            x: (B, C, h, w) float32 latent with noise of level `sigma`.
+            sigma: noise level, any positive number; snapped to the 1000-entry table.
+        """
+        timestep = nearest_timestep(torch.full((len(x),), sigma, device=x.device))
+        sigma_q = sigma_at(timestep, x.ndim)
+        dtype = self.unet.dtype
+        eps = self.predict_eps(
+            scale_input(x, sigma_q).to(dtype),
+            timestep,
+            None if z_lq is None else z_lq.to(dtype),
+            conditioning.to(x.device, dtype),
+            time_ids,
+            control_scale,
+        )
+        return x - sigma_q * eps.float()
+
+    # --- training -----------------------------------------------------------------------------------------
+
+    def init_control_from_unet(self) -> None:
+        """Start the control encoder as a copy of the UNet's encoder and middle block; the hint is kept."""
+        self.control.copy_from_unet(self.unet)
+
+    def trainable(self, stage: Stage) -> dict[str, nn.Parameter]:
+        """The parameters a training stage changes, by name, made trainable; all others are frozen.
+
+        Args:
+            stage: "adapter" (control encoder and connectors), "encoder" (robust encoder), "prior" (UNet and
+                text encoders) or "autoencoder" (VAE); the last two are for small backbones.
+
+        Raises:
+            ValueError: unknown stage.
+        """
+        parts: dict[str, tuple[str, ...]] = {
+            "adapter": ("control", "connectors"),
+            "encoder": ("robust_encoder",),
+            "prior": ("unet", "text"),
+            "autoencoder": ("vae",),
+        }
+        if stage not in parts:
+            raise ValueError(f"stage={stage!r} is unknown; use one of {', '.join(parts)}")
+        self.requires_grad_(False)
+        for part in parts[stage]:
+            self.get_submodule(part).requires_grad_(True)
+        return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
+
+    # --- files --------------------------------------------------------------------------------------------
+
+    def save_pretrained(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
+        """Write every part as safetensors with its config.json, one subfolder a part.
+
+        Args:
+            dtype: precision on disk, e.g. torch.float16 for weights that ship; None keeps what is held.
+        """
+        from supir_model.folder import save_folder
+
+        save_folder(self, Path(folder), dtype)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> Supir:
+        """The model of a folder written by `save_pretrained`.
+
+        Raises:
+            FileNotFoundError: the folder or a part of it is missing.
+        """
+        from supir_model.folder import load_folder
+
+        return load_folder(Path(folder), device=device, dtype=dtype)
