@@ -1,0 +1,167 @@
+"""A small dataset of real photos, negatives made from it, and a tiny prior trained on it once for all tests."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from supir_console import load_config
+from supir_shards import (
+    Caption,
+    Role,
+    Sample,
+    Store,
+    finish_dataset,
+    part_name,
+    sample_key,
+    write_captions,
+    write_part,
+)
+from supir_train import TrainConfig
+
+SIDE = 192
+SAMPLES_A_PART = 6
+
+Configure = Callable[..., TrainConfig]
+
+
+def photos() -> Iterator[np.ndarray]:
+    """24 squares of 192 px from six photos that ship inside scikit-image and scikit-learn."""
+    from skimage import data
+    from sklearn.datasets import load_sample_image
+
+    whole = [data.astronaut(), data.coffee(), data.chelsea(), data.rocket()]
+    for image in [*whole, load_sample_image("china.jpg"), load_sample_image("flower.jpg")]:
+        bottom, right = image.shape[0] - SIDE, image.shape[1] - SIDE
+        for y, x in ((0, 0), (0, right), (bottom, 0), (bottom, right)):
+            yield np.ascontiguousarray(image[y : y + SIDE, x : x + SIDE])
+
+
+def sample(image: np.ndarray, role: Role = Role.PHOTO, texture: np.ndarray | None = None) -> Sample:
+    """The image as a PNG sample, keyed by its pixels so that no encoder version moves a key."""
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "png")
+    return Sample(
+        key=sample_key(image.tobytes()),
+        image=file.getvalue(),
+        extension="png",
+        role=role,
+        width=image.shape[1],
+        height=image.shape[0],
+        texture=b"" if texture is None else texture.tobytes(),
+        texture_shape=(0, 0) if texture is None else texture.shape,
+    )
+
+
+def write_dataset(folder: Path, samples: list[Sample], captions: str | None = None) -> str:
+    """The samples as a finished dataset, six a part; with `captions`, each is captioned "photo KEY"."""
+    store = Store(folder)
+    for number, first in enumerate(range(0, len(samples), SAMPLES_A_PART)):
+        part, chunk = part_name(number), samples[first : first + SAMPLES_A_PART]
+        write_part(store, part, chunk)
+        if captions:
+            write_captions(store, captions, part, [_caption(item) for item in chunk])
+    finish_dataset(store, command="tests", config={}, config_hash="0")
+    return str(folder)
+
+
+def _caption(item: Sample) -> Caption:
+    return Caption(
+        key=item.key,
+        region=0,
+        box=(0, 0, item.width, item.height),
+        text=f"photo {item.key}",
+        short_text="photo",
+        num_tokens_clip_l=3,
+        num_tokens_clip_g=3,
+    )
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_dataset(
+        tmp_path_factory.mktemp("photos"), [sample(image) for image in photos()], captions="plain"
+    )
+
+
+@pytest.fixture(scope="session")
+def negatives(tmp_path_factory: pytest.TempPathFactory) -> str:
+    flat = [sample(image[::2, ::2].repeat(2, 0).repeat(2, 1), Role.NEGATIVE) for image in photos()]
+    return write_dataset(tmp_path_factory.mktemp("negatives"), flat)
+
+
+@pytest.fixture(scope="session")
+def dataset_with_a_small_image(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A dataset with one image too small for any crop."""
+    small = np.zeros((20, 20, 3), np.uint8)
+    good = [sample(image) for image in photos()]
+    return write_dataset(tmp_path_factory.mktemp("bad"), [*good[:5], sample(small), *good[5:]])
+
+
+@pytest.fixture(scope="session")
+def noise_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Strong noise alone: a degradation that a tiny encoder learns to see through in seconds."""
+    path = tmp_path_factory.mktemp("recipe") / "noise.yaml"
+    noise = "{do: noise, gaussian_probability: 1.0, sigma: [60, 60], poisson_scale: [1, 1]}"
+    path.write_text(f"name: noise\nsteps: [{noise}]\n")
+    return path
+
+
+@pytest.fixture(scope="session")
+def configure(dataset: str) -> Configure:
+    """Configs for `tiny` at 32 px; keyword arguments override keys, with __ for the dot."""
+
+    def make(stage: str, run: Path, **keys: object) -> TrainConfig:
+        values: dict[str, object] = {
+            "stage": stage,
+            "run": str(run),
+            "init": "fresh",
+            "preset": "tiny",
+            "device": "cpu",
+            "data.dataset": dataset,
+            "data.crop_px": 32,
+            "data.max_downscale": 4,
+            "data.workers": 0,
+            "data.cache_bytes": 10_000_000,
+            "data.shuffle_parts": 2,
+            "optimize.batch": 8,
+            "optimize.warmup_steps": 0,
+            "validation.crops": 16,
+            "validation.share": 0.4,
+            "log_every": 1,
+        }
+        values |= {key.replace("__", "."): value for key, value in keys.items()}
+        texts = [f"{key}={'null' if value is None else value}" for key, value in values.items()]
+        return load_config(TrainConfig, None, texts)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def prior_run(configure: Configure, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a tiny prior: autoencoder and UNet trained for a few seconds."""
+    from supir_train.run import prepare, train
+
+    run = tmp_path_factory.mktemp("prior") / "run"
+    config = configure(
+        "prior",
+        run,
+        autoencoder__steps=250,
+        autoencoder__batch=16,
+        autoencoder__schedule="cosine",
+        autoencoder__lr=5e-3,
+        autoencoder__warmup_steps=10,
+        optimize__steps=100,
+        optimize__lr=3e-3,
+        data__captions="plain",
+        optimize__ema_decay=0.95,
+        autoencoder__ema_decay=0.95,
+        validation__every=1000,
+    )
+    train(prepare(config))
+    return run

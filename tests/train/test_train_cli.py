@@ -1,0 +1,99 @@
+"""`supir-train` as a user meets it: plan, messages, a sample that cannot be used."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from supir_console import config_yaml
+from supir_train.cli import main
+
+
+@pytest.fixture
+def command(configure, tmp_path, monkeypatch, capsys):
+    """Runs supir-train on a config with `keys`; returns exit code, stdout and stderr."""
+
+    def run(*arguments: str, stage: str = "adapter", steps: int = 2, **keys: object) -> tuple[int, str, str]:
+        path = tmp_path / "config.yaml"
+        path.write_text(config_yaml(configure(stage, tmp_path / "run", optimize__steps=steps, **keys)))
+        monkeypatch.setattr(sys, "argv", ["supir-train", str(path), *arguments])
+        try:
+            main()
+            code = 0
+        except SystemExit as leave:
+            code = leave.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def test_dry_run_counts_parameters_bytes_and_images_and_writes_nothing(command, tmp_path):
+    code, out, _ = command("--dry-run", "--json")
+    plan = json.loads(out)
+    (phase,) = plan["phases"]
+    assert (code, plan["dataset_samples"], phase["steps"], phase["images"]) == (0, 24, 2, 16)
+    frozen = plan["parameters"] - phase["trained_parameters"]
+    assert phase["memory_bytes"] == 20 * phase["trained_parameters"] + 4 * frozen
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_ends_with_a_model_and_one_summary_on_stdout(command, tmp_path):
+    code, out, err = command("--json", stage="encoder")
+    assert (code, json.loads(out)) == (
+        0,
+        {"steps": 2, "model": str(tmp_path / "run/model"), "bad_samples": 0},
+    )
+    assert "stage encoder in" in err
+    assert "24 samples" in err
+    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [0, 1, 2, 2]
+    assert {"loss", "grad_norm", "lr", "images_per_s", "psnr_db"} <= lines[1].keys()
+
+
+def test_samples_that_cannot_be_used_are_listed_once_and_the_exit_code_says_so(
+    command, dataset_with_a_small_image, tmp_path
+):
+    code, out, _ = command("--json", data__dataset=dataset_with_a_small_image, steps=8)
+    listed = [json.loads(line) for line in (tmp_path / "run/bad_samples.jsonl").read_text().splitlines()]
+    assert (code, json.loads(out)["bad_samples"], len(listed)) == (1, 1, 1)
+    assert "20x20 px is smaller than the crop of 32 px" in listed[0]["reason"]
+
+
+def test_a_dataset_of_small_images_is_one_line(command):
+    code, _, err = command(data__crop_px=256)
+    assert code == 2
+    assert "192x192 px is smaller than the crop of 256 px; check the dataset" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("keys", "text"),
+    [
+        ({"data__dataset": "/no/such"}, "/no/such holds no dataset"),
+        ({"init": "/no/model"}, "init: '/no/model' is no folder; give mini, fresh, RUN/model"),
+        ({"device": "cuda:7"}, "device: cuda:7 was asked for, but this torch sees no CUDA device"),
+        ({"device": "tpu2"}, "device: 'tpu2' is unknown; use auto, cpu, cuda or cuda:N"),
+        ({"data__recipe": "mud"}, "recipe 'mud' is neither a file nor one of"),
+        ({"validation__share": 1e-9}, "is held out with validation.share=1e-09; raise the share"),
+    ],
+)
+def test_a_wrong_input_is_one_line_with_its_mend(keys, text, command):
+    code, _, err = command(**keys)
+    assert code == 2
+    assert text in err.splitlines()[-1]
+
+
+def test_an_unknown_config_names_the_shipped_ones(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["supir-train", "prior-maxi"])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert "give a YAML file or one of prior-mini, encoder-mini" in capsys.readouterr().err
+
+
+def test_a_loss_that_is_no_number_stops_the_run_with_advice(command):
+    code, _, err = command("--set", "optimize.lr=1e30", "--set", "optimize.steps=20")
+    assert code == 2
+    assert "lower the learning rate (now 1e+30)" in err

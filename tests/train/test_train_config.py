@@ -1,0 +1,65 @@
+"""What a wrong config says, and that the shipped ones are right."""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+
+import pytest
+
+from supir_console import UserError, load_config
+from supir_degrade import RECIPES
+from supir_train import TrainConfig
+from supir_train.cli import SHIPPED
+from supir_train.loop import COSINE_FLOOR, learning_rate
+
+CONFIGS = files("supir_train") / "configs"
+
+
+def test_every_shipped_config_is_listed():
+    assert {path.name for path in CONFIGS.iterdir()} == {f"{name}.yaml" for name in SHIPPED}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_config_is_valid_and_names_its_stage(name):
+    config = load_config(TrainConfig, CONFIGS / f"{name}.yaml")
+    assert name.startswith(config.stage)
+    assert config.data.recipe in RECIPES
+    assert config.run.name == name
+
+
+def test_sdxl_config_holds_the_papers_numbers():
+    config = load_config(TrainConfig, CONFIGS / "adapter-sdxl.yaml")
+    assert (config.data.crop_px, config.optimize.lr, config.optimize.batch) == (512, 1e-5, 256)
+
+
+MINIMUM = ["stage=adapter", "run=r", "data.dataset=d"]
+
+
+@pytest.mark.parametrize(
+    ("override", "text"),
+    [
+        ("data.crop_px=100", "crop_px=100 px is not a multiple of 32; use 96 or 128"),
+        ("optimize.micro_batch=5", "micro_batch=5 does not divide batch=16"),
+        ("autoencoder.steps=10", "autoencoder.steps=10 belongs to stage prior, not adapter; set it to 0"),
+        ("data.crops_per_image=3", "does not divide the 16 images of a forward pass of optimize"),
+        ("data.size_condition_px=[512, 64]", "size_condition_px=[512, 64] is no range"),
+        ("optimise.lr=1", "unknown config key 'optimise'; did you mean 'optimize'?"),
+        ("optimize.lr=0", "greater than 0 (got 0)"),
+        ("stage=all", "'prior', 'encoder' or 'adapter' (got 'all')"),
+        ("encoder={decoded_weight: 0, pixel_weight: 0, latent_weight: 0}", "set decoded_weight above 0"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_mend(override, text):
+    with pytest.raises(UserError, match=re.escape(text)):
+        load_config(TrainConfig, None, [*MINIMUM, override])
+
+
+def test_learning_rate_warms_up_and_falls_to_a_hundredth():
+    config = load_config(TrainConfig, None, [*MINIMUM, "optimize.warmup_steps=9", "optimize.steps=109"])
+    fit = config.optimize.model_copy(update={"schedule": "cosine", "lr": 1.0})
+    assert [learning_rate(fit, step) for step in (0, 4)] == pytest.approx([0.1, 0.5])
+    assert learning_rate(fit, 59) == pytest.approx(COSINE_FLOOR + (1 - COSINE_FLOOR) / 2)
+    assert learning_rate(fit, 109) == pytest.approx(0.01)
+    constant = fit.model_copy(update={"schedule": "constant"})
+    assert learning_rate(constant, 100) == 1.0

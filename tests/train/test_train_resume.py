@@ -1,0 +1,135 @@
+"""A stopped run goes on bit for bit; a run folder belongs to one config; a finished run is left alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from supir_console import UserError, config_yaml
+from supir_train import TrainConfig
+from supir_train.checkpoint import list_checkpoints, load_checkpoint
+from supir_train.run import prepare, train
+
+CLI = [sys.executable, "-c", "from supir_train.cli import main; main()"]
+
+
+def model_weights(run: Path) -> dict[str, torch.Tensor]:
+    files = sorted((run / "model").rglob("*.safetensors"))
+    return {f"{file.parent.name}/{name}": value for file in files for name, value in load_file(file).items()}
+
+
+def assert_same_bits(left: Path, right: Path) -> None:
+    ours, theirs = model_weights(left), model_weights(right)
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+
+
+@pytest.fixture(scope="module")
+def six_steps(configure, negatives, tmp_path_factory):
+    """Configures a run of three autoencoder and three prior steps, and gives one that was never stopped."""
+
+    def make(run: Path) -> TrainConfig:
+        return configure(
+            "prior",
+            run,
+            autoencoder__steps=3,
+            autoencoder__batch=8,
+            optimize__steps=3,
+            optimize__micro_batch=4,
+            data__captions="plain",
+            data__negatives=negatives,
+            data__negative_share=0.3,
+            data__shuffle_parts=1,
+        )
+
+    straight = make(tmp_path_factory.mktemp("straight") / "run")
+    train(prepare(straight))
+    return make, straight.run
+
+
+@pytest.mark.parametrize("stop_after", [1, 3, 5])
+def test_six_steps_equal_a_stop_and_the_rest(stop_after, six_steps, tmp_path):
+    make, straight = six_steps
+    broken = make(tmp_path / "broken")
+    stopped = train(prepare(broken), should_stop=lambda steps: steps == stop_after)
+    assert (stopped.model, stopped.steps) == (None, stop_after)
+    assert train(prepare(broken)).steps == 6
+    assert_same_bits(straight, broken.run)
+    assert without_times(straight) == without_times(broken.run)
+
+
+def without_times(run: Path) -> list[dict[str, object]]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{key: line[key] for key in line if key not in ("seconds", "images_per_s")} for line in lines]
+
+
+def test_a_signal_ends_with_a_checkpoint_and_the_same_command_goes_on(configure, tmp_path):
+    config = configure("adapter", tmp_path / "run", data__workers=1, optimize__steps=100_000)
+    path = tmp_path / "config.yaml"
+    path.write_text(config_yaml(config))
+    process = subprocess.Popen([*CLI, str(path)], stderr=subprocess.PIPE, text=True, process_group=0)
+    metrics = config.run / "metrics.jsonl"
+    deadline = time.monotonic() + 180
+    while (
+        not (metrics.exists() and len(metrics.read_text().splitlines()) > 3) and time.monotonic() < deadline
+    ):
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, stderr = process.communicate(timeout=180)
+    assert process.returncode == 143, stderr
+    steps = int(re.search(r"stopped after step (\d+)", stderr)[1])
+    assert load_checkpoint(list_checkpoints(config.run / "checkpoints")[-1]).progress.step == steps
+    again = [*CLI, str(path), "--json", "--set", f"optimize.steps={steps + 2}"]
+    done = subprocess.run(again, capture_output=True, text=True, timeout=180)
+    assert (done.returncode, json.loads(done.stdout)["steps"]) == (0, steps + 2), done.stderr
+
+
+def test_another_config_is_refused_with_both_values(configure, tmp_path):
+    train(prepare(configure("adapter", tmp_path / "run", optimize__steps=1)))
+    with pytest.raises(UserError, match=re.escape("optimize.lr was 1e-05, is 0.5; put it back")):
+        train(prepare(configure("adapter", tmp_path / "run", optimize__steps=1, optimize__lr=0.5)))
+
+
+def test_a_config_may_be_mended_before_the_first_checkpoint(configure, tmp_path):
+    with pytest.raises(ValueError, match="has no captions 'wrong'"):
+        train(prepare(configure("adapter", tmp_path / "run", data__captions="wrong", optimize__steps=1)))
+    mended = configure("adapter", tmp_path / "run", data__captions="plain", optimize__steps=1)
+    assert train(prepare(mended)).model == mended.run / "model"
+
+
+def test_a_finished_run_is_left_alone(configure, tmp_path):
+    config = configure("adapter", tmp_path / "run", optimize__steps=1)
+    train(prepare(config))
+    before = {path: path.stat().st_mtime_ns for path in (config.run / "model").rglob("*")}
+    assert train(prepare(config)).steps == 1
+    assert {path: path.stat().st_mtime_ns for path in (config.run / "model").rglob("*")} == before
+
+
+def test_more_steps_go_on_from_the_last_checkpoint(configure, tmp_path):
+    train(prepare(configure("adapter", tmp_path / "long", optimize__steps=4)))
+    train(prepare(configure("adapter", tmp_path / "grown", optimize__steps=2)))
+    train(prepare(configure("adapter", tmp_path / "grown", optimize__steps=4)))
+    assert_same_bits(tmp_path / "long", tmp_path / "grown")
+
+
+def test_only_the_newest_checkpoints_are_kept(configure, tmp_path):
+    config = configure("adapter", tmp_path / "run", optimize__steps=5, checkpoint_every=1, keep_checkpoints=2)
+    train(prepare(config))
+    names = [path.name for path in list_checkpoints(config.run / "checkpoints")]
+    assert names == ["step-00000004", "step-00000005"]
+
+
+def test_a_folder_with_other_content_is_not_taken_for_a_run(configure, tmp_path):
+    (tmp_path / "letters.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"is a folder with other content; name a new folder"):
+        train(prepare(configure("adapter", tmp_path, optimize__steps=1)))

@@ -1,0 +1,110 @@
+"""Checkpoints of a run: RUN/checkpoints/step-00000500/, complete or not there at all.
+
+    model.safetensors   every parameter that this run trains, in any of its phases
+    ema.safetensors     the weight average of the phase under way
+    optimizer.pt        AdamW's two moments and step counts, in parameter order (read with weights_only)
+    state.json          run step, phase, step in the phase, position in the data, scaling factor of the latents
+
+No state of a random number generator is stored, since none outlives a step: noise is keyed by (seed, phase, step)
+and data by (seed, key, epoch).
+The law it keeps: written under another name, synced, then renamed, so a kill at any moment leaves the last one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from supir_train.order import Place, Position
+from supir_train.phase import PhaseName
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a run is: `step` counts over all phases, `phase_step` within `phase`."""
+
+    step: int
+    phase: PhaseName
+    phase_step: int
+    position: Position
+    scaling_factor: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """All that a stopped run needs to go on bit for bit; tensors are on the CPU."""
+
+    progress: Progress
+    model: dict[str, torch.Tensor]
+    ema: dict[str, torch.Tensor]
+    optimizer: dict[str, Any]
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
+    """Writes the checkpoint under `folder` and deletes all but the newest `keep`; returns its path."""
+    final = folder / f"step-{checkpoint.progress.step:08d}"
+    temporary = folder / f".{final.name}.{os.getpid()}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    save_file(_contiguous(checkpoint.model), temporary / "model.safetensors")
+    save_file(_contiguous(checkpoint.ema), temporary / "ema.safetensors")
+    torch.save(checkpoint.optimizer, temporary / "optimizer.pt")
+    state = {"format_version": FORMAT_VERSION, **asdict(checkpoint.progress)}
+    (temporary / "state.json").write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
+    for path in (*temporary.iterdir(), temporary):
+        _sync(path)
+    shutil.rmtree(final, ignore_errors=True)
+    temporary.rename(final)
+    _sync(folder)
+    for old in list_checkpoints(folder)[:-keep]:
+        shutil.rmtree(old)
+    return final
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Returns the complete checkpoints under `folder`, oldest first."""
+    return sorted(path for path in folder.glob("step-*") if path.is_dir())
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Returns the checkpoint at `path`, read without running any code that it might hold."""
+    state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    position = state["position"]
+    return Checkpoint(
+        progress=Progress(
+            step=state["step"],
+            phase=state["phase"],
+            phase_step=state["phase_step"],
+            position=Position(
+                draws=position["draws"],
+                photos=Place(**position["photos"]),
+                negatives=Place(**position["negatives"]),
+            ),
+            scaling_factor=state["scaling_factor"],
+        ),
+        model=load_file(path / "model.safetensors"),
+        ema=load_file(path / "ema.safetensors"),
+        optimizer=torch.load(path / "optimizer.pt", weights_only=True, map_location="cpu"),
+    )
+
+
+def _contiguous(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,106 @@
+"""`supir-train CONFIG`: prints the plan, trains, exports; SIGTERM or Ctrl-C ends with a checkpoint.
+
+Exit codes beside the shared ones: 130 and 143 when a run was stopped by a signal; the same command goes on.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from supir_console import (
+    DryRunOption,
+    JsonOption,
+    PrintConfigOption,
+    SetOption,
+    UserError,
+    config_yaml,
+    entry,
+    finish,
+    load_config,
+)
+from supir_train.config import TrainConfig
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+SHIPPED = ("prior-mini", "encoder-mini", "adapter-mini", "encoder-sdxl", "adapter-sdxl")
+
+
+@app.command()
+def main_command(
+    config: Annotated[str, typer.Argument(help=f"YAML file, or a shipped config: {', '.join(SHIPPED)}.")],
+    overrides: SetOption = [],  # noqa: B006 - typer reads the default, nothing changes it
+    dry_run: DryRunOption = False,
+    print_config: PrintConfigOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a prior, the degradation-robust encoder or the adapter; the same command goes on after a stop."""
+    resolved = load_config(TrainConfig, _config_path(config), overrides)
+    if print_config:
+        sys.stdout.write(config_yaml(resolved))
+        return
+    from supir_train.run import prepare, train
+
+    run = prepare(resolved)
+    figures = run.plan()
+    if dry_run:
+        finish(figures, as_json)
+        return
+    for line in _plan_lines(figures):
+        sys.stderr.write(line + "\n")
+    with _stop_signals() as received:
+        outcome = train(run, should_stop=lambda _steps: bool(received))
+    summary: dict[str, Any] = {
+        "steps": outcome.steps,
+        "model": str(outcome.model) if outcome.model else None,
+        "bad_samples": outcome.bad_samples,
+    }
+    if outcome.model is None:
+        sys.stderr.write(f"stopped after step {outcome.steps}; the same command goes on from there\n")
+        finish(summary, as_json)
+        raise typer.Exit(128 + received[0])
+    finish(summary, as_json, failed=outcome.bad_samples)
+
+
+main = entry(app)
+
+
+def _config_path(name: str) -> Path:
+    if name in SHIPPED:
+        return Path(str(files("supir_train") / "configs" / f"{name}.yaml"))
+    if not Path(name).is_file():
+        raise UserError(f"config {name!r} is no file; give a YAML file or one of {', '.join(SHIPPED)}")
+    return Path(name)
+
+
+def _plan_lines(figures: dict[str, Any]) -> Iterator[str]:
+    yield (
+        f"stage {figures['stage']} in {figures['run']}: {figures['parameters'] / 1e6:.1f} M parameters, "
+        f"{figures['dataset_samples']} samples"
+    )
+    for phase in figures["phases"]:
+        yield (
+            f"  {phase['phase']}: {phase['trained_parameters'] / 1e6:.1f} M trained, "
+            f"{phase['steps']} steps, "
+            f"{phase['images']} images ({phase['epochs']:g} epochs), "
+            f"{phase['memory_bytes'] / 1e9:.2f} GB before activations, "
+            f"{phase['optimizer_bytes'] / 1e9:.2f} GB of it AdamW's"
+        )
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    received: list[int] = []
+    handled = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, lambda seen, _frame: received.append(seen)) for number in handled}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,277 @@
+"""From draws to batches: read, decode, crop, degrade, word the prompt; in loader processes or in this one.
+
+Place in the flow: `order.py` says which samples, this file makes them training pairs, `loop.py` consumes batches.
+The law it keeps: everything random about a sample comes from a generator keyed by (seed, key, epoch), so a batch
+is the same whichever process makes it. A sample that cannot be used is reported in the batch, never replaced.
+
+Legend: B images a batch, S crop side in pixels.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from supir_console import UserError
+from supir_degrade import Recipe, degrade, load_recipe, sample_generator
+from supir_model.prompts import NEGATIVE_PROMPT, positive_prompt
+from supir_shards import BadImage, Dataset, DatasetError, caption_for, image_size
+from supir_train.config import DataConfig, TrainConfig
+from supir_train.crops import CropBox, TooSmallError, choose_box, cut
+from supir_train.order import Draw, Position, Walk, mixed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crop:
+    """One training pair: `hq` and `lq` are RGB uint8 (S, S, 3); `lq` is None where nothing is degraded."""
+
+    key: str
+    hq: NDArray[np.uint8]
+    lq: NDArray[np.uint8] | None
+    prompt: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BadSample:
+    """A sample that gave no crop, and why."""
+
+    key: str
+    part: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Training pairs as the networks take them.
+
+    `hq`, `lq`: float32 (B, 3, S, S) in [-1, 1]; `position`: where training stands after this batch.
+    """
+
+    keys: tuple[str, ...]
+    hq: torch.Tensor
+    lq: torch.Tensor | None
+    prompts: tuple[str, ...]
+    bad: tuple[BadSample, ...]
+    position: Position
+
+    def to(self, device: torch.device) -> Batch:
+        """Returns the batch with its images on `device`."""
+        lq = None if self.lq is None else self.lq.to(device, non_blocking=True)
+        return Batch(
+            keys=self.keys,
+            hq=self.hq.to(device, non_blocking=True),
+            lq=lq,
+            prompts=self.prompts,
+            bad=self.bad,
+            position=self.position,
+        )
+
+
+Made = tuple[Draw, list[Crop] | BadSample]
+"""A draw with its crops, or with why it has none."""
+
+
+class CropMaker(TorchDataset[Made]):
+    """Makes the crops of a draw; a copy of it works in every loader process.
+
+    Args:
+        sources: the open datasets by the name that draws give them.
+        config: the `data` part of the run's config.
+        recipe: degradation of the LQ side; None leaves `lq` out.
+        seed: the run's seed.
+    """
+
+    def __init__(
+        self, sources: dict[str, Dataset], config: DataConfig, recipe: Recipe | None, seed: int
+    ) -> None:
+        self._sources, self._config, self._recipe, self._seed = sources, config, recipe, seed
+        self._decoded: dict[str, NDArray[np.uint8]] = {}
+        self._decoded_bytes = 0
+
+    def __getitem__(self, draw: Draw) -> Made:
+        """Returns the draw with its `crops_per_image` crops, or with why it has none."""
+        try:
+            image = self._image(draw)
+            rng = sample_generator(self._seed, draw.key, draw.epoch)
+            return draw, [self._crop(draw, image, rng) for _ in range(self._config.crops_per_image)]
+        except (BadImage, DatasetError, TooSmallError, OSError) as error:
+            return draw, BadSample(key=draw.key, part=draw.part, reason=str(error))
+
+    def _crop(self, draw: Draw, image: NDArray[np.uint8], rng: np.random.Generator) -> Crop:
+        height, width = image.shape[:2]
+        config = self._config
+        box = choose_box(
+            rng,
+            width,
+            height,
+            crop_px=config.crop_px,
+            max_downscale=config.max_downscale,
+            texture=draw.texture,
+        )
+        prompt = _prompt(draw, box, rng, config)
+        hq = cut(image, box, config.crop_px)
+        lq = degrade(hq, self._recipe, rng)[0] if self._recipe else None
+        return Crop(key=draw.key, hq=hq, lq=lq, prompt=prompt)
+
+    def _image(self, draw: Draw) -> NDArray[np.uint8]:
+        from PIL import Image
+
+        if draw.key in self._decoded:
+            return self._decoded[draw.key]
+        data = self._sources[draw.source].read_image(draw.part, draw.row)
+        image_size(data)
+        with Image.open(io.BytesIO(data)) as file:
+            image = np.asarray(file.convert("RGB"))
+        if self._decoded_bytes + image.nbytes <= self._config.cache_bytes:
+            self._decoded[draw.key] = image
+            self._decoded_bytes += image.nbytes
+        return image
+
+
+def open_walks(config: TrainConfig) -> tuple[dict[str, Dataset], Walk, Walk | None]:
+    """Returns the open datasets by name, the walk over the photos, and the one over the negatives if there are any."""
+    data = config.data
+    photos = Dataset(data.dataset)
+    walk = Walk(
+        photos,
+        "photos",
+        captions=data.captions,
+        seed=config.seed,
+        shuffle_parts=data.shuffle_parts,
+        validation_share=config.validation.share if config.validation.crops else 0.0,
+    )
+    if not data.negatives or not data.negative_share:
+        return {"photos": photos}, walk, None
+    negatives = Dataset(data.negatives)
+    negative_walk = Walk(
+        negatives,
+        "negatives",
+        captions=None,
+        seed=config.seed,
+        shuffle_parts=data.shuffle_parts,
+        validation_share=0.0,
+    )
+    return {"photos": photos, "negatives": negatives}, walk, negative_walk
+
+
+def training_batches(config: TrainConfig, *, images: int, degraded: bool, start: Position) -> Iterator[Batch]:
+    """Yields for ever the batches of training after `start`.
+
+    Args:
+        images: crops in a batch, a multiple of `crops_per_image`.
+        degraded: whether batches carry `lq`.
+
+    Raises:
+        UserError: the dataset holds nothing to train on, or none of a batch's samples can be used.
+    """
+    sources, photos, negatives = open_walks(config)
+    draws = mixed(photos, negatives, config.data.negative_share, start)
+    workers = config.data.workers
+    loader = DataLoader(
+        _maker(config, sources, degraded),
+        batch_sampler=_Chunks(draws, images // config.data.crops_per_image),
+        collate_fn=collate,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=_settle,
+    )
+    for batch in loader:
+        yield _usable(batch)
+
+
+def validation_batches(config: TrainConfig, *, images: int, degraded: bool) -> list[Batch]:
+    """Returns the held-out crops of the run in batches of at most `images`; the same ones on every call.
+
+    Raises:
+        UserError: no sample is held out, or none of a batch can be used.
+    """
+    sources, photos, _ = open_walks(config)
+    data = config.data.model_copy(update={"crops_per_image": 1, "caption_dropout": 0.0})
+    maker = _maker(config.model_copy(update={"data": data}), sources, degraded)
+    made = [maker[draw] for draw in itertools.islice(photos.validation(), config.validation.crops)]
+    if not made:
+        raise UserError(
+            f"no sample of {config.data.dataset} is held out with validation.share={config.validation.share}; "
+            "raise the share, or set validation.crops=0 to train without validation"
+        )
+    return [_usable(collate(made[first : first + images])) for first in range(0, len(made), images)]
+
+
+def collate(made: Sequence[Made]) -> Batch | tuple[BadSample, ...]:
+    """Returns the crops of several draws as one batch, smaller where samples are bad; only the bad if all are."""
+    crops = [crop for _, result in made if isinstance(result, list) for crop in result]
+    bad = tuple(result for _, result in made if isinstance(result, BadSample))
+    if not crops:
+        return bad
+    return Batch(
+        keys=tuple(crop.key for crop in crops),
+        hq=_tensor([crop.hq for crop in crops]),
+        lq=_tensor([crop.lq for crop in crops if crop.lq is not None]) if crops[0].lq is not None else None,
+        prompts=tuple(crop.prompt for crop in crops),
+        bad=bad,
+        position=made[-1][0].position,
+    )
+
+
+def _usable(batch: Batch | tuple[BadSample, ...]) -> Batch:
+    if isinstance(batch, tuple):
+        first = batch[0]
+        raise UserError(
+            f"none of {len(batch)} samples in a row could be used, the first because: {first.key} of {first.part}: "
+            f"{first.reason}; check the dataset, and that its images are not smaller than data.crop_px"
+        )
+    return batch
+
+
+class _Chunks:
+    """Lists of `size` draws, as DataLoader wants a batch sampler to give them."""
+
+    def __init__(self, draws: Iterator[Draw], size: int) -> None:
+        self._draws, self._size = draws, size
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        while True:
+            yield list(itertools.islice(self._draws, self._size))
+
+
+def _maker(config: TrainConfig, sources: dict[str, Dataset], degraded: bool) -> CropMaker:
+    recipe = load_recipe(config.data.recipe) if degraded else None
+    return CropMaker(sources, config.data, recipe, config.seed)
+
+
+def _prompt(draw: Draw, box: CropBox, rng: np.random.Generator, config: DataConfig) -> str:
+    dropped, suffixed = rng.random(2) < (config.caption_dropout, config.suffix_share)
+    if draw.negative:
+        return NEGATIVE_PROMPT
+    if dropped:
+        return ""
+    caption = caption_for(draw.captions, box.corners)
+    text = caption.text if caption else ""
+    return positive_prompt(text) if suffixed else text
+
+
+def _tensor(images: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
+    # Pixels stay side by side in memory, which is the layout that the networks are held in.
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float().div(127.5).sub(1.0)
+
+
+def _settle(_worker: int) -> None:
+    # A loader process must not fight the training process for cores, and a signal to the whole process group is
+    # the training process's to handle: it still needs its batches until the checkpoint is written.
+    import signal
+
+    import cv2
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)

@@ -1,0 +1,50 @@
+"""`stage: encoder`: the degradation-robust encoder E_dr, a VAE encoder that sees through degradation.
+
+Place in the flow: after the prior, before the adapter, which reads its latent. The decoder D stays frozen.
+Source: paper section 3.1. Differs: the paper's loss |D(E_dr(lq)) - D(E_dr(hq))|² has E_dr on both sides, so an
+encoder that maps everything to one latent is a perfect solution, and such training does go dark (facts: report
+#135 of the authors' repository). Here the right side goes through the frozen encoder E, a fixed target; the
+squared distances to the photo itself and of the latents stand beside it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+from supir_model import Supir
+from supir_train.config import TrainConfig
+from supir_train.data import Batch
+from supir_train.phase import Losses, Phase, psnr_db
+
+
+def encoder_phase(supir: Supir, config: TrainConfig) -> Phase:
+    """Returns the fit of the robust encoder; what is logged besides the loss is the PSNR of D(E_dr(lq)) to hq."""
+    weights = config.encoder
+
+    def loss(batch: Batch, _: torch.Generator) -> Losses:
+        assert batch.lq is not None, "stage encoder loads degraded pairs"
+        with torch.no_grad():
+            target_latent = supir.encode(batch.hq, None)
+            target_image = supir.decode(target_latent).float()
+        latent = supir.encode_lq(batch.lq)
+        image = supir.decode(latent).float()
+        decoded = functional.mse_loss(image, target_image)
+        pixels = functional.mse_loss(image, batch.hq)
+        latents = functional.mse_loss(latent.float(), target_latent.float())
+        return {
+            "loss": weights.decoded_weight * decoded
+            + weights.pixel_weight * pixels
+            + weights.latent_weight * latents,
+            "decoded_mse": decoded,
+            "pixel_mse": pixels,
+            "latent_mse": latents,
+            "psnr_db": psnr_db(image, batch.hq),
+        }
+
+    return Phase(
+        name="encoder",
+        optimize=config.optimize,
+        degraded=True,
+        loss=loss,
+    )

@@ -1,0 +1,95 @@
+"""RUN/metrics.jsonl: one JSON object a line, enough to draw the loss curves; and RUN/bad_samples.jsonl.
+
+A training line holds step, phase, phase_step, images (seen in the phase), the means since the last line of the loss
+and of what the stage logs beside it, grad_norm (before clipping), lr, images_per_s and seconds (training time of
+the phase since this start). A validation line holds step, phase, phase_step and `validation_…` figures.
+The law it keeps: a continued run drops the lines that lie after its checkpoint, so no step appears twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from supir_train.data import BadSample
+
+
+class MetricsLog:
+    """Appends lines to a metrics file, after dropping what lies beyond the point where the run goes on.
+
+    Args:
+        path: the file; made when missing.
+        step: run step of the checkpoint that the run goes on from; 0 for a new run.
+        phase: phase of that checkpoint; None for a new run.
+    """
+
+    def __init__(self, path: Path, *, step: int, phase: str | None) -> None:
+        self._path = path
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        kept = [line for line in lines if _is_before(line, step, phase)]
+        path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+
+    def write(self, line: Mapping[str, Any]) -> None:
+        """Appends one line."""
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+class Means:
+    """Running means of named scalars since the last `take`."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, torch.Tensor] = {}
+        self._count = 0
+
+    def add(self, figures: Mapping[str, torch.Tensor], count: int = 1) -> None:
+        """Counts the scalars of `count` equally weighted items whose mean `figures` are."""
+        for name, value in figures.items():
+            term = value.detach().double() * count
+            self._sums[name] = self._sums[name] + term if name in self._sums else term
+        self._count += count
+
+    def take(self) -> dict[str, float]:
+        """Returns the means, and starts again."""
+        means = {name: float(total) / self._count for name, total in self._sums.items()}
+        self._sums, self._count = {}, 0
+        return means
+
+
+class BadSamples:
+    """The samples that gave no crop, each listed once over all starts of a run.
+
+    Args:
+        path: the list, JSON lines; made when the first bad sample comes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        self._keys = {json.loads(line)["key"] for line in lines}
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def add(self, samples: Iterable[BadSample]) -> None:
+        """Lists the samples that are not listed yet."""
+        for sample in samples:
+            if sample.key in self._keys:
+                continue
+            self._keys.add(sample.key)
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(
+                    json.dumps({"key": sample.key, "part": sample.part, "reason": sample.reason}) + "\n"
+                )
+
+
+def _is_before(line: str, step: int, phase: str | None) -> bool:
+    try:
+        entry = json.loads(line)
+    except json.JSONDecodeError:  # the line that a kill cut short
+        return False
+    return phase is not None and (entry["step"] < step or (entry["step"] == step and entry["phase"] == phase))

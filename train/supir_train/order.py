@@ -1,0 +1,183 @@
+"""The order in which training sees samples: an endless, seeded walk over a dataset that can start anywhere.
+
+Place in the flow: indexes and captions of `supir_shards` in, `Draw`s out; `data.py` turns a draw into crops.
+The laws it keeps: the order depends on (seed, epoch) alone, so neither the number of workers nor a stop moves
+it; and each sample that is not held out comes exactly once an epoch.
+
+Samples are shuffled within groups of `shuffle_parts` parts, and the groups themselves are shuffled, so that the
+indexes of one group are all that is held in memory, whatever the size of the dataset.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from supir_console import UserError
+from supir_shards import Caption, Dataset, Role, read_captions
+
+Source = Literal["photos", "negatives"]
+COLUMNS = ("key", "role", "offset", "bytes", "sha256", "texture", "texture_rows", "texture_cols")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A point in the walk over one dataset: how many samples of which group of which epoch have been given."""
+
+    epoch: int = 0
+    group: int = 0
+    given: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """A point in training's walk: the number of draws so far and the place in each of the two datasets."""
+
+    draws: int = 0
+    photos: Place = field(default_factory=Place)
+    negatives: Place = field(default_factory=Place)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draw:
+    """One sample to be loaded, with all that its worker needs beside the image bytes.
+
+    Attributes:
+        source: which of the two datasets it lies in.
+        epoch: number of the pass over that dataset.
+        part: its part; `row` is what its index says of it.
+        negative: whether its role is negative.
+        texture: uint8 (rows, columns) over the whole image, or None.
+        position: where training stands after this draw.
+    """
+
+    source: Source
+    epoch: int
+    part: str
+    row: dict[str, Any]
+    key: str
+    negative: bool
+    texture: NDArray[np.uint8] | None
+    captions: tuple[Caption, ...]
+    position: Position = field(default_factory=Position)
+
+
+def held_out(key: str, share: float) -> bool:
+    """Returns True for the `share` of keys that training must not see; a sample stays on its side for ever."""
+    return int(key[:8], 16) / 2**32 < share
+
+
+class Walk:
+    """The samples of one dataset in training order, or those held out from it in dataset order.
+
+    Args:
+        dataset: the dataset, already open.
+        source: how draws name this dataset.
+        captions: name of the caption set to attach, or None.
+        seed: the run's seed.
+        shuffle_parts: number of parts whose samples are shuffled together.
+        validation_share: share of the keys that training skips, 0 to 1.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        source: Source,
+        *,
+        captions: str | None,
+        seed: int,
+        shuffle_parts: int,
+        validation_share: float,
+    ) -> None:
+        self._dataset, self._source, self._captions = dataset, source, captions
+        self._seed, self._shuffle_parts, self._validation_share = seed, shuffle_parts, validation_share
+        self._parts = dataset.parts()
+        self._loaded: tuple[tuple[str, ...], list[Draw]] = ((), [])
+
+    def training(self, start: Place) -> Iterator[tuple[Place, Draw]]:
+        """Yields for ever the draws after `start`, each with the place that follows it.
+
+        Raises:
+            UserError: a whole epoch holds no sample to train on.
+        """
+        place = start
+        while True:
+            given_in_epoch = place.group + place.given
+            for names in self._groups(place.epoch)[place.group :]:
+                draws = [
+                    draw for draw in self._group(names) if not held_out(draw.key, self._validation_share)
+                ]
+                order = _generator(self._seed, self._source, place.epoch, *names).permutation(len(draws))
+                for index in order[place.given :]:
+                    place = replace(place, given=place.given + 1)
+                    given_in_epoch += 1
+                    yield place, replace(draws[index], epoch=place.epoch)
+                place = Place(epoch=place.epoch, group=place.group + 1)
+            if not given_in_epoch:
+                raise UserError(
+                    f"the dataset of {self._source} holds no sample to train on: {self._dataset.store.url}"
+                )
+            place = Place(epoch=place.epoch + 1)
+
+    def validation(self) -> Iterator[Draw]:
+        """Yields the held-out draws, in dataset order."""
+        for part in self._parts:
+            yield from (draw for draw in self._group((part,)) if held_out(draw.key, self._validation_share))
+
+    def _groups(self, epoch: int) -> list[tuple[str, ...]]:
+        order = _generator(self._seed, self._source, epoch).permutation(len(self._parts))
+        shuffled = [self._parts[index] for index in order]
+        size = self._shuffle_parts
+        return [tuple(sorted(shuffled[first : first + size])) for first in range(0, len(shuffled), size)]
+
+    def _group(self, parts: tuple[str, ...]) -> list[Draw]:
+        if self._loaded[0] != parts:
+            self._loaded = (parts, [draw for part in parts for draw in self._part(part)])
+        return self._loaded[1]
+
+    def _part(self, part: str) -> Iterator[Draw]:
+        captions = read_captions(self._dataset.store, self._captions, part) if self._captions else {}
+        for row in self._dataset.index(part).select(COLUMNS).to_pylist():
+            texture = row.pop("texture")
+            shape = row.pop("texture_rows"), row.pop("texture_cols")
+            yield Draw(
+                source=self._source,
+                epoch=0,
+                part=part,
+                row=row,
+                key=row["key"],
+                negative=row["role"] == Role.NEGATIVE,
+                texture=np.frombuffer(texture, np.uint8).reshape(shape) if texture else None,
+                captions=tuple(captions.get(row["key"], ())),
+            )
+
+
+def mixed(photos: Walk, negatives: Walk | None, share: float, start: Position) -> Iterator[Draw]:
+    """Yields for ever the draws of training after `start`: photos, and `share` of negatives spread evenly.
+
+    Args:
+        share: share of draws that are negatives, 0 to 1; draw n is one when floor(n·share) grows at n.
+    """
+    position = start
+    photo_draws = photos.training(start.photos)
+    negative_draws = negatives.training(start.negatives) if negatives else iter(())
+    for number in itertools.count(start.draws):
+        if negatives and math.floor((number + 1) * share) > math.floor(number * share):
+            place, draw = next(negative_draws)
+            position = replace(position, draws=number + 1, negatives=place)
+        else:
+            place, draw = next(photo_draws)
+            position = replace(position, draws=number + 1, photos=place)
+        yield replace(draw, position=position)
+
+
+def _generator(*identity: int | str) -> np.random.Generator:
+    digest = hashlib.sha256("/".join(str(part) for part in identity).encode()).digest()
+    return np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16], "little")))

@@ -1,0 +1,45 @@
+"""What the loop needs to know of a fit: which parameters move, and the loss of a batch.
+
+Place in the flow: `prior.py`, `encoder.py` and `adapter.py` each build a `Phase`; `loop.py` runs it. A phase is
+data and functions, so the loop knows no stage by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from supir_train.config import OptimizeConfig
+from supir_train.data import Batch
+
+PhaseName = Literal["autoencoder", "prior", "encoder", "adapter"]
+Losses = dict[str, torch.Tensor]
+"""Scalars by name; the one called "loss" is minimised, the others are logged."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """One fit of a run.
+
+    Attributes:
+        name: which parameters of the model move (`Supir.trainable`); stands in metrics and checkpoints.
+        optimize: steps, batch and AdamW.
+        degraded: whether batches carry `lq`.
+        loss: (batch, generator) → scalars; all randomness comes from the CPU generator.
+        finish: called once after the last step, with the averaged weights in place.
+    """
+
+    name: PhaseName
+    optimize: OptimizeConfig
+    degraded: bool
+    loss: Callable[[Batch, torch.Generator], Losses]
+    finish: Callable[[], None] = lambda: None
+
+
+def psnr_db(image: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """Returns the mean PSNR over a batch, dB, of (B, 3, H, W) images in [-1, 1]; `image` is clipped first."""
+    error = (image.clamp(-1, 1) - reference).float().square().mean(dim=(1, 2, 3)).clamp_min(1e-10)
+    return (10.0 * torch.log10(4.0 / error)).mean()

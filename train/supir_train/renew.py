@@ -1,0 +1,31 @@
+"""Puts the parts that hang on a prior back to their starting point, in place.
+
+Place in the flow: `stage: prior` renews what its fits made worthless; `stage: adapter` renews on request.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from supir_model import Supir
+
+
+def renew_robust_encoder(supir: Supir) -> None:
+    """Makes the degradation-robust encoder a copy of the VAE's encoder (paper section 3.1)."""
+    supir.robust_encoder.load_state_dict(supir.vae.encoder.state_dict())
+
+
+def renew_adapter(supir: Supir, seed: int) -> None:
+    """Makes the control encoder a copy of the UNet's encoder half and starts the connectors again.
+
+    Args:
+        seed: seed of the connectors' random weights.
+    """
+    supir.init_control_from_unet()
+    for parameter in supir.control.hint.parameters():
+        torch.nn.init.zeros_(parameter)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        config = supir.connectors.config
+        fresh = type(supir.connectors)(**{key: config[key] for key in config if not key.startswith("_")})
+    supir.connectors.load_state_dict(fresh.state_dict())
