@@ -82,7 +82,11 @@ def encoder_run(configure, prior_run, noise_recipe, tmp_path_factory):
 def test_a_prior_that_goes_on_keeps_robust_encoder_and_adapter(prior_run, configure, tmp_path):
     config = configure("prior", tmp_path / "run", init=prior_run / "model", optimize__steps=2)
     train(prepare(config))
-    assert changed_parts(prior_run / "model", config.run / "model") == {"unet", "text_encoder", "text_encoder_2"}
+    assert changed_parts(prior_run / "model", config.run / "model") == {
+        "unet",
+        "text_encoder",
+        "text_encoder_2",
+    }
 
 
 def test_robust_encoder_learns_to_see_through_noise(encoder_run):

@@ -1,0 +1,160 @@
+"""What can be measured without a model: light, contrast, colours, edges, and where the detail lies.
+
+Place in the flow: the `tags` engine puts these figures into words (`wording.py`). The law: each figure is a
+closed function of the pixels, and falls or rises with the one cause it is named for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_COLOUR_SIDE_PX = 256
+_GRID = 3
+_CELL_PX = 32
+# A cell has fine detail when its lightness changes by this much, L* per px, root mean square over the cell.
+_DETAIL_GRADIENT = 3.0
+# Below this local range (L*, 0..100) the width of an edge says nothing.
+_EDGE_RANGE = 20.0
+_EDGE_CELLS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """The measured figures of one picture.
+
+    Attributes:
+        lightness: mean CIE L*, 0 (black) to 100 (white). contrast: L* at the 95th percentile less L* at the
+        5th, 0 to 100. chroma: mean CIE chroma C*ab; about 0 for greys, above 30 for vivid pictures.
+        monochrome: whether 95% of the picture has next to no colour (C*ab below 6). colours: names with the
+        share of the picture they cover, the largest first. detail_share: share of the 32 px cells with fine
+        detail, 0 to 1. detail_grid: share of all detail that lies in each cell of a 3x3 grid, rows from the
+        top; sums to 1, or all 0. acuity: how much of an edge's height falls within 1 px, 0 (soft) to 1 (a
+        step), over the strongest edges.
+    """
+
+    lightness: float
+    contrast: float
+    chroma: float
+    monochrome: bool
+    colours: tuple[tuple[str, float], ...]
+    detail_share: float
+    detail_grid: tuple[tuple[float, ...], ...]
+    acuity: float
+
+
+def measure(rgb: NDArray[np.uint8]) -> Attributes:
+    """Returns the attributes of a picture.
+
+    Args:
+        rgb: uint8 (H, W, 3), sRGB, at least 1 px each way.
+    """
+    import cv2
+
+    height, width = rgb.shape[:2]
+    scale = min(1.0, _COLOUR_SIDE_PX / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    lab = _lab(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA))
+    lightness = lab[..., 0]
+    chroma = np.hypot(lab[..., 1], lab[..., 2])
+    low, high = np.percentile(lightness, [5, 95])
+    gradient, local_range = _cells(_lab(rgb)[..., 0])
+    return Attributes(
+        lightness=float(lightness.mean()),
+        contrast=float(high - low),
+        chroma=float(chroma.mean()),
+        monochrome=bool(np.percentile(chroma, 95) < 6.0),
+        colours=_colour_shares(lab, chroma),
+        detail_share=float((gradient.rms > _DETAIL_GRADIENT).mean()),
+        detail_grid=_grid(gradient.rms),
+        acuity=_acuity(gradient.peak, local_range),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Gradient:
+    rms: NDArray[Any]
+    peak: NDArray[Any]
+
+
+def _lab(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+    import cv2
+
+    converted: NDArray[np.float32] = cv2.cvtColor(rgb.astype(np.float32) / 255.0, cv2.COLOR_RGB2LAB)
+    return converted
+
+
+def _cells(lightness: NDArray[Any]) -> tuple[_Gradient, NDArray[Any]]:
+    """Gradient (L* per px) and range (L*) of each 32 px cell; the last row and column may overlap others."""
+    across = np.diff(lightness, axis=1, append=lightness[:, -1:])
+    down = np.diff(lightness, axis=0, append=lightness[-1:, :])
+    square = across**2 + down**2
+    tops, lefts = (_cell_starts(side) for side in lightness.shape)
+    shape = (len(tops), len(lefts))
+    rms, peak, local_range = (np.zeros(shape) for _ in range(3))
+    for row, top in enumerate(tops):
+        for column, left in enumerate(lefts):
+            cell = (slice(top, top + _CELL_PX), slice(left, left + _CELL_PX))
+            rms[row, column] = np.sqrt(square[cell].mean())
+            peak[row, column] = np.sqrt(square[cell].max())
+            local_range[row, column] = np.ptp(lightness[cell])
+    return _Gradient(rms, peak), local_range
+
+
+def _cell_starts(side: int) -> list[int]:
+    starts = list(range(0, max(1, side - _CELL_PX + 1), _CELL_PX))
+    return starts if starts[-1] + _CELL_PX >= side else [*starts, side - _CELL_PX]
+
+
+def _grid(rms: NDArray[Any]) -> tuple[tuple[float, ...], ...]:
+    detail = np.where(rms > _DETAIL_GRADIENT, rms, 0.0)
+    total = float(detail.sum())
+    thirds = [np.array_split(row, _GRID, axis=1) for row in np.array_split(detail, _GRID, axis=0)]
+    return tuple(tuple(float(block.sum()) / total if total else 0.0 for block in row) for row in thirds)
+
+
+def _acuity(peak: NDArray[Any], local_range: NDArray[Any]) -> float:
+    """Steepest change within 1 px as a share of the cell's range, median of the steepest cells."""
+    has_edge = local_range > _EDGE_RANGE
+    if not has_edge.any():
+        return 0.0
+    steepness = np.sort(np.minimum(peak[has_edge] / local_range[has_edge], 1.0))
+    return float(np.median(steepness[-_EDGE_CELLS:]))
+
+
+def _colour_shares(lab: NDArray[Any], chroma: NDArray[Any]) -> tuple[tuple[str, float], ...]:
+    lightness = lab[..., 0]
+    hue = np.degrees(np.arctan2(lab[..., 2], lab[..., 1])) % 360.0
+    is_grey = chroma < 10.0
+    is_warm_dark = ~is_grey & (hue >= 20) & (hue < 95) & (lightness < 55) & (chroma < 55)
+    is_warm_pale = ~is_grey & (hue >= 40) & (hue < 105) & (lightness >= 70) & (chroma < 30)
+    named = {
+        "black": is_grey & (lightness < 22),
+        "white": is_grey & (lightness >= 86),
+        "grey": is_grey & (lightness >= 22) & (lightness < 86),
+        "brown": is_warm_dark,
+        "beige": is_warm_pale,
+    }
+    coloured = ~is_grey & ~is_warm_dark & ~is_warm_pale
+    for name, start, end in _HUES:
+        mask = coloured & (hue >= start) & (hue < end)
+        named[name] = named[name] | mask if name in named else mask
+    shares = ((name, float(mask.mean())) for name, mask in named.items())
+    return tuple(sorted((pair for pair in shares if pair[1] > 0), key=lambda pair: (-pair[1], pair[0])))
+
+
+# Hue angle of CIE LCh(ab), degrees: red of sRGB lies at 40, yellow at 103, green 136, cyan 196, blue 306.
+_HUES = (
+    ("pink", 0, 20),
+    ("red", 20, 48),
+    ("orange", 48, 80),
+    ("yellow", 80, 108),
+    ("green", 108, 170),
+    ("teal", 170, 225),
+    ("blue", 225, 308),
+    ("purple", 308, 335),
+    ("pink", 335, 360),
+)

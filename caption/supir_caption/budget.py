@@ -1,0 +1,147 @@
+"""The short text: as many facts, in order, as SDXL's text encoders read (75 tokens), cut at a clause's end.
+
+Both encoders of SDXL use the CLIP byte-pair vocabulary and cut what comes after token 77 in silence. The
+counts are made with both tokenizers in use, since they clean text differently: CLIP-L as transformers'
+`CLIPTokenizer` (diffusers, ComfyUI) and bigG as open_clip's `SimpleTokenizer` (generative-models). Both read
+the vocabulary file in open_clip's wheel, so nothing is fetched. The law kept here: neither count is ever
+above the budget, and what is said first in the dense text is what is kept.
+"""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from supir_console import UserError
+
+_NUM_MERGES = 49152 - 256 - 2
+_MIN_CLAUSE_WORDS = 3
+_ABBREVIATION = re.compile(r"(?:\b(?:Mr|Mrs|Ms|Dr|St|No|vs|e\.g|i\.e|etc)|\b[A-Z])\.$")
+_SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9])")
+_CLAUSE_END = re.compile(r"[,;:]\s|\s[-–—]\s|\s(?=(?:and|with|while|which|where|against|under)\s)")
+# Words before the first fact that say nothing about the picture.
+_LEAD = re.compile(
+    r"^(?:in|within) (?:the|this) (?:image|picture|photo|photograph|scene),?\s+"
+    r"(?:there (?:is|are)\s+|we (?:can )?see\s+)?"
+    r"|^(?:the|this) (?:image|picture|photo|photograph|scene) "
+    r"(?:features|shows|depicts|displays|captures|presents|portrays|showcases|contains|is of)\s+",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCounts:
+    """Tokens of one text without the start and the end token, as each encoder's tokenizer counts them."""
+
+    clip_l: int
+    clip_g: int
+
+    @property
+    def largest(self) -> int:
+        """The larger of the two counts."""
+        return max(self.clip_l, self.clip_g)
+
+
+@dataclass(frozen=True, slots=True)
+class ShortText:
+    """The short text, its token counts, and how many of the facts it holds in full."""
+
+    text: str
+    counts: TokenCounts
+    num_facts: int
+
+
+CountTokens = Callable[[str], TokenCounts]
+
+
+def clip_token_counter() -> CountTokens:
+    """Returns the function that counts a text's CLIP tokens with both tokenizers of SDXL.
+
+    Raises:
+        UserError: open_clip is not installed.
+    """
+    spec = importlib.util.find_spec("open_clip")
+    if spec is None or spec.origin is None:
+        raise UserError(
+            "counting CLIP tokens needs open_clip's vocabulary; type: pip install 'supir-stack[caption]'"
+        )
+    from open_clip.tokenizer import SimpleTokenizer, bytes_to_unicode
+    from transformers import CLIPTokenizer
+
+    lines = (
+        gzip.decompress(Path(spec.origin).with_name("bpe_simple_vocab_16e6.txt.gz").read_bytes())
+        .decode()
+        .split("\n")
+    )
+    merges = [tuple(line.split()) for line in lines[1 : 1 + _NUM_MERGES]]
+    letters = list(bytes_to_unicode().values())
+    vocabulary = [*letters, *(letter + "</w>" for letter in letters), *("".join(merge) for merge in merges)]
+    vocabulary += ["<|startoftext|>", "<|endoftext|>"]
+    clip_l = CLIPTokenizer(vocab={token: index for index, token in enumerate(vocabulary)}, merges=merges)
+    clip_g = SimpleTokenizer()
+
+    def count(text: str) -> TokenCounts:
+        return TokenCounts(len(clip_l(text, add_special_tokens=False)["input_ids"]), len(clip_g.encode(text)))
+
+    return count
+
+
+def facts(text: str) -> list[str]:
+    """Returns the sentences of a dense text in order, the lead-in of each ("The image shows") taken off."""
+    sentences: list[str] = []
+    for piece in _SENTENCE_END.split(" ".join(text.split())):
+        if sentences and _ABBREVIATION.search(sentences[-1]):
+            sentences[-1] += " " + piece
+        else:
+            sentences.append(piece)
+    bare = (_LEAD.sub("", sentence) for sentence in sentences)
+    return [sentence[0].upper() + sentence[1:] for sentence in bare if sentence]
+
+
+def shorten(sentences: Sequence[str], count: CountTokens, limit: int) -> ShortText:
+    """Returns the longest start of `sentences` that stays within `limit` tokens for both encoders.
+
+    Whole sentences are kept while they fit. The first that does not is cut at the last clause border that
+    fits; only when nothing else would be left is a sentence cut between words, or a word between letters.
+
+    Args:
+        sentences: facts, the most important first.
+        count: from `clip_token_counter`.
+        limit: tokens, 1 to 75.
+    """
+    kept: list[str] = []
+    for sentence in sentences:
+        if count(" ".join([*kept, sentence])).largest > limit:
+            kept += _first_fitting(kept, sentence, count, limit)
+            break
+        kept.append(sentence)
+    text = " ".join(kept)
+    num_facts = sum(1 for sentence, whole in zip(kept, sentences, strict=False) if sentence == whole)
+    return ShortText(text, count(text), num_facts)
+
+
+def _first_fitting(kept: list[str], sentence: str, count: CountTokens, limit: int) -> list[str]:
+    def fits(start: str) -> bool:
+        return count(" ".join([*kept, start])).largest <= limit
+
+    for border in reversed([match.start() for match in _CLAUSE_END.finditer(sentence)]):
+        clause = sentence[:border].rstrip(" ,;:-–—") + "."
+        if len(clause.split()) >= _MIN_CLAUSE_WORDS and fits(clause):
+            return [clause]
+    if kept:
+        return []
+    words = sentence.split()
+    num_words = _most(len(words), lambda number: fits(" ".join(words[:number])))
+    if num_words:
+        return [" ".join(words[:num_words])]
+    return [words[0][: _most(len(words[0]), lambda number: fits(words[0][:number]))]]
+
+
+def _most(count: int, fits: Callable[[int], bool]) -> int:
+    """A number that fits, up to `count`: the largest, where counts grow with the text; 0 if none was found."""
+    return bisect_left(range(1, count + 1), True, key=lambda number: not fits(number))

@@ -1,0 +1,215 @@
+"""A captioning run: plan, caption the parts that are not committed, and finish the dataset.
+
+Place in the flow: `cli.py` calls `plan` and `caption_dataset`. The law: finished parts are never touched;
+captions of two configs never meet under one name; a rerun after a kill leaves the same bytes as a run that
+was not disturbed.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from supir_caption.config import CaptionConfig
+from supir_caption.places import all_failures_path, config_path, failures_path
+from supir_caption.regions import region_boxes
+from supir_caption.tags_engine import find_weights
+from supir_console import Progress, UserError
+from supir_shards import Dataset, caption_path, finish_dataset
+
+COMMAND = "supir-caption"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run has before it, and what it is expected to cost.
+
+    Attributes:
+        parts: parts to caption.
+        parts_done: parts already committed.
+        images: images to caption.
+        captions: captions to make, regions included.
+        image_bytes: bytes of pictures to read.
+        max_new_tokens: tokens that the model may write at most, 0 for `tags`.
+        worker_hours: hours of one worker at `run.captions_per_s`.
+    """
+
+    parts: list[str]
+    parts_done: int
+    images: int
+    captions: int
+    image_bytes: int
+    max_new_tokens: int
+    worker_hours: float
+
+    def summary(self) -> dict[str, Any]:
+        """Returns the plan as JSON-serialisable figures."""
+        return {
+            "parts": len(self.parts),
+            "parts_done": self.parts_done,
+            "images": self.images,
+            "captions": self.captions,
+            "image_bytes": self.image_bytes,
+            "max_new_tokens": self.max_new_tokens,
+            "worker_hours": round(self.worker_hours, 3),
+        }
+
+
+def plan(url: str, config: CaptionConfig) -> Plan:
+    """Returns what is left to do, from the indexes alone; no picture is read.
+
+    Raises:
+        DatasetError: there is no finished dataset at `url`, or the name cannot be a folder.
+        UserError: the name holds captions of another config.
+    """
+    dataset = Dataset(absolute(url))
+    dataset.manifest  # noqa: B018  # a dataset that curation did not finish is refused before work begins
+    _require_same_config(dataset, config)
+    parts = dataset.parts()
+    todo = [part for part in parts if not dataset.store.exists(caption_path(config.folder, part))]
+    images = captions = image_bytes = 0
+    for part in todo:
+        rows = dataset.index(part).select(["role", "width", "height", "bytes"]).to_pylist()
+        for row in (row for row in rows if row["role"] in config.roles):
+            images += 1
+            captions += len(region_boxes(row["width"], row["height"], config.regions))
+            image_bytes += row["bytes"]
+    return Plan(
+        parts=todo,
+        parts_done=len(parts) - len(todo),
+        images=images,
+        captions=captions,
+        image_bytes=image_bytes,
+        max_new_tokens=captions * config.vllm.max_tokens if config.engine == "vllm" else 0,
+        worker_hours=captions / config.run.captions_per_s / 3600,
+    )
+
+
+def caption_dataset(url: str, config: CaptionConfig) -> dict[str, Any]:
+    """Returns the run's figures after every part that could be captioned is, `failed` among them.
+
+    Args:
+        url: local path or fsspec URL that every node of the Ray cluster can reach.
+        config: the captioner.
+
+    Raises:
+        UserError: the engine cannot be loaded, or the name holds captions of another config.
+        DatasetError: there is no finished dataset at `url`.
+    """
+    started = time.monotonic()
+    todo = plan(url, config)
+    if config.engine == "tags":
+        find_weights(config.tags.weights)  # missing weights are known here, before Ray starts
+    dataset = Dataset(absolute(url))
+    dataset.store.write(config_path(config.folder), _config_record(config))
+    images = captions = 0
+    checks: Counter[str] = Counter()
+    part_errors: list[dict[str, str]] = []
+    for outcome in _outcomes(absolute(url), todo, config):
+        if outcome.error:
+            part_errors.append(
+                {"part": outcome.part, "sample": "", "reason": "part", "detail": outcome.error}
+            )
+        for batch in outcome.batches:
+            images += batch.images
+            captions += batch.captions
+            checks.update(batch.checks)
+    failed = _write_failures(dataset, config.folder, part_errors)
+    finish_dataset(
+        dataset.store,
+        command=COMMAND,
+        config=config.made_by().model_dump(mode="json"),
+        config_hash=config.made_by_hash(),
+    )
+    return {
+        "dataset": url,
+        "name": config.folder,
+        "parts": len(todo.parts) - len(part_errors),
+        "parts_done_before": todo.parts_done,
+        "images": images,
+        "captions": captions,
+        "checks": dict(sorted(checks.items())),
+        "elapsed_s": round(time.monotonic() - started, 1),
+        "failed": failed,
+        "failures": all_failures_path(config.folder) if failed else None,
+    }
+
+
+def absolute(url: str) -> str:
+    """Returns a local path made absolute, as Ray's workers run in another folder; a URL as it is."""
+    return url if "://" in url else str(Path(url).absolute())
+
+
+def _outcomes(url: str, todo: Plan, config: CaptionConfig) -> Any:
+    if not todo.parts:
+        return
+    from supir_caption.pool import caption_parts, gpus_per_worker, num_workers, ray_session
+
+    with ray_session(), Progress(todo.images, "caption", "images") as progress:
+        num_gpus = gpus_per_worker(config)
+        workers = num_workers(config, num_gpus, len(todo.parts))
+        yield from caption_parts(
+            url,
+            todo.parts,
+            _with_absolute_files(config),
+            workers=workers,
+            num_gpus=num_gpus,
+            advance=progress.advance,
+        )
+
+
+def _with_absolute_files(config: CaptionConfig) -> CaptionConfig:
+    model = config.vllm.model
+    if Path(model).is_dir():
+        model = absolute(model)
+    weights = config.tags.weights and config.tags.weights.absolute()
+    return config.model_copy(
+        update={
+            "vllm": config.vllm.model_copy(update={"model": model}),
+            "tags": config.tags.model_copy(update={"weights": weights}),
+        }
+    )
+
+
+def _config_record(config: CaptionConfig) -> bytes:
+    record = {"config_hash": config.made_by_hash(), "config": config.made_by().model_dump(mode="json")}
+    return json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+
+
+def _require_same_config(dataset: Dataset, config: CaptionConfig) -> None:
+    path = config_path(config.folder)
+    if not dataset.store.exists(path):
+        return
+    record = json.loads(dataset.store.read(path))
+    if record["config_hash"] == config.made_by_hash():
+        return
+    before, now = _flat(record["config"]), _flat(config.made_by().model_dump(mode="json"))
+    changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    raise UserError(
+        f"captions named {config.folder!r} were made with another config ({', '.join(changed)} differ);"
+        " use another --name, or delete that folder of captions/ and report/captions/"
+    )
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _write_failures(dataset: Dataset, name: str, part_errors: list[dict[str, str]]) -> int:
+    """Gathers the failures of all parts, earlier runs included, in one list; returns their number."""
+    store = dataset.store
+    paths = [path for part in dataset.parts() if store.exists(path := failures_path(name, part))]
+    lines = [line for path in paths for line in store.read(path).splitlines()]
+    lines += [json.dumps(error, sort_keys=True, ensure_ascii=False).encode() for error in part_errors]
+    if lines:
+        store.write(all_failures_path(name), b"".join(line + b"\n" for line in lines))
+    else:
+        store.delete(all_failures_path(name))
+    return len(lines)

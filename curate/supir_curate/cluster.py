@@ -1,0 +1,180 @@
+"""Parts spread over a Ray cluster. The only module that knows Ray; the work itself is plain functions of a part.
+
+Place in the flow: `pipeline` hands in a function of a part's name and gets results as parts finish. The law: a part
+is done when its file is there, so a killed run loses at most the parts under way; a worker that dies is replaced and
+its part tried again; a part that fails does not stop the others, and is named at the end.
+
+Runs on a cluster of its own, started in this process and ended with it, or on the one that RAY_ADDRESS names. Only
+names and counts pass through the object store; pictures never do.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from supir_console import UserError
+
+OBJECT_STORE_BYTES = 128 * 2**20
+WORKER_RETRIES = 2  # after a worker process died; an exception of ours is not retried
+READ_AHEAD = 2  # parts submitted a worker, so that none waits for the driver
+PARTS_A_FETCHER = 4  # fetched at the same time by one fetcher
+
+
+class PartsFailed(RuntimeError):  # noqa: N818 - says what happened
+    """Some parts could not be done; the message names the first and says how to go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a run may use.
+
+    Args:
+        workers: processes that score or pack at the same time; 0 takes every core of the cluster.
+        fetchers: fetching processes, for URL sources; they share the pace a host is asked at.
+    """
+
+    workers: int = 0
+    fetchers: int = 1
+
+
+class Cluster:
+    """Ray, connected when the first part needs it and left when the block ends, if it was connected here.
+
+    Args:
+        resources: what the run may use.
+    """
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self._is_ours = False
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._is_ours:
+            import ray
+
+            ray.shutdown()
+
+    def run(
+        self, work: Callable[[str], Any], parts: Sequence[str], fetching: Fetching | None = None
+    ) -> Iterator[Any]:
+        """Yields each part's result as it is done.
+
+        Args:
+            work: pickles; takes a part's name.
+            parts: names of the parts to do.
+            fetching: fetches each part before `work` sees it.
+
+        Raises:
+            UserError: the input of a part is wrong; the others are done.
+            PartsFailed: a part failed for another reason; the others are done.
+        """
+        if not parts:
+            return
+        self._connect()
+        import ray
+
+        workers = self._resources.workers or int(ray.cluster_resources().get("CPU", 1))
+        fetchers = fetching.start(self._resources.fetchers) if fetching else []
+        limit = READ_AHEAD * workers + PARTS_A_FETCHER * len(fetchers)
+        task = ray.remote(num_cpus=1, max_retries=WORKER_RETRIES)(_run_part)
+        waiting = list(reversed(parts))
+        part_of: dict[Any, str] = {}
+        failures: dict[str, Exception] = {}
+        while waiting or part_of:
+            while waiting and len(part_of) < limit:
+                part = waiting.pop()
+                fetched = fetching.submit(fetchers, part) if fetching else None
+                part_of[task.remote(work, part, fetched)] = part
+            (done,), _ = ray.wait(list(part_of))
+            part = part_of.pop(done)
+            try:
+                yield ray.get(done)
+            except ray.exceptions.RayError as error:
+                failures[part] = getattr(error, "cause", None) or error
+        if failures:
+            raise _failure(failures, len(parts))
+
+    def _connect(self) -> None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        import ray
+
+        if ray.is_initialized():
+            return
+        self._is_ours = True
+        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+        if os.environ.get("RAY_ADDRESS"):
+            ray.init(**quiet)
+        else:
+            ray.init(
+                "local",
+                num_cpus=self._resources.workers or None,
+                object_store_memory=OBJECT_STORE_BYTES,
+                include_dashboard=False,
+                **quiet,
+            )
+
+
+class Fetching:
+    """How parts get fetched before they are worked on.
+
+    Args:
+        fetcher: makes a fetcher, given the number of fetchers; the fetcher has `fetch_part(dataset, part)`.
+        dataset: path or URL of the dataset.
+    """
+
+    def __init__(self, fetcher: Callable[[int], Any], dataset: str) -> None:
+        self._fetcher = fetcher
+        self._dataset = dataset
+
+    def start(self, num_fetchers: int) -> list[Any]:
+        """Returns that many fetching actors."""
+        import ray
+
+        actor = ray.remote(
+            max_concurrency=PARTS_A_FETCHER,
+            num_cpus=0,
+            max_restarts=WORKER_RETRIES,
+            max_task_retries=WORKER_RETRIES,
+        )(FetchActor)
+        return [actor.remote(self._fetcher, num_fetchers) for _ in range(num_fetchers)]
+
+    def submit(self, actors: Sequence[Any], part: str) -> Any:
+        """Returns a promise of the part's fetch, by the actor that its number falls to."""
+        actor = actors[int(part.rpartition("-")[2]) % len(actors)]
+        return actor.fetch_part.remote(self._dataset, part)
+
+
+class FetchActor:
+    """A fetcher in a process of its own; Ray runs its calls in one event loop."""
+
+    def __init__(self, fetcher: Callable[[int], Any], num_fetchers: int) -> None:
+        self._fetcher = fetcher(num_fetchers)
+
+    async def fetch_part(self, dataset: str, part: str) -> str:
+        """Fetches a part; returns its name."""
+        name: str = await self._fetcher.fetch_part(dataset, part)
+        return name
+
+
+def _run_part(work: Callable[[str], Any], part: str, _fetched: str | None) -> Any:
+    import cv2
+
+    cv2.setNumThreads(1)  # one part a core; OpenCV's own threads would fight for them
+    return work(part)
+
+
+def _failure(failures: dict[str, Exception], total: int) -> Exception:
+    part, error = min(failures.items())
+    text = f"{len(failures)} of {total} parts failed, first {part}: {error}; the rest are done, rerun to continue"
+    ours = isinstance(error, ValueError) and type(error).__module__.startswith("supir_")
+    return UserError(text) if ours or isinstance(error, OSError) else PartsFailed(text)

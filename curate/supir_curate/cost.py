@@ -1,0 +1,90 @@
+"""What a run will take, said before it starts: candidates, bytes, hours.
+
+Place in the flow: `--dry-run`. The law: figures are measured where they can be (a few pictures of a folder are scored,
+a folder's bytes are counted, hosts are counted) and called assumed where not.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+from urllib.parse import urlsplit
+
+from supir_curate.config import CurateConfig
+from supir_curate.measure import measure
+from supir_curate.picture import BadPicture, decode
+from supir_curate.plan import Candidate, absolute, list_candidates
+from supir_shards import Store
+
+SAMPLE = 4  # pictures scored to learn the pace of this machine
+ASSUMED_BYTES = 400_000  # of a web photo with a megapixel or more
+BYTES_A_PIXEL = 14  # peak of decoding and measuring; 12.4 were measured at 77 megapixels
+BASE_BYTES = 400_000_000  # of a worker process with its libraries
+ASSUMED_SECONDS = 0.4  # to score a picture on one core
+
+
+def estimate(source: str, config: CurateConfig, workers: int) -> dict[str, Any]:
+    """Returns the plan and cost of a run; nothing is fetched or written.
+
+    Args:
+        source: folder of images, or Parquet of URLs.
+        config: the run's config.
+        workers: processes that score at the same time; 0 for every core.
+    """
+    kind, candidates = list_candidates(absolute(source), config.source)
+    is_folder = kind == "folder"
+    figures = _folder(Store(absolute(source)), candidates, config) if is_folder else _urls(candidates, config)
+    cores = workers or os.cpu_count() or 1
+    count = figures["candidates"]
+    return {
+        "source": absolute(source),
+        "kind": kind,
+        "parts": -(-count // config.source.part_size),
+        **figures,
+        "score_hours": round(count * figures["seconds_a_picture"] / cores / 3600, 3),
+        "workers": cores,
+        "memory_bytes_a_worker_at_most": BASE_BYTES + BYTES_A_PIXEL * config.probe.max_pixels,
+    }
+
+
+def _folder(store: Store, candidates: Iterator[Candidate], config: CurateConfig) -> dict[str, Any]:
+    paths = [candidate.url for candidate in candidates]
+    spread = islice(paths, 0, None, max(1, len(paths) // SAMPLE))
+    seconds = [_scoring_seconds(store, path, config) for path in islice(spread, SAMPLE)]
+    return {
+        "candidates": len(paths),
+        "source_bytes": sum(store.size(path) for path in paths),
+        "seconds_a_picture": round(sum(seconds) / max(1, len(seconds)), 3),
+        "seconds_measured_on": len(seconds),
+    }
+
+
+def _scoring_seconds(store: Store, path: str, config: CurateConfig) -> float:
+    started = time.perf_counter()
+    try:
+        picture = decode(store.read(path), config.probe.max_pixels, config.probe.working_side_px)
+        measure(picture, config.probe.working_side_px)
+    except (BadPicture, OSError):
+        pass  # a failed candidate costs its time too
+    return time.perf_counter() - started
+
+
+def _urls(candidates: Iterator[Candidate], config: CurateConfig) -> dict[str, Any]:
+    hosts: Counter[str] = Counter()
+    for candidate in candidates:
+        hosts[urlsplit(candidate.url).hostname or ""] += 1
+    host, most = max(hosts.items(), key=lambda item: item[1], default=("", 0))
+    count = hosts.total()
+    return {
+        "candidates": count,
+        "hosts": len(hosts),
+        "largest_host": f"{host}: {most} URLs",
+        "fetch_hours_at_least": round(most * config.fetch.pace.per_host_delay_s / 3600, 3),
+        "spool_bytes_assumed": count * ASSUMED_BYTES,
+        "seconds_a_picture": ASSUMED_SECONDS,
+        "seconds_measured_on": 0,
+    }

@@ -1,0 +1,158 @@
+"""URLs in, original bytes out, in source order: asynchronous, polite, and with its evidence.
+
+Place in the flow: for URL sources, before `score`; a part's result is its spool file. The law: every candidate comes
+out once, with bytes that begin like a picture or with a reason; each redirect is checked like the first URL, robots.txt
+included; a failure that may pass is tried again with growing pauses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from urllib.parse import urljoin
+
+from supir_curate.config import FetchConfig
+from supir_curate.originals import Evidence, Original, spool_path, write_spool
+from supir_curate.plan import Candidate, read_candidates
+from supir_curate.robots import Robots, opt_out
+from supir_curate.verdict import Reason
+from supir_curate.web import RETRIED_STATUSES, Answer, Expectation, FetchFailure, Web
+from supir_shards import Store
+
+PICTURE_STARTS = (b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a")
+REDIRECTS = (301, 302, 303, 307, 308)
+AHEAD = 2  # candidates of a part under way or waiting to be written, as a multiple of the concurrency
+DNS_THREADS = 64  # names are resolved by the system, one a thread
+MAX_RETRY_AFTER_S = 60.0
+
+
+class Fetcher:
+    """Fetches parts; one a node is enough. Made inside a running event loop's process, opened on first use.
+
+    Args:
+        config: what may be fetched, and how fast.
+        allow_private: whether hosts outside the public internet may be asked.
+        num_fetchers: fetchers that share the pace.
+    """
+
+    def __init__(self, config: FetchConfig, allow_private: bool, num_fetchers: int) -> None:
+        self._config = config
+        self._allow_private = allow_private
+        self._num_fetchers = num_fetchers
+        self._web: Web | None = None
+        self._robots: Robots | None = None
+
+    async def fetch_part(self, dataset: str, part: str) -> str:
+        """Fetches a part into its spool file unless that is there; returns the part's name."""
+        store = Store(dataset)
+        if not store.exists(spool_path(part)):
+            await write_spool(store, part, self.originals(read_candidates(store, part)))
+        return part
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        if self._web is not None:
+            await self._web.__aexit__(None, None, None)
+            self._web = self._robots = None
+
+    async def originals(self, candidates: Iterable[Candidate]) -> AsyncIterator[Original]:
+        """Yields every candidate with its bytes or its reason, in the order given."""
+        window: deque[asyncio.Task[Original]] = deque()
+        for row, candidate in enumerate(candidates):
+            window.append(asyncio.create_task(self._original(row, candidate)))
+            if len(window) >= AHEAD * self._config.pace.concurrency:
+                yield await window.popleft()
+        while window:
+            yield await window.popleft()
+
+    async def _original(self, row: int, candidate: Candidate) -> Original:
+        base = Original(row=row, url=candidate.url, text=candidate.text, licence=candidate.licence)
+        pace = self._config.pace
+        for attempt in range(pace.retries + 1):
+            trace = Trace()
+            try:
+                data = await self._picture(candidate.url, trace)
+                return replace(base, data=data, evidence=trace.evidence())
+            except FetchFailure as failure:
+                if failure.answer is not None:
+                    trace.answers.append(failure.answer)
+                if not failure.may_pass or attempt == pace.retries:
+                    return replace(
+                        base, reason=failure.reason, detail=str(failure), evidence=trace.evidence()
+                    )
+                await asyncio.sleep(max(pace.backoff_s * 2**attempt, trace.retry_after_s()))
+        raise AssertionError("every attempt returns or raises")
+
+    async def _picture(self, url: str, trace: Trace) -> bytes:
+        web, robots = self._opened()
+        policy = self._config.policy
+        expected = Expectation(policy.max_bytes, self._require_consent, _require_picture)
+        for _ in range(policy.max_redirects + 1):
+            if policy.honour_robots:
+                verdict = await robots.verdict(url)
+                trace.robots = verdict.said
+                if not verdict.allowed:
+                    raise FetchFailure(Reason.ROBOTS_DISALLOWED, f"robots.txt of {url}: {verdict.said}")
+            answer = await web.get(url, expected)
+            trace.answers.append(answer)
+            if answer.status == 200:
+                return answer.body
+            if answer.status not in REDIRECTS or "Location" not in answer.headers:
+                may_pass = answer.status in RETRIED_STATUSES
+                raise FetchFailure(Reason.HTTP_ERROR, f"status {answer.status}", may_pass=may_pass)
+            url = urljoin(url, answer.headers["Location"])
+        raise FetchFailure(Reason.TOO_MANY_REDIRECTS, f"more than {policy.max_redirects}")
+
+    def _require_consent(self, answer: Answer) -> None:
+        policy = self._config.policy
+        tags = answer.headers.getall("X-Robots-Tag", [])
+        refusal = opt_out(tags, answer.headers.get("TDM-Reservation"), policy.user_agent)
+        if policy.honour_opt_out and refusal:
+            raise FetchFailure(Reason.OPTED_OUT, refusal)
+
+    def _opened(self) -> tuple[Web, Robots]:
+        if self._web is None or self._robots is None:
+            asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(DNS_THREADS))
+            self._web = Web(self._config, allow_private=self._allow_private, num_fetchers=self._num_fetchers)
+            self._robots = Robots(self._web, self._config.policy.user_agent)
+        return self._web, self._robots
+
+
+@dataclass(slots=True)
+class Trace:
+    """What one attempt met on its way: the answers in order, and the last word of a robots.txt."""
+
+    answers: list[Answer] = field(default_factory=list)
+    robots: str | None = None
+
+    def retry_after_s(self) -> float:
+        """Returns the seconds that the last answer asks to wait, 0 without, at most a minute."""
+        value = self.answers[-1].headers.get("Retry-After", "") if self.answers else ""
+        return min(float(value), MAX_RETRY_AFTER_S) if value.isdecimal() else 0.0
+
+    def evidence(self) -> Evidence:
+        """Returns the evidence for the ledger."""
+        if not self.answers:
+            return Evidence(robots=self.robots)
+        last = self.answers[-1]
+        return Evidence(
+            final_url=last.url,
+            address=last.address,
+            http_status=last.status,
+            content_type=last.headers.get("Content-Type"),
+            etag=last.headers.get("ETag"),
+            redirects="\n".join(answer.url for answer in self.answers[:-1]) or None,
+            robots=self.robots,
+            x_robots_tag=", ".join(last.headers.getall("X-Robots-Tag", [])) or None,
+            fetched=last.headers.get("Date"),
+        )
+
+
+def _require_picture(start: bytes) -> None:
+    """Stops a download whose first bytes are not those of a picture format that we read."""
+    is_webp = start.startswith(b"RIFF") and start[8:12] == b"WEBP"
+    if not (is_webp or start.startswith(PICTURE_STARTS)):
+        raise FetchFailure(Reason.NOT_AN_IMAGE, f"the body begins {start.hex() or '(empty)'}")

@@ -1,0 +1,169 @@
+"""The kept pictures of one part written as a shard: original bytes wherever they fit, reduced once where not.
+
+Place in the flow: after `select`; the work unit that `cluster` runs many of. The law: a picture is never enlarged and
+never encoded twice; what was done to it stands in its metadata; the bytes are those that were scored (SHA-256) or the
+part fails. Reducing goes to the longest allowed side, but never takes the short side below the training size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from supir_console import UserError, config_hash
+from supir_curate.config import CurateConfig, PackConfig
+from supir_curate.originals import Original, read_originals
+from supir_curate.picture import Header, decode_rgb, read_header
+from supir_curate.plan import Plan
+from supir_curate.scores import SCORE_NAMES
+from supir_curate.select import KEPT, PACKING, load_selection, selection_path
+from supir_shards import Role, Sample, Store, ledger_path, write_part
+
+STORABLE = ("jpg", "png", "webp")
+
+
+class Packing(BaseModel):
+    """The content of `packing.json`: under what the shards were begun."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    select_hash: str
+    pack_hash: str
+
+
+def begin_packing(store: Store, config: PackConfig) -> None:
+    """Notes under which selection and config the dataset is packed, before its first shard.
+
+    Raises:
+        UserError: nothing was selected, or packing began under another selection or config.
+    """
+    packing = Packing(select_hash=load_selection(store).select_hash, pack_hash=config_hash(config))
+    if not store.exists(PACKING):
+        store.write(PACKING, packing.model_dump_json(indent=1).encode() + b"\n")
+        return
+    begun = Packing.model_validate_json(store.read(PACKING))
+    if begun != packing:
+        raise UserError(
+            f"{store.url} was packed under {begun.select_hash}/{begun.pack_hash} (selection/pack config), this is"
+            f" {packing.select_hash}/{packing.pack_hash}; select into a new dataset with -o NEW and pack that"
+        )
+
+
+def pack_part(dataset: str, plan: Plan, part: str, config: CurateConfig) -> int:
+    """Writes and commits a part's shard; returns its number of samples.
+
+    Args:
+        dataset: path or URL of the dataset.
+        plan: its plan.
+        part: name of the part.
+        config: its pack and probe sections.
+
+    Raises:
+        UserError: a file of the source changed or went since it was scored, or the fetched bytes are gone.
+    """
+    store = Store(dataset)
+    selection = store.read_table(selection_path(part)).to_pylist()
+    kept = {row["source_row"] for row in selection if row["state"] == KEPT}
+    ledger = {row["source_row"]: row for row in store.read_table(ledger_path(part)).to_pylist()}
+    max_bytes = config.fetch.policy.max_bytes
+    originals = read_originals(store, plan, part, kept.__contains__, max_bytes) if kept else iter(())
+    return write_part(store, part, _samples(originals, ledger, config)).num_samples
+
+
+def _samples(originals: Iterator[Original], ledger: dict[int, Any], config: CurateConfig) -> Iterator[Sample]:
+    for original in originals:
+        row = ledger[original.row]
+        if hashlib.sha256(original.data).hexdigest() != row["sha256"]:
+            seen = original.detail or "other bytes"
+            raise UserError(
+                f"{original.url} is not what was scored ({seen}); restore it, or start a new dataset"
+            )
+        yield make_sample(original, row, config.pack)
+
+
+def make_sample(original: Original, row: dict[str, Any], config: PackConfig) -> Sample:
+    """Returns the sample of a kept picture.
+
+    Args:
+        original: its bytes, alt text and licence.
+        row: its ledger row.
+        config: sizes and JPEG quality.
+    """
+    header = read_header(original.data)
+    width, height = stored_size(header.width, header.height, config)
+    is_original = (width, height) == (header.width, header.height) and _is_storable(header)
+    image = original.data if is_original else _encoded(original.data, width, height, config.jpeg_quality)
+    scores = {name: row[f"score.{name}"] for name in SCORE_NAMES}
+    return Sample(
+        key=row["key"],
+        image=image,
+        extension=header.format if is_original else "jpg",
+        role=Role.PHOTO,
+        width=width,
+        height=height,
+        source=original.url,
+        licence=original.licence,
+        scores={name: value for name, value in scores.items() if not math.isnan(value)},
+        texture=row["texture"],
+        texture_shape=(row["texture_rows"], row["texture_cols"]),
+        metadata=_metadata(original, header, is_original),
+    )
+
+
+def stored_size(width: int, height: int, config: PackConfig) -> tuple[int, int]:
+    """Returns the stored width and height in px: the original's, or reduced in proportion.
+
+    Example:
+        >>> stored_size(6000, 4000, PackConfig(max_side_px=2048, size_px=1024))
+        (2048, 1365)
+        >>> stored_size(6000, 1500, PackConfig(max_side_px=2048, size_px=1024))
+        (4096, 1024)
+        >>> stored_size(2048, 700, PackConfig(max_side_px=2048, size_px=1024))
+        (2048, 700)
+    """
+    scale = max(config.max_side_px / max(width, height), config.size_px / min(width, height))
+    if scale >= 1:
+        return width, height
+    return round(width * scale), round(height * scale)
+
+
+def _is_storable(header: Header) -> bool:
+    return header.is_plain and header.format in STORABLE
+
+
+def _encoded(data: bytes, width: int, height: int, quality: int) -> bytes:
+    """Returns the picture as JPEG with full-resolution colour, reduced by Lanczos if it is to be smaller."""
+    from PIL import Image
+
+    image = Image.fromarray(decode_rgb(data))
+    if image.size != (width, height):
+        image = image.resize((width, height), Image.Resampling.LANCZOS)
+    sink = io.BytesIO()
+    image.save(sink, "JPEG", quality=quality, subsampling=0, optimize=True)
+    return sink.getvalue()
+
+
+def _metadata(original: Original, header: Header, is_original: bool) -> dict[str, Any]:
+    metadata: dict[str, Any] = {
+        "original": {
+            "sha256": hashlib.sha256(original.data).hexdigest(),
+            "bytes": len(original.data),
+            "width": header.width,
+            "height": header.height,
+            "format": header.format,
+            "mode": header.mode,
+            "bit_depth": header.bit_depth,
+            "exif_orientation": header.orientation,
+        },
+        "reencoded": not is_original,
+    }
+    if original.text:
+        metadata["alt_text"] = original.text
+    if original.evidence.final_url:
+        metadata["final_url"] = original.evidence.final_url
+    return metadata

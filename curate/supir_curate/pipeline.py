@@ -1,0 +1,86 @@
+"""The steps of a curation run over a whole dataset: score, select, pack.
+
+Place in the flow: `cli` calls these; each hands the work of a part to `cluster`. The law: a step does what is not there
+yet and nothing else, so a run that was stopped anywhere continues, and a finished one does nothing.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from supir_console import Progress, config_hash
+from supir_curate.cluster import Cluster, Fetching
+from supir_curate.config import CurateConfig
+from supir_curate.originals import SPOOL, spool_store
+from supir_curate.pack import begin_packing, pack_part
+from supir_curate.plan import Plan, make_plan
+from supir_curate.score import score_part
+from supir_curate.select import require_scored
+from supir_curate.verdict import Tally
+from supir_shards import Manifest, Store, finish_dataset, index_path, ledger_path
+
+COMMAND = "supir-curate"
+LEDGER, INDEX = "ledger", "index"
+
+
+def score(store: Store, source: str, config: CurateConfig, cluster: Cluster, *, allow_private: bool) -> Plan:
+    """Fetches and measures every candidate that is not in the ledger yet; returns the plan.
+
+    Args:
+        store: the dataset.
+        source: folder of images, or Parquet of URLs.
+        config: the run's config.
+        cluster: where the parts are worked on.
+        allow_private: whether URLs may lead to hosts outside the public internet.
+    """
+    plan = make_plan(store, source, config)
+    done = set(store.list(LEDGER))
+    todo = [part for part in plan.parts() if ledger_path(part) not in done]
+    fetching = _fetching(store, config, allow_private) if plan.kind == "urls" and todo else None
+    work = partial(score_part, store.url, plan, config=config)
+    with Progress(_num_candidates(plan, config, todo), "score", "images") as progress:
+        for tally in cluster.run(work, todo, fetching):
+            assert isinstance(tally, Tally)
+            progress.advance(tally.seen)
+    return plan
+
+
+def pack(store: Store, plan: Plan, config: CurateConfig, cluster: Cluster) -> Manifest:
+    """Writes the shards that are not there yet, then `dataset.json`; returns the manifest.
+
+    Args:
+        store: the dataset, with its selection.
+        plan: its plan.
+        config: the run's config.
+        cluster: where the parts are worked on.
+    """
+    require_scored(store, plan)
+    begin_packing(store, config.pack)
+    done = set(store.list(INDEX))
+    todo = [part for part in plan.parts() if index_path(part) not in done]
+    with Progress(len(todo), "pack", "parts") as progress:
+        for _ in cluster.run(partial(pack_part, store.url, plan, config=config), todo):
+            progress.advance()
+    return finish_dataset(
+        store, command=COMMAND, config=config.model_dump(mode="json"), config_hash=config_hash(config)
+    )
+
+
+def drop_spool(store: Store, plan: Plan) -> None:
+    """Deletes the fetched bytes; the shards hold what was kept."""
+    if plan.kind == "urls" and spool_store(store, plan).url == store.url:
+        for path in store.list(SPOOL):
+            store.delete(path)
+
+
+def _fetching(store: Store, config: CurateConfig, allow_private: bool) -> Fetching:
+    from supir_curate.fetch import Fetcher
+
+    return Fetching(partial(Fetcher, config.fetch, allow_private), store.url)
+
+
+def _num_candidates(plan: Plan, config: CurateConfig, parts: list[str]) -> int:
+    """Returns how many candidates these parts hold; every part but the last is full."""
+    last = plan.num_candidates - (plan.num_parts - 1) * config.source.part_size
+    has_last = plan.parts()[-1] in parts
+    return (len(parts) - has_last) * config.source.part_size + has_last * last

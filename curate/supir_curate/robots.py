@@ -1,0 +1,102 @@
+"""What sites ask of crawlers: robots.txt by host, and the headers that refuse use for AI.
+
+Place in the flow: the fetcher asks here before it asks for a picture, and again with the answer's headers. The law:
+robots.txt is fetched once a host while it is remembered; a file that says no, or that cannot be had because the host
+fails, means no; one that does not exist (status 400 to 499) means yes.
+
+Source: RFC 9309 §2.3.1; the X-Robots-Tag values noai and noimageai (DeviantArt, 2022); tdm-reservation from the W3C TDM
+Reservation Protocol.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import NamedTuple
+from urllib.parse import urljoin, urlsplit
+
+from protego import Protego
+
+from supir_curate.verdict import Reason
+from supir_curate.web import Expectation, FetchFailure, Web
+
+MAX_ROBOTS_BYTES = 500 * 1024  # RFC 9309 §2.5: parse at least this much
+MAX_REDIRECTS = 5  # RFC 9309 §2.3.1.2
+MAX_FILES = 10_000  # held at once; the oldest is fetched anew when its host comes up again
+OPT_OUT_TAGS = frozenset({"noai", "noimageai"})
+
+
+class RobotsVerdict(NamedTuple):
+    """Whether a URL may be fetched, and what the host said, for the ledger."""
+
+    allowed: bool
+    said: str
+
+
+class Robots:
+    """The robots.txt files of every host asked so far.
+
+    Args:
+        web: to fetch them with.
+        user_agent: the name that their rules are matched with.
+    """
+
+    def __init__(self, web: Web, user_agent: str) -> None:
+        self._web = web
+        self._user_agent = user_agent
+        self._files: dict[str, asyncio.Task[tuple[Protego | None, RobotsVerdict]]] = {}
+
+    async def verdict(self, url: str) -> RobotsVerdict:
+        """Returns whether a URL may be fetched; the first URL of a host waits for its robots.txt."""
+        parts = urlsplit(url)
+        origin = f"{parts.scheme}://{parts.netloc}"
+        if origin not in self._files:
+            if len(self._files) >= MAX_FILES:
+                del self._files[next(iter(self._files))]
+            self._files[origin] = asyncio.create_task(self._fetch(origin))
+        rules, general = await self._files[origin]
+        if rules is None:
+            return general
+        delay_s = rules.crawl_delay(self._user_agent)
+        if delay_s and parts.hostname:
+            self._web.pace.slow_down(parts.hostname, float(delay_s))
+        allowed = rules.can_fetch(url, self._user_agent)
+        return RobotsVerdict(allowed, "allowed" if allowed else "disallowed")
+
+    async def _fetch(self, origin: str) -> tuple[Protego | None, RobotsVerdict]:
+        url = f"{origin}/robots.txt"
+        for _ in range(MAX_REDIRECTS + 1):
+            try:
+                answer = await self._web.get(url, Expectation(MAX_ROBOTS_BYTES))
+            except FetchFailure as error:
+                # Where robots.txt may not be asked for the picture may not either; that failure will name itself.
+                allowed = error.reason in (Reason.BAD_URL, Reason.PRIVATE_ADDRESS) and url.startswith(origin)
+                return None, RobotsVerdict(allowed, f"unreachable: {error}")
+            if answer.status == 200:
+                return Protego.parse(answer.body.decode("utf-8", "replace")), RobotsVerdict(True, "")
+            if not 300 <= answer.status < 400:
+                break
+            url = urljoin(url, answer.headers.get("Location", ""))
+        missing = 300 <= answer.status < 500 and answer.status != 429
+        return None, RobotsVerdict(missing, f"status {answer.status}")
+
+
+def opt_out(tags: Iterable[str], tdm_reservation: str | None, user_agent: str) -> str | None:
+    """Returns the header value that refuses use for AI, None when none does.
+
+    Args:
+        tags: X-Robots-Tag headers, each "noai, noindex" or "somebot: noai".
+        tdm_reservation: the TDM-Reservation header.
+        user_agent: values that name another bot are not for us.
+    """
+    if tdm_reservation is not None and tdm_reservation.strip() == "1":
+        return "tdm-reservation: 1"
+    for tag in tags:
+        bot, colon, rest = tag.partition(":")
+        is_named = bool(colon) and "," not in bot and bot.strip().lower() not in ("unavailable_after",)
+        if is_named and bot.strip().lower() not in user_agent.lower():
+            continue
+        values = {value.strip().lower() for value in (rest if is_named else tag).split(",")}
+        if values & OPT_OUT_TAGS:
+            return tag
+    return None

@@ -1,0 +1,91 @@
+"""One part measured: originals in, the part's ledger out.
+
+Place in the flow: the work unit that `cluster` runs many of. The law: every candidate of the part gets one ledger row,
+with all scores or with the reason why it has none; the ledger file is written last and whole, and is the mark that
+the part is done. A candidate without scores is done too, and is never looked at again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict
+from typing import Any
+
+from supir_curate.config import CurateConfig, ProbeConfig
+from supir_curate.measure import Measurement, measure
+from supir_curate.originals import Original, read_originals
+from supir_curate.picture import BadPicture, Picture, decode
+from supir_curate.plan import Plan
+from supir_curate.scores import SCORE_NAMES
+from supir_curate.verdict import Reason, Tally
+from supir_shards import Store, ledger_path, ledger_schema, sample_key
+
+OK, FAILED = "ok", "failed"
+MAX_DETAIL = 200  # characters of a library's words in the ledger
+
+
+def score_part(dataset: str, plan: Plan, part: str, config: CurateConfig) -> Tally:
+    """Measures a part into its ledger and returns its counts; `kept` are the measured ones.
+
+    Args:
+        dataset: path or URL of the dataset.
+        plan: its plan.
+        part: name of the part; for URL sources its spool file must be there.
+        config: the scoring config.
+    """
+    import pyarrow as pa
+
+    store = Store(dataset)
+    originals = read_originals(store, plan, part, lambda _row: True, config.fetch.policy.max_bytes)
+    rows = [_ledger_row(part, original, config.probe) for original in originals]
+    store.write_table(ledger_path(part), pa.Table.from_pylist(rows, schema=ledger_schema(SCORE_NAMES)))
+    failed = sum(row["status"] == FAILED for row in rows)
+    return Tally(seen=len(rows), failed=failed, kept=len(rows) - failed).checked()
+
+
+def _ledger_row(part: str, original: Original, config: ProbeConfig) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "url": original.url,
+        "part": part,
+        "source_row": original.row,
+        "status": FAILED,
+        "reason": str(original.reason or ""),
+        "detail": original.detail,
+        "licence": original.licence,
+        **asdict(original.evidence),
+    }
+    if original.reason is not None:
+        return row
+    row |= {
+        "key": sample_key(original.data),
+        "sha256": hashlib.sha256(original.data).hexdigest(),
+        "bytes": len(original.data),
+    }
+    try:
+        picture = decode(original.data, config.max_pixels, config.working_side_px)
+    except BadPicture as error:
+        return row | {"reason": str(error.reason), "detail": _short(error)}
+    # One poisoned picture must not end a run of millions; what a decoder or probe choked on stands in the ledger.
+    except Exception as error:
+        return row | {"reason": str(Reason.UNDECODABLE), "detail": _short(error)}
+    return row | _measured(picture, measure(picture, config.working_side_px))
+
+
+def _measured(picture: Picture, measurement: Measurement) -> dict[str, Any]:
+    rows, columns = measurement.texture.shape
+    return {
+        "status": OK,
+        "width": picture.header.width,
+        "height": picture.header.height,
+        "format": picture.header.format,
+        **{f"score.{name}": value for name, value in measurement.scores.items()},
+        "texture": measurement.texture.tobytes(),
+        "texture_rows": rows,
+        "texture_cols": columns,
+        "phash": measurement.phash,
+    }
+
+
+def _short(error: Exception) -> str:
+    text = str(error) if isinstance(error, BadPicture) else f"{type(error).__name__}: {error}"
+    return text[:MAX_DETAIL]

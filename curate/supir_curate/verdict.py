@@ -1,0 +1,109 @@
+"""What can be decided about one candidate, and why. Read this file first.
+
+Place in the flow: `fetch` and `score` record why a candidate could not be measured; `select` decides about the
+measured ones by `rules` and `dedup`; `report` counts.
+
+The law: every candidate ends in exactly one of three states, `kept + dropped + failed == seen`, and every one that
+is not kept has one reason from the closed list below. Free text goes in `detail`. The reasons are written to
+disk and never change their meaning after the first release.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NoReturn
+
+
+class Reason(StrEnum):
+    """Why a candidate is not in the dataset."""
+
+    # failed: it could not be fetched …
+    BAD_URL = "bad_url"  # not an http or https URL, or one with credentials or an odd port
+    PRIVATE_ADDRESS = "private_address"  # the host, or one it redirects to, is not on the public internet
+    ROBOTS_DISALLOWED = "robots_disallowed"  # robots.txt says no, or could not be had
+    OPTED_OUT = "opted_out"  # the answer's headers refuse use for AI
+    CONNECTION_FAILED = "connection_failed"
+    TIMED_OUT = "timed_out"
+    HTTP_ERROR = "http_error"  # a status other than 200
+    TOO_MANY_REDIRECTS = "too_many_redirects"
+    TOO_MANY_BYTES = "too_many_bytes"
+    UNREADABLE = "unreadable"  # a file of a folder source that cannot be opened
+    # … or decoded
+    NOT_AN_IMAGE = "not_an_image"  # not JPEG, PNG, WebP or GIF by its first bytes
+    TOO_MANY_PIXELS = "too_many_pixels"
+    ANIMATED = "animated"
+    UNDECODABLE = "undecodable"
+    # dropped: measured, and a rule says no
+    BELOW_MIN_SIDE = "below_min_side"
+    EXTREME_ASPECT = "extreme_aspect"
+    TRANSPARENT = "transparent"
+    LOW_JPEG_QUALITY = "low_jpeg_quality"
+    SCREENSHOT = "screenshot"
+    FEW_COLOURS = "few_colours"
+    GREY = "grey"
+    BORDERED = "bordered"
+    LOW_DETAIL = "low_detail"  # enlarged or blurred: fewer real pixels than stored ones
+    BLURRED = "blurred"
+    FLAT = "flat"
+    NOISY = "noisy"
+    BLOCKY = "blocky"
+    OVERSHARPENED = "oversharpened"
+    # dropped: another candidate shows the same
+    EXACT_DUPLICATE = "exact_duplicate"
+    NEAR_DUPLICATE = "near_duplicate"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The decision about one measured candidate; ask `verdict.keep`, a verdict has no truth value of its own.
+
+    Args:
+        keep: whether it goes into the dataset.
+        reason: the first rule that it failed; None when kept.
+        detail: the value that failed, or the key of the kept twin; "" when kept.
+    """
+
+    keep: bool
+    reason: Reason | None = None
+    detail: str = ""
+
+    def __post_init__(self) -> None:
+        assert self.keep is (self.reason is None), f"keep={self.keep} contradicts reason={self.reason}"
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError("a Verdict has no truth value; read verdict.keep")
+
+
+KEEP = Verdict(True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """Counts over a part or a dataset; adds up.
+
+    Args:
+        seen: candidates looked at.
+        failed: those that could not be fetched or decoded.
+        dropped: measured ones that a rule or a twin excludes.
+        kept: the rest.
+    """
+
+    seen: int = 0
+    failed: int = 0
+    dropped: int = 0
+    kept: int = 0
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(
+            seen=self.seen + other.seen,
+            failed=self.failed + other.failed,
+            dropped=self.dropped + other.dropped,
+            kept=self.kept + other.kept,
+        )
+
+    def checked(self) -> Tally:
+        """Returns itself after the counting law held."""
+        total = self.kept + self.dropped + self.failed
+        assert total == self.seen, f"kept + dropped + failed is {total}, but {self.seen} candidates were seen"
+        return self

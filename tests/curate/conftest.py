@@ -1,0 +1,289 @@
+"""Real photos from installed packages, their fakes, and a local web server with every kind of answer."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from typer.testing import CliRunner
+
+from supir_curate.cli import app
+from supir_shards import Store
+
+Rgb = NDArray[np.uint8]
+
+
+@pytest.fixture(scope="session")
+def photos() -> dict[str, Rgb]:
+    """Seven photos, 300 to 640 px high, uint8 RGB."""
+    import skimage
+    from sklearn.datasets import load_sample_image
+
+    folder = Path(skimage.__file__).parent / "data"
+    names = ("astronaut.png", "coffee.png", "chelsea.png", "rocket.jpg", "motorcycle_left.png")
+    read = {name.partition(".")[0]: np.array(Image.open(folder / name).convert("RGB")) for name in names}
+    return read | {name: np.array(load_sample_image(f"{name}.jpg")) for name in ("china", "flower")}
+
+
+@pytest.fixture(scope="session")
+def enlarged() -> Callable[[Rgb, float], Rgb]:
+    """Reduces a picture by a factor and enlarges it back, bicubic: the usual fake."""
+
+    def fake(rgb: Rgb, factor: float) -> Rgb:
+        height, width = rgb.shape[:2]
+        small = cv2.resize(rgb, (round(width / factor), round(height / factor)), interpolation=cv2.INTER_AREA)
+        return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
+
+    return fake
+
+
+@pytest.fixture(scope="session")
+def encode() -> Callable[..., bytes]:
+    """Encodes an array as a file: encode(rgb, "JPEG", quality=80)."""
+
+    def to_bytes(pixels: Rgb, name: str, **options: object) -> bytes:
+        sink = io.BytesIO()
+        Image.fromarray(pixels).save(sink, name, **options)
+        return sink.getvalue()
+
+    return to_bytes
+
+
+def gray(rgb: Rgb) -> NDArray[np.uint8]:
+    """Luma."""
+    return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+
+
+@pytest.fixture(scope="session")
+def luma() -> Callable[[Rgb], NDArray[np.uint8]]:
+    """Luma of an RGB picture."""
+    return gray
+
+
+@pytest.fixture(scope="session")
+def separation() -> Callable[[list[float], list[float]], float]:
+    """Area under the ROC curve: the share of pairs in which the first list's value is higher."""
+
+    def area(higher: list[float], lower: list[float]) -> float:
+        pairs = np.subtract.outer(np.array(higher), np.array(lower))
+        return float((pairs > 0).mean() + 0.5 * (pairs == 0).mean())
+
+    return area
+
+
+class WebServer:
+    """A web server on every loopback address; `requests` is what it was asked, in order, with the time."""
+
+    def __init__(self, pages: dict[str, Callable[[BaseHTTPRequestHandler], None]]) -> None:
+        self.requests: list[tuple[float, str, str]] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                outer.requests.append((time.monotonic(), self.headers.get("Host", ""), self.path))
+                page = pages.get(self.path)
+                if page is None:
+                    answer(self, 404)
+                else:
+                    page(self)
+
+            def log_message(self, *_arguments: object) -> None:
+                pass
+
+            def date_time_string(self, timestamp: float | None = None) -> str:
+                return "Mon, 01 Jan 2024 00:00:00 GMT"
+
+        self._server = ThreadingHTTPServer(("0.0.0.0", 0), Handler)
+        self.port = self._server.server_address[1]
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def url(self, path: str, host: str = "127.0.0.1") -> str:
+        """The URL of a page."""
+        return f"http://{host}:{self.port}{path}"
+
+    def asked(self, path: str) -> int:
+        """How often a page was asked for."""
+        return sum(asked == path for _, _, asked in self.requests)
+
+    def close(self) -> None:
+        """Stops the server."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def answer(
+    handler: BaseHTTPRequestHandler, status: int, body: bytes = b"", headers: dict[str, str] | None = None
+) -> None:
+    """Sends an answer with its length."""
+    handler.send_response(status)
+    for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
+        handler.send_header(name, value)
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
+@pytest.fixture(scope="session")
+def page() -> Callable[..., Callable[[BaseHTTPRequestHandler], None]]:
+    """Makes a page that always answers the same: page(200, body, {"ETag": "x"})."""
+
+    def make(
+        status: int, body: bytes = b"", headers: dict[str, str] | None = None
+    ) -> Callable[[BaseHTTPRequestHandler], None]:
+        return lambda handler: answer(handler, status, body, headers)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def web_server() -> Iterator[Callable[[dict[str, Callable[[BaseHTTPRequestHandler], None]]], WebServer]]:
+    """Starts servers, each with its pages, and stops them at the end."""
+    servers = []
+
+    def start(pages: dict[str, Callable[[BaseHTTPRequestHandler], None]]) -> WebServer:
+        servers.append(WebServer(pages))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+CURATE = Path(sys.executable).with_name("supir-curate")
+
+
+@pytest.fixture(scope="session")
+def collection(tmp_path_factory: pytest.TempPathFactory, photos: dict[str, Rgb]) -> Path:
+    """A folder of 60 files: 42 crops of photos, and what a crawl brings besides."""
+    folder = tmp_path_factory.mktemp("collection")
+    crops = [
+        (f"{name}-{number}", rgb[top : top + 210, left : left + 240])
+        for name, rgb in photos.items()
+        for number, (top, left) in enumerate([(0, 0), (0, 110), (40, 200), (80, 60), (85, 160), (60, 205)])
+    ]
+    for number, (name, crop) in enumerate(crops):
+        subfolder = folder / f"set-{number % 3}"
+        subfolder.mkdir(exist_ok=True)
+        Image.fromarray(crop).save(subfolder / f"{name}.jpg", quality=92)
+    others = folder / "others"
+    others.mkdir()
+    for number, name in enumerate(("astronaut", "coffee", "rocket", "china")):
+        crop = photos[name][20:250, 30:290]
+        Image.fromarray(crop).save(others / f"copy-{number}.webp", quality=90)
+        Image.fromarray(cv2.GaussianBlur(crop, (0, 0), 6)).save(others / f"blurred-{number}.png")
+        Image.fromarray(crop).save(others / f"strong-{number}.jpg", quality=12)
+    (others / "same.jpg").write_bytes((folder / "set-0" / "astronaut-0.jpg").read_bytes())
+    Image.fromarray(photos["flower"][:60, :300]).save(others / "small.jpg")
+    Image.fromarray(gray(photos["flower"])).save(others / "<i>grey.jpg")
+    (others / "<b>cut.jpg").write_bytes((folder / "set-1" / "coffee-1.jpg").read_bytes()[:3000])
+    (others / "page.jpg").write_text("<html>404</html>")
+    stills = [Image.new("RGB", (200, 200), colour) for colour in ("red", "blue")]
+    stills[0].save(others / "moving.gif", save_all=True, append_images=stills[1:])
+    (others / "notes.txt").write_text("no picture")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def settings() -> list[str]:
+    """Config for the small pictures of these tests."""
+    values = ("source.part_size=7", "select.rules.below_min_side.limit=100", "fetch.pace.per_host_delay_s=0")
+    return [word for value in values for word in ("--set", value)]
+
+
+@pytest.fixture(scope="session")
+def connected_ray() -> Iterator[None]:
+    """One Ray for all commands that run inside the test process."""
+    import ray
+
+    ray.init(
+        "local", num_cpus=2, object_store_memory=128 * 2**20, include_dashboard=False, log_to_driver=False
+    )
+    yield
+    ray.shutdown()
+
+
+class Outcome(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    summary: dict[str, Any]
+
+
+@pytest.fixture(scope="session")
+def curate(connected_ray: None) -> Callable[..., Outcome]:
+    """Runs a command in this process; its error is raised as it is."""
+
+    def run(*words: object) -> Outcome:
+        result = CliRunner().invoke(app, [*map(str, words), "--json"])
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Outcome(result.exit_code, json.loads(result.stdout))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def command() -> Callable[..., list[str]]:
+    """The installed command's words, for a process of its own."""
+    return lambda *words: [str(CURATE), *map(str, words)]
+
+
+@pytest.fixture(scope="session")
+def content() -> Callable[[Path], dict[str, str]]:
+    """The SHA-256 of every file of a dataset, by path."""
+
+    def hashes(dataset: Path) -> dict[str, str]:
+        store = Store(dataset)
+        return {path: hashlib.sha256(store.read(path)).hexdigest() for path in store.list()}
+
+    return hashes
+
+
+@pytest.fixture(scope="session")
+def curated(
+    curate: Callable[..., Outcome],
+    collection: Path,
+    settings: list[str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, Outcome]:
+    """The collection's dataset, made without interruption, and how its run ended."""
+    dataset = tmp_path_factory.mktemp("curated") / "dataset"
+    return dataset, curate("run", collection, "-o", dataset, *settings)
+
+
+@pytest.fixture(scope="session")
+def url_source(
+    web_server: Callable[..., WebServer],
+    page: Callable[..., Any],
+    collection: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[WebServer, Path]:
+    """A server of part of the collection, and a Parquet file of its URLs with LAION's columns."""
+    files = sorted(collection.rglob("*-*.jpg"))[:20]
+    pages = {f"/{path.name}": page(200, path.read_bytes(), {"Content-Type": "image/jpeg"}) for path in files}
+    server = web_server(pages | {"/refused.jpg": page(200, b"x", {"X-Robots-Tag": "noai"})})
+    paths = [*pages, "/refused.jpg", "/gone.jpg"]
+    table = pa.table(
+        {
+            "URL": [server.url(path) for path in paths],
+            "TEXT": [f"a picture called {path}" for path in paths],
+            "LICENSE": ["CC-BY-4.0" if number % 2 else None for number in range(len(paths))],
+        }
+    )
+    parquet = tmp_path_factory.mktemp("urls") / "urls.parquet"
+    pq.write_table(table, parquet)
+    return server, parquet

@@ -1,0 +1,107 @@
+"""Near duplicates: exact within the distance, and independent of the order in which pictures came."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from supir_curate.dedup import twins
+from supir_curate.survivors import Survivors
+from supir_curate.verdict import Reason
+
+
+def brute_force(hashes, distance):
+    """The same law, written plainly: best first, each against all that were kept."""
+    kept, result = [], []
+    for number, value in enumerate(hashes):
+        near = [other for other in kept if (int(value) ^ int(hashes[other])).bit_count() <= distance]
+        result.append(near[0] if near else -1)
+        if not near:
+            kept.append(number)
+    return result
+
+
+@st.composite
+def clustered_hashes(draw):
+    """Hashes in clouds of a few flipped bits, so that many pairs lie around the distance."""
+    centres = draw(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=4))
+    flips = st.lists(st.integers(0, 63), max_size=7)
+    hashes = []
+    for _ in range(draw(st.integers(0, 40))):
+        value = draw(st.sampled_from(centres))
+        for bit in draw(flips):
+            value ^= 1 << bit
+        hashes.append(value)
+    return np.array(hashes, dtype=np.uint64)
+
+
+@settings(max_examples=150, deadline=None)
+@given(clustered_hashes(), st.integers(0, 11))
+def test_every_twin_is_found_and_every_twin_is_kept(hashes, distance):
+    assert twins(hashes, distance).tolist() == brute_force(hashes, distance)
+
+
+def ledger(rows):
+    schema = pa.schema(
+        [("key", pa.string()), ("source_row", pa.int64()), ("phash", pa.uint64())]
+        + [
+            (name, pa.float64())
+            for name in ("score.effective_ratio", "score.short_side_px", "width", "height")
+        ]
+    )
+    names = ("key", "source_row", "phash", "score.effective_ratio", "score.short_side_px", "width", "height")
+    return pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows], schema=schema)
+
+
+@settings(max_examples=60, deadline=None)
+@given(clustered_hashes(), st.randoms(use_true_random=False))
+def test_the_same_pictures_survive_in_any_order(hashes, random):
+    rows = [(f"{number:032x}", 1.0, 500.0 + number % 5, 800, 600) for number in range(len(hashes))]
+    pictures = [(key, 0, int(value), *rest) for (key, *rest), value in zip(rows, hashes, strict=True)]
+
+    def dropped(order):
+        survivors = Survivors()
+        half = len(order) // 2
+        placed = [(key, row, *rest) for row, (key, _, *rest) in enumerate(order)]
+        survivors.add(0, ledger(placed[:half]))
+        survivors.add(1, ledger(placed[half:]))
+        verdicts = survivors.duplicates(4)
+        found = {row: verdict for part in verdicts.values() for row, verdict in part.items()}
+        return {order[row][0]: found[row].detail for row in found}
+
+    shuffled = list(pictures)
+    random.shuffle(shuffled)
+    assert dropped(pictures) == dropped(shuffled)
+
+
+def test_the_picture_with_the_most_effective_pixels_stays():
+    survivors = Survivors()
+    enlarged = ("a" * 32, 0, 0b1111, 0.5, 2000.0, 3000, 2000)
+    native = ("b" * 32, 1, 0b0111, 1.0, 1500.0, 2250, 1500)
+    survivors.add(0, ledger([enlarged, native]))
+    verdict = survivors.duplicates(4)[0][0]
+    assert (verdict.keep, verdict.reason, verdict.detail) == (False, Reason.NEAR_DUPLICATE, "b" * 32)
+
+
+def test_equal_bytes_keep_their_first_place():
+    survivors = Survivors()
+    row = ("c" * 32, 3, 9, 1.0, 600.0, 800, 600)
+    survivors.add(0, ledger([row]))
+    survivors.add(2, ledger([("c" * 32, 1, *row[2:])]))
+    verdicts = survivors.duplicates(None)
+    assert list(verdicts) == [2]
+    assert verdicts[2][1].reason is Reason.EXACT_DUPLICATE
+    assert verdicts[2][1].detail == "part-000000 row 3"
+
+
+def test_a_chain_of_small_changes_does_not_merge_its_ends():
+    chain = np.array([0b0, 0b11, 0b1111, 0b111111], dtype=np.uint64)
+    assert twins(chain, 2).tolist() == [-1, 0, -1, 2]
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_few_pictures_have_no_twins(count):
+    assert twins(np.zeros(count, dtype=np.uint64), 4).tolist() == [-1] * count

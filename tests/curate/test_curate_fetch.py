@@ -1,0 +1,250 @@
+"""Fetching from a local server that answers in every way a site can."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from supir_curate.config import FetchConfig, FetchPace, FetchPolicy
+from supir_curate.fetch import Fetcher
+from supir_curate.originals import read_originals, write_spool
+from supir_curate.plan import Candidate, Plan
+from supir_curate.verdict import Reason
+from supir_shards import Store
+
+MAX_BYTES = 200_000
+PACE = FetchPace(per_host_delay_s=0, timeout_s=3.0, retries=1, backoff_s=0.05, per_host_concurrency=16)
+CONFIG = FetchConfig(policy=FetchPolicy(max_bytes=MAX_BYTES, max_redirects=2), pace=PACE)
+
+
+def fetched(config, urls, *, allow_private=True):
+    """Fetches URLs; returns the originals in order."""
+
+    async def collect():
+        fetcher = Fetcher(config, allow_private, 1)
+        try:
+            return [original async for original in fetcher.originals(map(Candidate, urls))]
+        finally:
+            await fetcher.close()
+
+    return asyncio.run(collect())
+
+
+@pytest.fixture(scope="module")
+def jpeg(photos, encode):
+    return encode(photos["chelsea"], "JPEG", quality=80)
+
+
+@pytest.fixture(scope="module")
+def server(web_server, page, jpeg):
+    def slow(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", "100000")
+        handler.end_headers()
+        handler.wfile.write(jpeg[:1000])
+        handler.wfile.flush()
+        time.sleep(4)
+
+    def endless(handler):
+        handler.send_response(200)
+        handler.end_headers()
+        handler.wfile.write(jpeg + bytes(2 * MAX_BYTES))
+
+    def cut(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(jpeg)))
+        handler.end_headers()
+        handler.wfile.write(jpeg[:2000])
+        handler.close_connection = True
+
+    def flaky(handler):
+        page(200, jpeg)(handler) if flaky_calls.append(1) or len(flaky_calls) > 1 else page(503)(handler)
+
+    flaky_calls = []
+    return web_server(
+        {
+            "/robots.txt": page(200, b"User-agent: *\nDisallow: /private/*.jpg$\nDisallow: /secret\n"),
+            "/ok.jpg": page(
+                200, jpeg, {"Content-Type": "image/jpeg", "ETag": '"v1"', "X-Robots-Tag": "noindex"}
+            ),
+            "/private/a.jpg": page(200, jpeg),
+            "/noai.jpg": page(200, jpeg, {"X-Robots-Tag": "noai"}),
+            "/tdm.jpg": page(200, jpeg, {"TDM-Reservation": "1"}),
+            "/page.jpg": page(200, b"<!doctype html><title>gone</title>", {"Content-Type": "image/jpeg"}),
+            "/empty.jpg": page(200),
+            "/zipped.jpg": page(200, jpeg, {"Content-Encoding": "gzip"}),
+            "/announced.jpg": page(200, jpeg, {"Content-Length": str(MAX_BYTES + 1)}),
+            "/endless.jpg": endless,
+            "/slow.jpg": slow,
+            "/cut.jpg": cut,
+            "/flaky.jpg": flaky,
+            "/forbidden.jpg": page(403),
+            "/moved.jpg": page(301, headers={"Location": "/ok.jpg"}),
+            "/loop.jpg": page(302, headers={"Location": "/loop.jpg"}),
+            "/to-file.jpg": page(302, headers={"Location": "file:///etc/passwd"}),
+            "/to-secret.jpg": page(302, headers={"Location": "/secret.jpg"}),
+            "/secret.jpg": page(200, jpeg),
+        }
+    )
+
+
+CASES = {
+    "/ok.jpg": None,
+    "/moved.jpg": None,
+    "/flaky.jpg": None,
+    "/missing.jpg": Reason.HTTP_ERROR,
+    "/forbidden.jpg": Reason.HTTP_ERROR,
+    "/zipped.jpg": Reason.HTTP_ERROR,
+    "/private/a.jpg": Reason.ROBOTS_DISALLOWED,
+    "/to-secret.jpg": Reason.ROBOTS_DISALLOWED,
+    "/noai.jpg": Reason.OPTED_OUT,
+    "/tdm.jpg": Reason.OPTED_OUT,
+    "/page.jpg": Reason.NOT_AN_IMAGE,
+    "/empty.jpg": Reason.NOT_AN_IMAGE,
+    "/announced.jpg": Reason.TOO_MANY_BYTES,
+    "/endless.jpg": Reason.TOO_MANY_BYTES,
+    "/slow.jpg": Reason.TIMED_OUT,
+    "/cut.jpg": Reason.CONNECTION_FAILED,
+    "/loop.jpg": Reason.TOO_MANY_REDIRECTS,
+    "/to-file.jpg": Reason.BAD_URL,
+}
+
+
+@pytest.fixture(scope="module")
+def originals(server):
+    return dict(zip(CASES, fetched(CONFIG, [server.url(path) for path in CASES]), strict=True))
+
+
+@pytest.mark.parametrize("path", CASES)
+def test_each_answer_gives_bytes_or_its_reason(originals, path, jpeg):
+    original = originals[path]
+    assert original.reason is CASES[path], original.detail
+    assert original.data == (jpeg if CASES[path] is None else b"")
+
+
+def test_originals_come_in_the_order_of_the_candidates(originals, server):
+    assert [original.url for original in originals.values()] == [server.url(path) for path in CASES]
+    assert [original.row for original in originals.values()] == list(range(len(CASES)))
+
+
+def test_the_evidence_says_what_answered(originals, server):
+    evidence = originals["/moved.jpg"].evidence
+    assert evidence.final_url == server.url("/ok.jpg")
+    assert evidence.redirects == server.url("/moved.jpg")
+    assert (evidence.address, evidence.http_status, evidence.etag) == ("127.0.0.1", 200, '"v1"')
+    assert (evidence.content_type, evidence.x_robots_tag) == ("image/jpeg", "noindex")
+    assert (evidence.robots, evidence.fetched) == ("allowed", "Mon, 01 Jan 2024 00:00:00 GMT")
+
+
+def test_a_refused_answer_leaves_its_evidence_too(originals):
+    evidence = originals["/noai.jpg"].evidence
+    assert (evidence.http_status, evidence.x_robots_tag) == (200, "noai")
+    assert originals["/noai.jpg"].detail == "noai"
+    assert originals["/private/a.jpg"].evidence.robots == "disallowed"
+
+
+def test_what_robots_forbids_is_not_asked_for_and_robots_only_once(originals, server):
+    assert server.asked("/private/a.jpg") == 0
+    assert server.asked("/secret.jpg") == 0
+    assert server.asked("/robots.txt") == 1
+
+
+def test_only_failures_that_may_pass_are_tried_again(originals, server):
+    assert server.asked("/flaky.jpg") == 2
+    assert server.asked("/slow.jpg") == 2
+    assert server.asked("/missing.jpg") == 1
+    assert server.asked("/page.jpg") == 1
+
+
+def test_permission_can_be_ignored_only_by_name(server, jpeg):
+    policy = FetchPolicy(honour_robots=False, honour_opt_out=False)
+    paths = ("/private/a.jpg", "/noai.jpg", "/tdm.jpg")
+    config = FetchConfig(policy=policy, pace=PACE)
+    assert [one.data for one in fetched(config, map(server.url, paths))] == [jpeg] * 3
+
+
+def test_without_permission_a_private_server_is_never_asked(web_server, page, jpeg):
+    server = web_server({"/ok.jpg": page(200, jpeg)})
+    config = FetchConfig(policy=FetchPolicy(allowed_ports=(server.port,)), pace=PACE)
+    urls = [server.url("/ok.jpg"), server.url("/ok.jpg", "localhost"), server.url("/ok.jpg", "[::1]")]
+    outcomes = fetched(config, urls, allow_private=False)
+    assert [one.reason for one in outcomes] == [Reason.PRIVATE_ADDRESS] * 3
+    assert server.requests == []
+
+
+def test_a_public_site_cannot_redirect_to_a_private_address(web_server, page, jpeg, monkeypatch):
+    # 127.0.0.1 plays the public site here; 127.0.0.2 is what must not be reached.
+    monkeypatch.setattr("supir_curate.address.is_public", lambda address: address == "127.0.0.1")
+    server = web_server({"/ok.jpg": page(200, jpeg)})
+    target = server.url("/ok.jpg", "127.0.0.2")
+    public = web_server({"/away.jpg": page(302, headers={"Location": target}), "/ok.jpg": page(200, jpeg)})
+    ports = (server.port, public.port)
+    config = FetchConfig(policy=FetchPolicy(allowed_ports=ports), pace=PACE)
+    urls = [public.url("/away.jpg"), public.url("/ok.jpg")]
+    away, ok = fetched(config, urls, allow_private=False)
+    assert (away.reason, away.detail) == (Reason.PRIVATE_ADDRESS, "127.0.0.2 is not public")
+    assert ok.data == jpeg
+    assert server.requests == []
+
+
+def test_the_checked_address_is_the_one_connected_to(web_server, page, jpeg, monkeypatch):
+    """A name that resolves differently each time is asked for once a connection, and only its checked answer used."""
+    monkeypatch.setattr("supir_curate.address.is_public", lambda address: address == "127.0.0.1")
+    answers = ["127.0.0.1", "127.0.0.2", "127.0.0.2", "127.0.0.2"]
+
+    async def resolve(_self, host, port=0, family=0):
+        address = answers.pop(0)
+        return [{"hostname": host, "host": address, "port": port, "family": 2, "proto": 0, "flags": 0}]
+
+    monkeypatch.setattr("aiohttp.resolver.ThreadedResolver.resolve", resolve)
+    server = web_server({"/ok.jpg": page(200, jpeg)})
+    policy = FetchPolicy(allowed_ports=(server.port,), honour_robots=False)
+    url = server.url("/ok.jpg", "rebinding.example")
+    original = fetched(FetchConfig(policy=policy, pace=PACE), [url], allow_private=False)[0]
+    assert (original.data, original.evidence.address) == (jpeg, "127.0.0.1")
+    assert len(answers) == 3
+    again = fetched(FetchConfig(policy=policy, pace=PACE), [url], allow_private=False)[0]
+    assert again.reason is Reason.PRIVATE_ADDRESS
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(404, None), (401, None), (429, Reason.ROBOTS_DISALLOWED), (500, Reason.ROBOTS_DISALLOWED)],
+)
+def test_a_missing_robots_file_allows_and_a_failing_host_does_not(web_server, page, jpeg, status, reason):
+    server = web_server({"/robots.txt": page(status), "/ok.jpg": page(200, jpeg)})
+    original = fetched(CONFIG, [server.url("/ok.jpg")])[0]
+    assert original.reason is reason
+    assert original.evidence.robots == f"status {status}"
+
+
+def test_a_host_that_asks_to_wait_gets_its_pause(web_server, page, jpeg):
+    answers = [page(429, headers={"Retry-After": "1"}), page(200, jpeg)]
+    server = web_server({"/busy.jpg": lambda handler: answers.pop(0)(handler)})
+    assert fetched(CONFIG, [server.url("/busy.jpg")])[0].data == jpeg
+    first, second = (when for when, _, path in server.requests if path == "/busy.jpg")
+    assert second - first >= 0.99
+
+
+def test_a_crawl_delay_is_kept(web_server, page, jpeg):
+    server = web_server(
+        {"/robots.txt": page(200, b"User-agent: *\nCrawl-delay: 0.3\n"), "/ok.jpg": page(200, jpeg)}
+    )
+    fetched(CONFIG, [server.url("/ok.jpg")] * 3)
+    times = [when for when, _, path in server.requests if path == "/ok.jpg"]
+    assert min(times[1] - times[0], times[2] - times[1]) >= 0.29
+
+
+def test_the_spool_gives_back_what_was_fetched(originals, tmp_path):
+    async def stream():
+        for original in originals.values():
+            yield original
+
+    store = Store(tmp_path)
+    asyncio.run(write_spool(store, "part-000000", stream()))
+    plan = Plan(kind="urls", source="x", scoring_hash="", num_candidates=len(originals), num_parts=1)
+    everything = list(read_originals(store, plan, "part-000000", lambda _row: True, MAX_BYTES))
+    assert everything == list(originals.values())
+    assert [one.row for one in read_originals(store, plan, "part-000000", {2}.__contains__, MAX_BYTES)] == [2]

@@ -1,0 +1,104 @@
+"""Decoding: guards before the decoder, and every kind of pixel that files hold."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from supir_curate.picture import BadPicture, decode, read_header
+from supir_curate.verdict import Reason
+
+
+def decoded(data):
+    return decode(data, 10**6, 1024)
+
+
+def saved(image, name, **options):
+    sink = io.BytesIO()
+    image.save(sink, name, **options)
+    return sink.getvalue()
+
+
+def png_that_declares(width, height):
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunk = b"IHDR" + header
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+
+
+def test_a_bomb_is_refused_by_its_header():
+    with pytest.raises(BadPicture, match="30000x30000") as error:
+        decoded(png_that_declares(30000, 30000))
+    assert error.value.reason is Reason.TOO_MANY_PIXELS
+
+
+@pytest.mark.parametrize("data", [b"", b"<html>", b"%PDF-1.7", b"II*\x00" + bytes(64)])
+def test_other_files_are_not_images(data):
+    with pytest.raises(BadPicture) as error:
+        decoded(data)
+    assert error.value.reason is Reason.NOT_AN_IMAGE
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP"])
+def test_a_truncated_file_is_undecodable(photos, encode, name):
+    data = encode(photos["chelsea"], name)
+    with pytest.raises(BadPicture) as error:
+        decoded(data[: len(data) // 2])
+    assert error.value.reason is Reason.UNDECODABLE
+
+
+def test_an_animation_is_refused_and_a_still_gif_is_not():
+    frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "blue", "green")]
+    with pytest.raises(BadPicture, match="3 frames") as error:
+        decoded(saved(frames[0], "GIF", save_all=True, append_images=frames[1:]))
+    assert error.value.reason is Reason.ANIMATED
+    assert decoded(saved(frames[0], "GIF")).rgb[0, 0].tolist() == [255, 0, 0]
+
+
+def test_a_phone_photo_with_a_second_picture_behind_it_is_one_photo():
+    first, second = Image.new("RGB", (40, 30), "red"), Image.new("RGB", (20, 15), "blue")
+    picture = decoded(saved(first, "MPO", save_all=True, append_images=[second]))
+    assert (picture.header.format, picture.header.width, picture.header.height) == ("jpg", 40, 30)
+
+
+def test_sixteen_bits_become_eight_and_say_so():
+    # 0xFF00 of 0xFFFF is 254 of 255, not the high byte's 255.
+    wide = Image.fromarray(np.full((20, 30), 0xFF00, np.uint16))
+    picture = decoded(saved(wide, "PNG"))
+    assert picture.rgb[0, 0].tolist() == [254, 254, 254]
+    assert picture.header.bit_depth == 16
+    assert not picture.header.is_plain
+
+
+def test_cmyk_becomes_rgb_and_is_not_plain():
+    picture = decoded(saved(Image.new("CMYK", (20, 30), (0, 255, 255, 0)), "JPEG", quality=100))
+    assert picture.rgb[10, 10].tolist() == pytest.approx([255, 0, 0], abs=4)
+    assert picture.header.mode == "CMYK"
+    assert not picture.header.is_plain
+
+
+def test_transparent_pixels_are_counted_and_laid_over_grey():
+    pixels = np.zeros((10, 10, 4), np.uint8)
+    pixels[:, 4:, 3] = 255
+    picture = decoded(saved(Image.fromarray(pixels), "PNG"))
+    assert picture.alpha_share == pytest.approx(0.4)
+    assert picture.rgb[0, 0].tolist() == [128, 128, 128]
+    assert picture.rgb[0, 9].tolist() == [0, 0, 0]
+
+
+def test_exif_orientation_is_noted_and_not_applied():
+    image = Image.new("RGB", (40, 30))
+    exif = image.getexif()
+    exif[0x0112] = 6
+    header = read_header(saved(image, "JPEG", exif=exif))
+    assert (header.orientation, header.width, header.height) == (6, 40, 30)
+
+
+def test_the_working_view_is_reduced_and_never_enlarged(photos, encode):
+    data = encode(photos["rocket"], "PNG")
+    assert decode(data, 10**6, 200).working_rgb.shape == (200, 300, 3)
+    assert decode(data, 10**6, 1024).working_rgb.shape == photos["rocket"].shape

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from skimage import data
+
+from supir_infer.cli import main as infer
+from supir_infer.eval_cli import main
+
+FAST = ("--metrics", "psnr,ssim_y")
+
+
+@pytest.fixture
+def sets(tmp_path: Path) -> Path:
+    """hq: two photos; lq: they at a quarter; restored: they with known errors of 4 and 8 grey levels."""
+    for index, image in enumerate((data.chelsea()[40:136, 100:196], data.coffee()[100:196, 200:296])):
+        clean = np.clip(image, 20, 200)
+        for name, array in (("hq", clean), ("restored", clean + np.uint8(4 * (index + 1)))):
+            (tmp_path / name).mkdir(exist_ok=True)
+            Image.fromarray(array).save(tmp_path / name / f"{index}.png")
+        (tmp_path / "lq").mkdir(exist_ok=True)
+        Image.fromarray(clean).resize((24, 24), Image.Resampling.BICUBIC).save(
+            tmp_path / "lq" / f"{index}.png"
+        )
+    return tmp_path
+
+
+def report(command, sets: Path, *options: object) -> dict:
+    ended = command(main, sets / "restored", "--reference", sets / "hq", *FAST, "--json", *options)
+    return json.loads(ended.out)
+
+
+def psnr(offset: float) -> float:
+    return float(20 * np.log10(255 / offset))
+
+
+def test_the_mean_is_over_pictures_and_the_lq_is_measured_the_same_way(command, sets):
+    figures = report(command, sets, "--lq", sets / "lq")
+    assert figures["means"]["restored"]["psnr"] == pytest.approx((psnr(4) + psnr(8)) / 2, abs=1e-3)
+    errors = []
+    for index in range(2):
+        clean = np.asarray(Image.open(sets / "hq" / f"{index}.png")).astype(float)
+        small = Image.open(sets / "lq" / f"{index}.png").resize((96, 96), Image.Resampling.BICUBIC)
+        errors.append(psnr(np.sqrt(np.mean((np.asarray(small).astype(float) - clean) ** 2))))
+    assert figures["means"]["bicubic"]["psnr"] == pytest.approx(np.mean(errors), abs=0.02)
+    assert figures["means"]["bicubic"]["ssim_y"] < figures["means"]["restored"]["ssim_y"]
+
+
+def test_a_report_says_what_its_numbers_mean(command, sets):
+    figures = report(command, sets, "--crop-border", 2)
+    assert [metric["metric"] for metric in figures["metrics"]] == ["psnr", "ssim_y"]
+    assert figures["metrics"][0]["implementation"].startswith("scikit-image ")
+    assert figures["metrics"][1]["colour_space"] == "Y of YCbCr (BT.601, 16..235)"
+    assert (figures["num_images"], figures["crop_border_px"], figures["sizes"]) == (2, 2, {"96x96": 2})
+    assert "none, sizes must match" in figures["resize_policy"]
+    assert len(figures["sample_list_sha256"]) == 64
+    assert figures["made_with"] == [
+        {"model": None, "model_sha256": None, "settings_hash": None, "seed": None, "images": 2}
+    ]
+
+
+def test_the_provenance_of_restored_pictures_is_in_the_report(command, sets):
+    quick = ("--model", "tiny", "--steps", 1, "--min-size", 64, "--upscale", 4)
+    assert command(infer, sets / "lq", "-o", sets / "made", *quick).code == 0
+    ended = command(main, sets / "made", "--reference", sets / "hq", *FAST, "--json")
+    (made,) = json.loads(ended.out)["made_with"]
+    assert (made["model"], made["seed"], made["images"]) == ("tiny", 0, 2)
+    assert len(made["settings_hash"]) == 16
+
+
+def test_pictures_without_a_partner_are_named_and_end_with_code_1(command, sets):
+    (sets / "hq" / "1.png").rename(sets / "hq" / "9.png")
+    ended = command(main, sets / "restored", "--reference", sets / "hq", *FAST, "--json")
+    figures = json.loads(ended.out)
+    assert ended.code == 1
+    assert figures["missing"] == {"restored": ["9"], "reference": ["1"]}
+    assert figures["num_images"] == 1
+    assert figures["means"]["restored"]["psnr"] == pytest.approx(psnr(4), abs=1e-3)
+
+
+def test_a_size_that_differs_is_a_failure_and_never_resized(command, sets):
+    Image.open(sets / "restored" / "1.png").resize((48, 50)).save(sets / "restored" / "1.png")
+    ended = command(main, sets / "restored", "--reference", sets / "hq", *FAST, "--json")
+    failed = json.loads(ended.out)["failed"]
+    assert ended.code == 1
+    assert failed["1"] == (
+        "1: restored is 48x50 px, the reference 96x96; nothing is resized: restore it with the --upscale that fits"
+    )
+
+
+def test_a_picture_too_small_for_a_metric_says_so(command, sets):
+    Image.open(sets / "restored" / "0.png").resize((10, 10)).save(sets / "a.png")
+    ended = command(main, sets / "a.png", "--reference", sets / "a.png", *FAST, "--json")
+    assert json.loads(ended.out)["failed"]["a"] == (
+        "a: ssim_y needs sides of 11 px, got 10x10; leave it out with --metrics"
+    )
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_the_rows_per_picture_average_to_the_table(command, sets, suffix):
+    figures = report(command, sets, "--lq", sets / "lq", "--per-image", sets / f"rows.{suffix}")
+    if suffix == "csv":
+        with (sets / "rows.csv").open() as stream:
+            rows = list(csv.DictReader(stream))
+    else:
+        rows = pq.read_table(sets / "rows.parquet").to_pylist()
+    values = [float(row["psnr"]) for row in rows if row["row"] == "restored"]
+    assert len(rows) == 4
+    assert np.mean(values) == pytest.approx(figures["means"]["restored"]["psnr"])
+
+
+def test_an_earlier_report_is_compared_only_if_it_measured_the_same(command, sets):
+    (sets / "before.json").write_text(json.dumps(report(command, sets)))
+    better = np.asarray(Image.open(sets / "hq" / "0.png")) + np.uint8(2)
+    Image.fromarray(better).save(sets / "restored" / "0.png")
+    change = report(command, sets, "--against", sets / "before.json")["change"]["restored"]["psnr"]
+    assert change == pytest.approx((psnr(2) - psnr(4)) / 2, abs=1e-3)
+    ended = command(
+        main,
+        *(sets / "restored", "--reference", sets / "hq", *FAST),
+        *("--crop-border", 4, "--against", sets / "before.json"),
+    )
+    assert ended.code == 2
+    assert "before.json cannot be compared: crop_border_px is 0, now 4" in ended.err
+
+
+def test_the_table_has_a_row_a_source_and_a_line_of_identity_a_metric(command, sets):
+    out = command(
+        main, sets / "restored", "--reference", sets / "hq", "--lq", sets / "lq", *FAST
+    ).out.splitlines()
+    assert out[0].split() == ["psnr", "↑", "ssim_y", "↑"]
+    assert out[1].split()[:2] == ["restored", f"{(psnr(4) + psnr(8)) / 2:.4f}"]
+    assert out[2].split()[0] == "bicubic"
+    assert out[4].startswith("ssim_y: scikit-image ")
+    assert out[4].endswith("; weights none; Y of YCbCr (BT.601, 16..235)")
+
+
+def test_single_files_are_compared_whatever_their_names_and_folders_by_name(command, sets):
+    hq = sets / "hq"
+    ended = command(main, sets / "restored" / "0.png", "--reference", hq / "1.png", *FAST, "--json")
+    assert json.loads(ended.out)["means"]["restored"]["psnr"] < 20
+    ended = command(main, sets / "restored" / "1.png", "--reference", hq, *FAST, "--json")
+    assert json.loads(ended.out)["means"]["restored"]["psnr"] == pytest.approx(psnr(8), abs=1e-3)
+
+
+def test_what_cannot_be_measured_is_one_line(command, sets, tmp_path):
+    (tmp_path / "other").mkdir()
+    Image.new("RGB", (9, 9)).save(tmp_path / "other" / "z.png")
+    restored = sets / "restored"
+    cases = [
+        ((restored,), "no metric can be measured (psnr: needs --reference"),
+        (
+            (restored, "--reference", tmp_path / "other"),
+            "no picture has the same name in restored and reference",
+        ),
+        ((restored, "--reference", tmp_path / "none"), "none does not exist; give a picture or a folder"),
+        ((restored, "--per-image", "rows.txt"), "--per-image rows.txt must end in .csv or .parquet"),
+        (
+            (restored, "--against", tmp_path / "x.json", "--reference", sets / "hq"),
+            "x.json is no report of supir-",
+        ),
+    ]
+    for arguments, words in cases:
+        ended = command(main, *arguments, *FAST)
+        assert ended.code == 2
+        assert ended.err.startswith("error: ")
+        assert words in ended.err

@@ -1,0 +1,248 @@
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from supir_infer.cli import main
+from supir_infer.images import picture_size, read_metadata
+
+QUICK = ("--model", "tiny", "--steps", 2, "--min-size", 64, "--set", "guidance_scale_start=1")
+
+
+def lines(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.png")}
+
+
+def test_a_folder_with_a_corrupt_file_is_restored_but_for_that_file(command, photos, tmp_path):
+    (photos / "broken.jpg").write_bytes(b"not much of a picture")
+    ended = command(main, photos, "-o", tmp_path / "out", *QUICK, "--json")
+    assert ended.code == 1
+    assert json.loads(ended.out) | {"results": 0} == {"restored": 2, "skipped": 0, "failed": 1, "results": 0}
+    assert set(bytes_of(tmp_path / "out")) == {"face.png", "trip/cat.png"}
+    failed, face, _ = lines(tmp_path / "out")
+    assert (failed["status"], Path(failed["input"]).name) == ("failed", "broken.jpg")
+    assert "broken.jpg: no picture in a format that Pillow reads" in failed["reason"]
+    assert face["status"] == "ok"
+
+
+def test_every_output_says_what_it_was_made_from(command, photos, tmp_path):
+    assert command(main, photos / "face.png", "-o", tmp_path / "one.png", *QUICK, "--seed", 4).code == 0
+    record = read_metadata(tmp_path / "one.png")
+    assert record is not None
+    assert (record["seed"], record["model"], record["settings"]["steps"]) == (4, "tiny", 2)
+    assert record["size"] == {"input": [97, 100], "working": [96, 96], "output": [97, 100]}
+    assert record["prompt"].startswith("Cinematic")
+    assert set(record["seconds"]) == {"encode", "sample", "decode"}
+    assert len(record["input_sha256"]) == len(record["model_sha256"]) == 64
+    assert picture_size(tmp_path / "one.png") == (97, 100)
+    (line,) = lines(tmp_path)
+    assert line["settings_hash"] == record["settings_hash"]
+
+
+def test_a_rerun_skips_what_is_finished_and_restores_what_was_mended(command, photos, tmp_path, face):
+    (photos / "later.png").write_bytes(b"")
+    out = tmp_path / "out"
+    assert command(main, photos, "-o", out, *QUICK).code == 1
+    before = bytes_of(out)
+    Image.fromarray(face).save(photos / "later.png")
+    ended = command(main, photos, "-o", out, *QUICK, "--json")
+    assert (ended.code, json.loads(ended.out)["skipped"], json.loads(ended.out)["restored"]) == (0, 2, 1)
+    after = bytes_of(out)
+    assert {name: after[name] for name in before} == before
+    assert after.keys() - before.keys() == {"later.png"}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("--steps", 3), "was made with steps=2, now 3"),
+        (("--seed", 9), "was made with seed=0, now 9"),
+        (("--caption", "a cat"), "was made with caption='', now 'a cat'"),
+    ],
+)
+def test_finished_work_made_otherwise_is_refused_and_untouched(command, photos, tmp_path, change, words):
+    out = tmp_path / "out"
+    command(main, photos, "-o", out, *QUICK)
+    before = bytes_of(out)
+    ended = command(main, photos, "-o", out, *QUICK, *change)
+    assert ended.code == 2
+    assert f"error: {out}/face.png exists and {words} (2 such files)" in ended.err
+    assert "choose another folder with -o, or remove them" in ended.err
+    assert bytes_of(out) == before
+
+
+def test_memory_knobs_and_batches_do_not_make_finished_work_stale(command, photos, tmp_path):
+    out = tmp_path / "out"
+    command(main, photos, "-o", out, *QUICK)
+    again = command(main, photos, "-o", out, *QUICK, "--set", "tile_batch=4", "--batch-size", 2, "--json")
+    assert json.loads(again.out)["skipped"] == 2
+
+
+def test_another_picture_model_or_program_behind_the_same_name_is_refused(
+    command, photos, tmp_path, face, model_folder
+):
+    out = tmp_path / "out"
+    command(main, photos, "-o", out, *QUICK)
+    other_model = command(main, photos, "-o", out, *QUICK, "--model", model_folder)
+    assert "was made with another model (tiny, now acting)" in other_model.err
+    Image.fromarray(face[::-1]).save(photos / "face.png")
+    assert "was made from another picture (1 such files)" in command(main, photos, "-o", out, *QUICK).err
+    Image.fromarray(face).save(out / "face.png")
+    assert "was not made by supir-infer, or is damaged" in command(main, photos, "-o", out, *QUICK).err
+
+
+def test_a_line_lost_or_torn_by_a_kill_is_written_again(command, photos, tmp_path):
+    out = tmp_path / "out"
+    command(main, photos, "-o", out, *QUICK)
+    first, second = (out / "results.jsonl").read_text().splitlines()
+    (out / "results.jsonl").write_text(first + "\n" + second[:100])
+    assert command(main, photos, "-o", out, *QUICK).code == 0
+    texts = (out / "results.jsonl").read_text().splitlines()
+    assert texts[:2] == [first, second[:100]]
+    assert json.loads(texts[2])["output"] == json.loads(second)["output"]
+    assert len(texts) == 3
+
+
+def test_pictures_restored_in_batches_are_those_restored_one_by_one(command, tmp_path, face):
+    (tmp_path / "in").mkdir()
+    for index in range(3):
+        Image.fromarray(np.roll(face, 9 * index, axis=1)).save(tmp_path / "in" / f"{index}.png")
+    (tmp_path / "in" / "1b.png").write_bytes(b"bad")
+    Image.fromarray(face[:64]).save(tmp_path / "in" / "1c.png")
+    assert command(main, tmp_path / "in", "-o", tmp_path / "one", *QUICK).code == 1
+    assert command(main, tmp_path / "in", "-o", tmp_path / "two", *QUICK, "--batch-size", 2).code == 1
+    for index in range(3):
+        one, two = (
+            np.asarray(Image.open(tmp_path / run / f"{index}.png")).astype(int) for run in ("one", "two")
+        )
+        assert np.abs(one - two).max() <= 1
+
+
+def test_alpha_is_kept_at_the_output_size(command, tmp_path, face):
+    alpha = np.zeros(face.shape[:2], dtype=np.uint8)
+    alpha[:50] = 255
+    Image.fromarray(np.dstack([face, alpha])).save(tmp_path / "a.png")
+    command(main, tmp_path / "a.png", "-o", tmp_path / "out", *QUICK, "--upscale", 2)
+    restored = np.asarray(Image.open(tmp_path / "out" / "a.png"))
+    assert restored.shape == (200, 194, 4)
+    assert (restored[:90, :, 3] == 255).all()
+    assert (restored[110:, :, 3] == 0).all()
+
+
+def test_captions_come_from_option_mapping_parquet_or_text_file(command, photos, tmp_path):
+    (photos / "face.txt").write_text("an astronaut\n")
+    (tmp_path / "c.json").write_text(json.dumps({"cat.jpg": "a cat"}))
+
+    def captions(run: str, *options: object) -> list[str]:
+        command(main, photos, "-o", tmp_path / run, *QUICK, *options)
+        return [line["caption"] for line in lines(tmp_path / run)]
+
+    assert captions("json", "--captions", tmp_path / "c.json") == ["an astronaut", "a cat"]
+    key = lines(tmp_path / "json")[1]["input_sha256"][:32]
+    rows = [{"key": key, "region": 0, "text": "a tabby"}, {"key": key, "region": 1, "text": "an ear"}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "c.parquet")
+    assert captions("parquet", "--captions", tmp_path / "c.parquet") == ["an astronaut", "a tabby"]
+    assert captions("option", "--caption", "a photo") == ["a photo", "a photo"]
+
+
+def test_a_dry_run_prints_plan_and_cost_and_writes_nothing(command, photos, tmp_path):
+    ended = command(
+        main, photos, "-o", tmp_path / "out", *QUICK, "--tile", 64, "--tile-stride", 32, "--dry-run"
+    )
+    assert ended.code == 0
+    assert "face.png: 97x100 -> 96x96 working, 4 tile(s) -> 97x100" in ended.err
+    assert "network_steps: 12" in ended.err
+    assert float(ended.err.split("seconds: ")[1].split()[0]) > 0
+    assert not (tmp_path / "out").exists()
+
+
+def test_results_inside_the_input_folder_are_not_restored_again(command, photos):
+    command(main, photos, "-o", photos / "restored", *QUICK)
+    again = command(main, photos, "-o", photos / "trip" / ".." / "restored", *QUICK, "--json")
+    assert {key: json.loads(again.out)[key] for key in ("restored", "skipped")} == {
+        "restored": 0,
+        "skipped": 2,
+    }
+
+
+def test_wrong_input_is_one_line_that_says_how_to_mend_it(command, photos, tmp_path):
+    out = tmp_path / "out"
+    (tmp_path / "empty").mkdir()
+    Image.new("RGB", (8, 8)).save(photos / "face.webp")
+    (tmp_path / "list.json").write_text("[1]")
+    cases = [
+        (
+            (tmp_path / "none.png", "-o", out),
+            "none.png does not exist; give a picture or a folder of pictures",
+        ),
+        ((tmp_path / "empty", "-o", out), "holds no picture (.png .jpg"),
+        ((photos, "-o", out), "face.png, face.webp would all be written to"),
+        ((photos, "-o", "out.png"), "-o out.png names a picture, but"),
+        ((photos / "face.png", "-o", "out.jpg"), "-o out.jpg: results are PNG"),
+        (
+            (photos / "trip", "-o", out, "--model", "nothing"),
+            "--model nothing is neither a preset (mini, tiny)",
+        ),
+        (
+            (photos / "trip", "-o", out, "--preset", "best"),
+            "--preset best is unknown; use one of mini, paper",
+        ),
+        (
+            (photos / "trip", "-o", out, "--tile", 100),
+            "config key 'tile_px': Input should be a multiple of 32",
+        ),
+        ((photos / "trip", "-o", out, "--set", "step=4"), "unknown config key 'step'; did you mean 'steps'?"),
+        ((photos / "trip", "-o", out, "--captions", tmp_path / "list.json"), "must hold one JSON object"),
+        (
+            (photos / "trip", "-o", out, "--model", "tiny", "--device", "tpu"),
+            "--device tpu is unknown; use auto",
+        ),
+        (
+            (photos / "trip", "-o", out, "--model", "tiny", "--dtype", "int8"),
+            "--dtype int8 is unknown; use auto",
+        ),
+    ]
+    for arguments, words in cases:
+        ended = command(main, *arguments)
+        assert ended.code == 2, arguments
+        assert ended.err.startswith("error: "), ended.err
+        assert words in ended.err
+        assert ended.err.count("\n") == 1
+    assert not out.exists()
+
+
+def test_the_command_line_answers_help_in_less_than_a_second_of_work_without_torch():
+    code = "import sys; sys.argv = ['x', '--help']\nfrom supir_infer.{0} import main\ntry: main()\n"
+    code += "except SystemExit: pass\nassert 'torch' not in sys.modules and 'gradio' not in sys.modules"
+    for module in ("cli", "eval_cli", "web_cli"):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+        shown = subprocess.run(
+            [sys.executable, "-c", code.format(module)], capture_output=True, text=True, check=True
+        )
+        assert "--help" in shown.stdout
+        assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 1
+
+
+def test_the_resolved_config_can_be_read_back(command, photos, tmp_path):
+    printed = command(
+        main, photos, "-o", tmp_path, "--preset", "quality", "--upscale", 2, "--print-config"
+    ).out
+    assert "# Text guidance (CFG) at the end; 1 = none." in printed
+    (tmp_path / "q.yaml").write_text(printed)
+    again = command(main, photos, "-o", tmp_path, "--config", tmp_path / "q.yaml", "--print-config").out
+    assert again == printed
+    assert "upscale: 2.0" in printed
+    assert "control_scale: 0.93" in printed

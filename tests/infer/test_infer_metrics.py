@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import hashlib
+import math
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.io import savemat
+from skimage import data
+from torch.nn import functional
+
+from supir_console import UserError
+from supir_infer.lpips_weights import load_lpips, read_arrays
+from supir_infer.metrics import Metric, build_metrics
+
+CPU = torch.device("cpu")
+
+
+def one(name: str, weights: Path | None = None, border: int = 0) -> Metric:
+    metrics, missing = build_metrics([name], weights, CPU, border)
+    if missing:
+        pytest.skip(missing[name])
+    return metrics[0]
+
+
+def picture(array: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(array.copy()).permute(2, 0, 1)[None].float() / 255
+
+
+@pytest.fixture(scope="module")
+def clean() -> torch.Tensor:
+    return picture(data.chelsea()[60:156, 120:216])
+
+
+@pytest.fixture(scope="module")
+def noisy(clean: torch.Tensor) -> torch.Tensor:
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    return (clean + 0.08 * noise).clamp(0, 1)
+
+
+@pytest.mark.parametrize("offset", [1, 8, 64])
+def test_psnr_of_a_constant_error_is_its_closed_form(offset):
+    grey = torch.full((1, 3, 32, 40), 100 / 255)
+    shifted = torch.full((1, 3, 32, 40), (100 + offset) / 255)
+    assert one("psnr").compute(shifted, grey) == pytest.approx(20 * math.log10(255 / offset), abs=1e-4)
+
+
+def test_psnr_y_weighs_the_channels_as_bt601_does():
+    grey = torch.full((1, 3, 32, 40), 0.5)
+    for channel, share in enumerate((65.481, 128.553, 24.966)):
+        shifted = grey.clone()
+        shifted[:, channel] += 0.1
+        expected = 20 * math.log10(255 / (0.1 * share))
+        assert one("psnr_y").compute(shifted, grey) == pytest.approx(expected, abs=1e-4)
+
+
+def test_psnr_of_known_noise_and_of_equal_pictures():
+    grey = torch.full((1, 3, 200, 200), 0.5)
+    noise = 0.05 * torch.randn(grey.shape, generator=torch.Generator().manual_seed(1))
+    assert one("psnr").compute(grey + noise, grey) == pytest.approx(-20 * math.log10(0.05), abs=0.05)
+    assert one("psnr").compute(grey, grey) == 100
+
+
+def test_the_crop_border_takes_the_border_out(clean):
+    framed = clean.clone()
+    framed[..., :4, :] = framed[..., -4:, :] = framed[..., :, :4] = framed[..., :, -4:] = 0
+    assert one("psnr", border=4).compute(framed, clean) == 100
+    assert one("psnr", border=3).compute(framed, clean) < 40
+
+
+@pytest.mark.parametrize(("name", "on_y"), [("ssim", False), ("ssim_y", True)])
+def test_ssim_agrees_with_an_independent_implementation(clean, noisy, name, on_y):
+    from pyiqa.archs.ssim_arch import SSIM
+
+    theirs = float(SSIM(test_y_channel=on_y, color_space="ycbcr")(noisy, clean))
+    assert 0.3 < theirs < 0.9
+    assert one(name).compute(noisy, clean) == pytest.approx(theirs, abs=1e-3)
+    assert one(name).compute(clean, clean) == pytest.approx(1)
+
+
+def plain_lpips(first: torch.Tensor, second: torch.Tensor, arrays: dict) -> float:
+    """LPIPS from the formulas of the paper and the arrays of the weight file, written out."""
+    shift = torch.tensor([-0.030, -0.088, -0.188])[:, None, None]
+    scale = torch.tensor([0.458, 0.448, 0.450])[:, None, None]
+    both = (torch.cat([first, second]) * 2 - 1 - shift) / scale
+    strides, pads, pooled_before = (4, 1, 1, 1, 1), (2, 2, 1, 1, 1), (1, 2)
+    total = 0.0
+    for index in range(5):
+        if index in pooled_before:
+            both = functional.max_pool2d(both, 3, 2)
+        layer = arrays["AlexNet_0"][f"Conv_{index}"]
+        kernel = torch.from_numpy(layer["kernel"]).permute(3, 2, 0, 1)
+        both = functional.relu(
+            functional.conv2d(both, kernel, torch.from_numpy(layer["bias"]), strides[index], pads[index])
+        )
+        unit = both / (both.square().sum(dim=1, keepdim=True).sqrt() + 1e-10)
+        head = torch.from_numpy(arrays[f"NetLinLayer_{index}"]["Conv_0"]["kernel"]).reshape(-1, 1, 1)
+        total += float(((unit[0] - unit[1]) ** 2 * head).sum(dim=0).mean())
+    return total
+
+
+def test_lpips_equals_the_paper_written_out_over_the_same_weights(clean, noisy):
+    metric = one("lpips")
+    _, (_, backbone) = load_lpips()
+    expected = plain_lpips(noisy, clean, read_arrays(backbone))
+    assert expected > 0.05
+    assert metric.compute(noisy, clean) == pytest.approx(expected, rel=1e-4)
+    assert metric.compute(clean, clean) == 0
+
+
+def test_lpips_has_the_published_heads_and_says_which_files_it_used():
+    identity = one("lpips").identity
+    _, files = load_lpips()
+    # the release file of the LPIPS v0.1 AlexNet heads is named after this digest by IQA-PyTorch
+    assert identity.weights[0] == ("alex.pth", hashlib.sha256(files[0].read_bytes()).hexdigest())
+    assert identity.weights[0][1].startswith("df73285e")
+    assert identity.weights[1] == ("alexnet.ckpt", hashlib.sha256(files[1].read_bytes()).hexdigest())
+    assert (identity.colour_space, identity.better, identity.needs_reference) == ("RGB", "lower", True)
+
+
+class Harmful:
+    def __reduce__(self):
+        return (Path.touch, (Path("harm"),))
+
+
+def test_a_weight_file_that_names_anything_but_arrays_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "w.ckpt").write_bytes(pickle.dumps({"AlexNet_0": Harmful()}))
+    with pytest.raises(pickle.UnpicklingError, match="is no NumPy array: not a weight file"):
+        read_arrays(tmp_path / "w.ckpt")
+    assert not (tmp_path / "harm").exists()
+
+
+def niqe_parameters() -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(0)
+    root = generator.normal(size=(36, 36))
+    return generator.normal(size=(1, 36)), root @ root.T / 36 + np.eye(36)
+
+
+def test_niqe_reads_both_known_parameter_files_to_the_same_score(tmp_path):
+    mean, covariance = niqe_parameters()
+    for folder in ("mat", "npz"):
+        (tmp_path / folder).mkdir()
+    names = {"mu_prisparam": mean, "cov_prisparam": covariance}
+    savemat(tmp_path / "mat" / "niqe_modelparameters.mat", names)
+    np.savez(tmp_path / "npz" / "niqe_pris_params.npz", mu_pris_param=mean, cov_pris_param=covariance)
+    large = picture(data.chelsea()[:200, :220])
+    from_mat, from_npz = (one("niqe", tmp_path / folder) for folder in ("mat", "npz"))
+    assert from_mat.compute(large, None) == pytest.approx(from_npz.compute(large, None), rel=1e-12)
+    assert from_mat.compute(large, None) != pytest.approx(
+        from_mat.compute(large.flip(-1) ** 2, None), rel=1e-3
+    )
+    assert from_mat.identity.weights[0][0] == "niqe_modelparameters.mat"
+    assert from_npz.min_side_px == 192
+
+
+def test_musiq_loads_a_weight_file_and_names_it_by_its_hash(tmp_path, clean):
+    from pyiqa.archs.musiq_arch import MUSIQ
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        weights = MUSIQ(pretrained=False).state_dict()
+    path = tmp_path / "musiq_koniq_ckpt-e95806b9.pth"
+    torch.save(weights, path)
+    metric = one("musiq", tmp_path)
+    first = metric.compute(clean, None)
+    weights["head.bias"] += 1
+    torch.save(weights, path)
+    assert math.isfinite(first)
+    assert one("musiq", tmp_path).compute(clean, None) == pytest.approx(first + 1, abs=1e-4)
+    assert metric.identity.weights[0][1] != one("musiq", tmp_path).identity.weights[0][1]
+
+
+def test_a_metric_without_its_weights_is_missing_with_the_reason_and_an_unknown_one_an_error(tmp_path):
+    metrics, missing = build_metrics(["psnr", "niqe", "musiq"], tmp_path, CPU, 0)
+    assert [metric.identity.metric for metric in metrics] == ["psnr"]
+    expected = (
+        f"no niqe_modelparameters.mat or niqe_pris_params.npz in {tmp_path}; put it there, or name its folder"
+    )
+    assert missing["niqe"].startswith(expected)
+    assert "musiq_koniq_ckpt-e95806b9.pth" in missing["musiq"]
+    with pytest.raises(UserError, match="metric 'psnrb' is unknown; use psnr, psnr_y, ssim"):
+        build_metrics(["psnrb"], None, CPU, 0)

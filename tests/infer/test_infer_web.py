@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from supir_infer import RestoreSettings
+from supir_infer.restore import Restorer
+from supir_model import load_supir
+
+gradio_client = pytest.importorskip("gradio_client")
+START_S = 180
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The real server in a process of its own, on a free port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    code = "import sys; sys.argv[0] = 'supir-web'; from supir_infer.web_cli import main; main()"
+    overrides = ("--set", "min_size_px=64", "--set", "guidance_scale=2", "--set", "max_megapixels=1")
+    options = ("--model", "tiny", "--port", str(port), *overrides)
+    log = tmp_path_factory.mktemp("web") / "log"
+    environment = {**os.environ, "GRADIO_TEMP_DIR": str(log.parent / "cache"), "OMP_NUM_THREADS": "1"}
+    with log.open("w") as stream:
+        server = subprocess.Popen(
+            [sys.executable, "-c", code, *options], stdout=stream, stderr=stream, env=environment
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        _wait(url, server, log)
+        yield url
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+
+
+def _wait(url: str, server: subprocess.Popen, log: Path) -> None:
+    for _ in range(START_S * 4):
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+            return
+        except OSError:
+            assert server.poll() is None, log.read_text()
+            time.sleep(0.25)
+    raise AssertionError(f"no page after {START_S} s: {log.read_text()}")
+
+
+@pytest.fixture(scope="module")
+def client(page: str) -> Iterator[gradio_client.Client]:
+    connected = gradio_client.Client(page, verbose=False, analytics_enabled=False)
+    yield connected
+    connected.close()
+
+
+def restore(client: gradio_client.Client, path: Path | None, *, upscale: float = 1) -> tuple:
+    upload = None if path is None else gradio_client.handle_file(path)
+    settings = (upscale, 2, 2.0, 1.0, 0.0, "wavelet", 5)
+    return client.predict(upload, "a woman", *settings, api_name="/restore")
+
+
+def test_the_page_restores_a_picture_as_the_library_does(client, tmp_path, face):
+    Image.fromarray(face).save(tmp_path / "face.png")
+    (before, after), download, made_with = restore(client, tmp_path / "face.png")
+    expected = Restorer(load_supir(preset="tiny"), RestoreSettings(steps=2, min_size_px=64)).restore(
+        face, "a woman", seed=5
+    )
+    with Image.open(download) as image:
+        assert np.abs(np.asarray(image).astype(int) - expected.image).max() <= 1
+        assert json.loads(image.text["supir"]) == made_with
+    assert (made_with["seed"], made_with["caption"], made_with["settings"]["steps"]) == (5, "a woman", 2)
+    for path, shown in ((before, face), (after, expected.image)):
+        with Image.open(path) as image:
+            assert np.abs(np.asarray(image.convert("RGB")).astype(int) - shown).max() <= 1
+
+
+def test_a_bad_file_no_file_and_an_impossible_size_are_messages(client, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    with pytest.raises(
+        gradio_client.exceptions.AppError, match=r"bad\.png: no picture in a format that Pillow"
+    ):
+        restore(client, tmp_path / "bad.png")
+    with pytest.raises(gradio_client.exceptions.AppError, match="no picture yet: drop one on the left"):
+        restore(client, None)
+    Image.new("RGB", (4, 6000)).save(tmp_path / "thin.png")
+    with pytest.raises(
+        gradio_client.exceptions.AppError, match="needs a working image of 64x96000 px, more than"
+    ):
+        client.predict(
+            gradio_client.handle_file(tmp_path / "thin.png"),
+            *("", 1, 2, 2.0, 1.0, 0.0, "wavelet", 5),
+            api_name="/restore",
+        )
+
+
+def test_the_page_names_no_other_host(page):
+    with urllib.request.urlopen(page, timeout=30) as answer:
+        html = answer.read().decode()
+    assert "fonts.googleapis.com" not in html
+    assert "fonts.gstatic.com" not in html
+    assert "cdnjs" not in html
+    with urllib.request.urlopen(f"{page}/config", timeout=30) as answer:
+        config = json.loads(answer.read())
+    assert config["analytics_enabled"] is False
+    assert config["stylesheets"] == []
