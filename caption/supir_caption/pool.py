@@ -19,6 +19,8 @@ from supir_caption.worker import BatchDone, PartCaptioner
 from supir_console import UserError
 from supir_shards import DatasetError
 
+_MAX_ERROR = 500  # characters of a worker's error that the list of failures keeps: its end names the cause
+
 
 @dataclass(slots=True)
 class PartOutcome:
@@ -32,8 +34,8 @@ class PartOutcome:
 @dataclass(slots=True)
 class _Job:
     part: str
-    attempt: int
-    actor: Any
+    attempt: int = 1
+    actor: Any = None
     batches: list[BatchDone] = field(default_factory=list)
 
 
@@ -111,21 +113,15 @@ def caption_parts(
     """
     import ray
 
-    options = {"num_cpus": config.run.cpus_per_worker, "num_gpus": num_gpus}
-    actor_class = ray.remote(**options)(PartCaptioner)
-
-    def start(part: str, attempt: int, actor: Any) -> tuple[Any, _Job]:
-        actor = actor or actor_class.remote(url, config, num_gpus)
-        stream = actor.caption_part.options(num_returns="streaming").remote(part)
-        return stream, _Job(part, attempt, actor)
-
-    waiting = deque((part, 1) for part in parts)
+    actor_class = ray.remote(num_cpus=config.run.cpus_per_worker, num_gpus=num_gpus)(PartCaptioner)
+    waiting = deque(_Job(part) for part in parts)
     free: list[Any] = [None] * workers  # None: an actor that is still to be made
     running: dict[Any, _Job] = {}
     while waiting or running:
         while waiting and free:
-            stream, job = start(*waiting.popleft(), free.pop())
-            running[stream] = job
+            job = waiting.popleft()
+            job.actor = free.pop() or actor_class.remote(url, config, num_gpus)
+            running[job.actor.caption_part.options(num_returns="streaming").remote(job.part)] = job
         stream = ray.wait(list(running), num_returns=1)[0][0]
         job = running[stream]
         try:
@@ -137,15 +133,18 @@ def caption_parts(
             _raise_if_about_input(error)
             ray.kill(running.pop(stream).actor)
             free.append(None)
+            advance(-sum(batch.images for batch in job.batches))
             if job.attempt < config.run.attempts:
-                waiting.append((job.part, job.attempt + 1))
+                waiting.append(_Job(job.part, job.attempt + 1))
             else:
-                yield PartOutcome(
-                    job.part, error=f"{type(error).__name__}: {' '.join(str(error).split())[-500:]}"
-                )
+                yield PartOutcome(job.part, error=_in_one_line(error))
         else:
             job.batches.append(done)
             advance(done.images)
+
+
+def _in_one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[-_MAX_ERROR:]}"
 
 
 def _raise_if_about_input(error: Exception) -> None:

@@ -39,7 +39,7 @@ def entry(app: typer.Typer) -> Callable[[], None]:
             level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"
         )
         # These log a line for every request or file; their warnings still reach the user.
-        for chatty in ("httpx", "aiohttp.access", "fsspec", "botocore", "PIL"):
+        for chatty in ("httpx", "aiohttp.access", "aiobotocore", "botocore", "fsspec", "PIL"):
             logging.getLogger(chatty).setLevel(logging.WARNING)
         # Another package's optional kernels are of no use here; it warns that they are missing at every start.
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)

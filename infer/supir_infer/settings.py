@@ -62,7 +62,7 @@ class RestoreSettings(Config):
         description="Strength of the LQ control at the start, linear in sigma; null = constant.",
     )
     restore_guidance: float = Field(
-        default=0.0,
+        default=1.0,
         ge=0,
         le=100,
         description="Restoration guidance exponent tau_r; smaller pulls harder; 0 = off.",
@@ -127,10 +127,16 @@ PRESETS: dict[str, RestoreSettings] = {
         **_SDXL, steps=100, guidance_scale=7.5, guidance_scale_start=None, restore_guidance=4.0, s_noise=1.003
     ),
     "quality": RestoreSettings(
-        **_SDXL, steps=50, guidance_scale=6.0, guidance_scale_start=3.0, s_noise=1.02, control_scale=0.93
+        **_SDXL,
+        steps=50,
+        guidance_scale=6.0,
+        guidance_scale_start=3.0,
+        restore_guidance=0.0,
+        s_noise=1.02,
+        control_scale=0.93,
     ),
     "fidelity": RestoreSettings(
-        **_SDXL, steps=50, guidance_scale=4.0, guidance_scale_start=1.0, s_noise=1.01, control_scale=1.0
+        **_SDXL, steps=50, guidance_scale=4.0, guidance_scale_start=1.0, restore_guidance=0.0, s_noise=1.01
     ),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -32,7 +33,8 @@ def killed_when(words: list[str], dataset: Path, pattern: str, count: int) -> bo
     process.wait()
     if was_running:
         # Ray's processes notice the death by themselves; this only makes sure none outlives the test.
-        os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     return was_running
 
 

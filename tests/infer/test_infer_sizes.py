@@ -20,6 +20,8 @@ def test_working_sides_sit_on_the_grid_and_the_output_is_input_times_upscale(wid
     sizes = plan_sizes((width, height), settings)
     assert all(side % snap == 0 for side in sizes.working)
     assert min(sizes.working) >= 256
+    wanted = (width * upscale, height * upscale)
+    assert all(side >= asked - snap / 2 for side, asked in zip(sizes.working, wanted, strict=True))
     assert sizes.output == (max(1, round(width * upscale)), max(1, round(height * upscale)))
 
 
