@@ -11,6 +11,7 @@ import json
 import time
 from collections import Counter
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -207,7 +208,10 @@ def _write_failures(dataset: Dataset, name: str, part_errors: list[dict[str, str
     store = dataset.store
     paths = [path for part in dataset.parts() if store.exists(path := failures_path(name, part))]
     lines = [line for path in paths for line in store.read(path).splitlines()]
-    lines += [json.dumps(error, sort_keys=True, ensure_ascii=False).encode() for error in part_errors]
+    lines += [
+        json.dumps(error, sort_keys=True, ensure_ascii=False).encode()
+        for error in sorted(part_errors, key=itemgetter("part"))
+    ]
     if lines:
         store.write(all_failures_path(name), b"".join(line + b"\n" for line in lines))
     else:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,7 +47,7 @@ class TagsEngine:
         config: weights and the probabilities from which a subject is named.
 
     Raises:
-        UserError: the weights or a package are missing.
+        UserError: the weights or a package are missing, or the file holds other weights.
     """
 
     model = "tags: mobilenet_v2-b0353104, PP-OCRv6_det_small, measured attributes"
@@ -61,7 +62,13 @@ class TagsEngine:
         self._transform = weights.transforms()
         self._names: list[str] = weights.meta["categories"]
         self._classifier = mobilenet_v2()
-        self._classifier.load_state_dict(torch.load(find_weights(config.weights), weights_only=True))
+        path = find_weights(config.weights)
+        try:
+            self._classifier.load_state_dict(torch.load(path, weights_only=True))
+        except (RuntimeError, UnpicklingError, EOFError) as error:
+            raise UserError(
+                f"{path} is no state dict of MobileNetV2; give {WEIGHTS_FILE} (--model)"
+            ) from error
         self._classifier.eval()
         self._find_text = text_finder(config)
 

