@@ -181,6 +181,8 @@ def training_batches(config: TrainConfig, *, images: int, degraded: bool, start:
         collate_fn=collate,
         num_workers=workers,
         prefetch_factor=4 if workers else None,
+        # a plain fork would inherit locks held by OpenCV's and Ray's threads, and wait for them for ever
+        multiprocessing_context="forkserver" if workers else None,
         worker_init_fn=_settle,
     )
     for batch in loader:

@@ -43,7 +43,6 @@ def autoencoder_phase(supir: Supir, config: TrainConfig) -> Phase:
     def finish() -> None:
         deviation = _latent_deviation(supir, config)
         supir.vae.register_to_config(scaling_factor=1.0 / deviation)
-        renew_robust_encoder(supir)
 
     return Phase(
         name="autoencoder",
@@ -65,6 +64,9 @@ def prior_phase(supir: Supir, config: TrainConfig) -> Phase:
         }
 
     def finish() -> None:
+        # Here and not after the autoencoder: a run that goes on within this phase would not come by there again.
+        if config.autoencoder.steps:
+            renew_robust_encoder(supir)
         if config.init == "fresh" or config.autoencoder.steps:
             renew_adapter(supir, config.seed)
 
