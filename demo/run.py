@@ -29,7 +29,9 @@ def main() -> None:
     """Runs the demo from the command line's options."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=Path, help="folder of your own photos (every fifth is held out)")
-    parser.add_argument("-o", "--out", type=Path, default=HERE / "build", help="folder to work in; made anew")
+    parser.add_argument(
+        "-o", "--output", dest="out", type=Path, default=HERE / "build", help="folder to work in; made anew"
+    )
     options = parser.parse_args()
     try:
         photos, held_out = find_photos(options.photos)

@@ -6,11 +6,8 @@ and the run goes on. What only the user can mend (a missing model, a wrong confi
 
 from __future__ import annotations
 
-import os
-import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,23 +34,6 @@ class _Job:
     attempt: int = 1
     actor: Any = None
     batches: list[BatchDone] = field(default_factory=list)
-
-
-@contextmanager
-def ray_session() -> Iterator[None]:
-    """Holds a connection to Ray: the cluster of RAY_ADDRESS, else one started here and stopped again.
-
-    Ray prints what it has to say on stdout, which belongs to `--json`; here it goes to stderr.
-    """
-    import ray
-
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    with redirect_stdout(sys.stderr):
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level="error")
-        try:
-            yield
-        finally:
-            ray.shutdown()
 
 
 def gpus_per_worker(config: CaptionConfig) -> int:

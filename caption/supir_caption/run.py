@@ -19,7 +19,7 @@ from supir_caption.config import CaptionConfig
 from supir_caption.places import all_failures_path, config_path, failures_path
 from supir_caption.regions import region_boxes
 from supir_caption.tags_engine import find_weights
-from supir_console import Progress, UserError
+from supir_console import Progress, UserError, ray_session
 from supir_shards import Dataset, caption_path, finish_dataset
 
 COMMAND = "supir-caption"
@@ -148,7 +148,7 @@ def absolute(url: str) -> str:
 def _outcomes(url: str, todo: Plan, config: CaptionConfig) -> Any:
     if not todo.parts:
         return
-    from supir_caption.pool import caption_parts, gpus_per_worker, num_workers, ray_session
+    from supir_caption.pool import caption_parts, gpus_per_worker, num_workers
 
     with ray_session(), Progress(todo.images, "caption", "images") as progress:
         num_gpus = gpus_per_worker(config)

@@ -77,25 +77,25 @@ class TagsEngine:
         return picture
 
     def describe(self, prepared: Sequence[Picture]) -> list[list[Description]]:
-        """Returns one description for each view of each picture."""
+        """Returns one description for each box of each picture."""
         return [self._describe_one(picture) for picture in prepared]
 
     def _describe_one(self, picture: Picture) -> list[Description]:
         areas = self._find_text(picture.image)
         return [
-            self._describe_view(picture.image.crop(view), areas, view, is_whole=region == 0)
-            for region, view in enumerate(picture.views)
+            self._describe_box(picture.image.crop(box), areas, box, is_whole=region == 0)
+            for region, box in enumerate(picture.boxes)
         ]
 
-    def _describe_view(self, crop: Image, areas: Sequence[Box], view: Box, *, is_whole: bool) -> Description:
+    def _describe_box(self, crop: Image, areas: Sequence[Box], box: Box, *, is_whole: bool) -> Description:
         attributes = measure(np.asarray(crop))
         sentences = (
             self._subject(crop, is_whole),
-            text_sentence(areas, view),
+            text_sentence(areas, box),
             colour_sentence(attributes),
             light_sentence(attributes),
             detail_sentence(attributes),
-            format_sentence(view) if is_whole else "",
+            format_sentence(box) if is_whole else "",
         )
         return Description(" ".join(sentence for sentence in sentences if sentence))
 

@@ -75,15 +75,15 @@ class VllmEngine:
         self.prompt = config.vllm.question
 
     def prepare(self, picture: Picture) -> list[_Request]:
-        """Returns the views of a picture, cut out and scaled to what the model sees."""
+        """Returns the places of a picture, cut out and scaled to what the model sees."""
         return [
-            _Request(picture.key, region, self._fit(picture.image.crop(view)))
-            for region, view in enumerate(picture.views)
+            _Request(picture.key, region, self._fit(picture.image.crop(box)))
+            for region, box in enumerate(picture.boxes)
         ]
 
     def describe(self, prepared: Sequence[list[_Request]]) -> list[list[Description]]:
-        """Returns a description for each view; `finish_reason` in its checks says that it was cut off."""
-        requests = [request for views in prepared for request in views]
+        """Returns a description for each box; `finish_reason` in its checks says that it was cut off."""
+        requests = [request for places in prepared for request in places]
         answers = self._ask(requests, attempt=0)
         for attempt in range(1, self._config.retries + 1):
             unfinished = [index for index, answer in enumerate(answers) if answer.finish_reason != "stop"]
@@ -91,7 +91,7 @@ class VllmEngine:
             for index, answer in zip(unfinished, again, strict=True):
                 answers[index] = answer
         descriptions = iter([_description(answer) for answer in answers])
-        return [[next(descriptions) for _ in views] for views in prepared]
+        return [[next(descriptions) for _ in places] for places in prepared]
 
     def _ask(self, requests: Sequence[_Request], attempt: int) -> list[Any]:
         if not requests:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -91,11 +91,9 @@ def _explain(model: type[BaseModel], item: Any) -> str:
     location = [str(step) for step in item["loc"]]
     key = ".".join(location)
     if item["type"] == "extra_forbidden":
-        known = _known_keys(model, location[:-1])
-        nearest = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.0)
-        return (
-            f"unknown config key {key!r}; did you mean {nearest[0]!r}?" if nearest else f"unknown key {key!r}"
-        )
+        *parents, unknown = location
+        nearest = difflib.get_close_matches(unknown, _known_keys(model, item["loc"][:-1]), n=1, cutoff=0.0)
+        return f"unknown config key {key!r}; did you mean {'.'.join([*parents, *nearest])!r}?"
     if item["type"] == "missing":
         return f"config key {key!r} is missing; give it in the file or with --set {key}=VALUE"
     if item["type"] == "value_error":
@@ -104,15 +102,23 @@ def _explain(model: type[BaseModel], item: Any) -> str:
     return f"config key {key!r}: {item['msg']} (got {item['input']!r})"
 
 
-def _known_keys(model: type[BaseModel], parents: Sequence[str]) -> list[str]:
+def _known_keys(model: type[BaseModel], parents: Sequence[str | int]) -> list[str]:
+    """Returns the keys that are allowed below `parents`, a path of keys, list indices and union tags."""
+    models = [model]
     for parent in parents:
-        field = model.model_fields.get(parent)
-        if field is None or not (
-            isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-        ):
-            return []
-        model = field.annotation
-    return list(model.model_fields)
+        annotations = [
+            found.model_fields[parent].annotation for found in models if parent in found.model_fields
+        ]
+        # an index, a mapping's key or a union's tag is no field: it leads to the members, which are `models` already
+        models = [member for annotation in annotations for member in _models_in(annotation)] or models
+    return [name for found in models for name in found.model_fields]
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)
 
 
 def _yaml_lines(config: BaseModel, indent: int) -> list[str]:

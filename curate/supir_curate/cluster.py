@@ -10,16 +10,14 @@ names and counts pass through the object store; pictures never do.
 
 from __future__ import annotations
 
-import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from supir_console import UserError
+from supir_console import UserError, ray_session
 
-OBJECT_STORE_BYTES = 128 * 2**20
 WORKER_RETRIES = 2  # after a worker process died; an exception of ours is not retried
 READ_AHEAD = 2  # parts submitted a worker, so that none waits for the driver
 PARTS_A_FETCHER = 4  # fetched at the same time by one fetcher
@@ -51,7 +49,8 @@ class Cluster:
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
-        self._is_ours = False
+        self._session = ExitStack()
+        self._is_connected = False
 
     def __enter__(self) -> Cluster:
         return self
@@ -59,10 +58,7 @@ class Cluster:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._is_ours:
-            import ray
-
-            ray.shutdown()
+        self._session.close()
 
     def run(
         self, work: Callable[[str], Any], parts: Sequence[str], fetching: Fetching | None = None
@@ -105,23 +101,9 @@ class Cluster:
             raise _failure(failures, len(parts))
 
     def _connect(self) -> None:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        import ray
-
-        if ray.is_initialized():
-            return
-        self._is_ours = True
-        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-        if os.environ.get("RAY_ADDRESS"):
-            ray.init(**quiet)
-        else:
-            ray.init(
-                "local",
-                num_cpus=self._resources.workers or None,
-                object_store_memory=OBJECT_STORE_BYTES,
-                include_dashboard=False,
-                **quiet,
-            )
+        if not self._is_connected:
+            self._session.enter_context(ray_session(self._resources.workers or None))
+            self._is_connected = True
 
 
 class Fetching:

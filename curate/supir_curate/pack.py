@@ -1,8 +1,9 @@
-"""The kept pictures of one part written as a shard: original bytes wherever they fit, reduced once where not.
+"""The kept pictures of one part written as a shard: original bytes wherever they fit, encoded once where not.
 
 Place in the flow: after `select`; the work unit that `cluster` runs many of. The law: a picture is never enlarged and
-never encoded twice; what was done to it stands in its metadata; the bytes are those that were scored (SHA-256) or the
-part fails. Reducing goes to the longest allowed side, but never takes the short side below the training size.
+never encoded twice, and stands upright without its EXIF orientation; what was done to it stands in its metadata; the
+bytes are those that were scored (SHA-256) or the part fails. Reducing goes to the longest allowed side, but never
+takes the short side below the training size.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from supir_console import UserError, config_hash
@@ -22,6 +24,7 @@ from supir_curate.picture import Header, decode_rgb, read_header
 from supir_curate.plan import Plan
 from supir_curate.scores import SCORE_NAMES
 from supir_curate.select import KEPT, PACKING, load_selection, selection_path
+from supir_curate.upright import upright, upright_size
 from supir_shards import Role, Sample, Store, ledger_path, write_part
 
 STORABLE = ("jpg", "png", "webp")
@@ -95,22 +98,25 @@ def make_sample(original: Original, row: dict[str, Any], config: PackConfig) -> 
         config: sizes and JPEG quality.
     """
     header = read_header(original.data)
-    width, height = stored_size(header.width, header.height, config)
-    is_original = (width, height) == (header.width, header.height) and _is_storable(header)
-    image = original.data if is_original else _encoded(original.data, width, height, config.jpeg_quality)
+    full_size = upright_size(header.width, header.height, header.orientation)
+    size = stored_size(*full_size, config)
+    is_original = size == full_size and _is_storable(header)
+    image = original.data if is_original else _encoded(original.data, header.orientation, size, config)
+    texture = np.frombuffer(row["texture"], np.uint8).reshape(row["texture_rows"], row["texture_cols"])
+    texture = upright(texture, header.orientation)
     scores = {name: row[f"score.{name}"] for name in SCORE_NAMES}
     return Sample(
         key=row["key"],
         image=image,
         extension=header.format if is_original else "jpg",
         role=Role.PHOTO,
-        width=width,
-        height=height,
+        width=size[0],
+        height=size[1],
         source=original.url,
         licence=original.licence,
         scores={name: value for name, value in scores.items() if not math.isnan(value)},
-        texture=row["texture"],
-        texture_shape=(row["texture_rows"], row["texture_cols"]),
+        texture=texture.tobytes(),
+        texture_shape=texture.shape,
         metadata=_metadata(original, header, is_original),
     )
 
@@ -133,18 +139,18 @@ def stored_size(width: int, height: int, config: PackConfig) -> tuple[int, int]:
 
 
 def _is_storable(header: Header) -> bool:
-    return header.is_plain and header.format in STORABLE
+    return header.is_plain and header.orientation == 1 and header.format in STORABLE
 
 
-def _encoded(data: bytes, width: int, height: int, quality: int) -> bytes:
-    """Returns the picture as JPEG with full-resolution colour, reduced by Lanczos if it is to be smaller."""
+def _encoded(data: bytes, orientation: int, size: tuple[int, int], config: PackConfig) -> bytes:
+    """Returns the upright picture as JPEG with full-resolution colour, reduced by Lanczos if it is to be smaller."""
     from PIL import Image
 
-    image = Image.fromarray(decode_rgb(data))
-    if image.size != (width, height):
-        image = image.resize((width, height), Image.Resampling.LANCZOS)
+    image = Image.fromarray(upright(decode_rgb(data), orientation))
+    if image.size != size:
+        image = image.resize(size, Image.Resampling.LANCZOS)
     sink = io.BytesIO()
-    image.save(sink, "JPEG", quality=quality, subsampling=0, optimize=True)
+    image.save(sink, "JPEG", quality=config.jpeg_quality, subsampling=0, optimize=True)
     return sink.getvalue()
 
 

@@ -34,19 +34,20 @@ StrengthOption = Annotated[
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", min=1, help="Actors where there is no GPU; one a core by default.")
 ]
-OutOption = Annotated[str, typer.Option("-o", "--out", help="New dataset, folder or URL.")]
+OutOption = Annotated[str, typer.Option("-o", "--output", help="New dataset, folder or URL.")]
 
 
 @app.command()
 def preview(
     source: Annotated[str, typer.Argument(help="Image file or dataset.", metavar="IMAGE|DATASET")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="PNG to write.")],
+    out: Annotated[Path, typer.Option("-o", "--output", help="PNG to write.")],
     recipe: RecipeOption = "realesrgan",
     draws: Annotated[int, typer.Option("--draws", min=1, help="Rows: draws of the recipe.")] = 6,
     strengths: StrengthOption = None,
     crop: CropOption = 320,
     seed: SeedOption = 0,
     overrides: SetOption = [],  # noqa: B006 (typer copies it)
+    as_json: JsonOption = False,
 ) -> None:
     """Write a contact sheet: draws of a recipe at several strengths, each tile labelled with its trace."""
     from supir_degrade.preview import contact_sheet, draw_rows
@@ -57,7 +58,7 @@ def preview(
     sheet = contact_sheet(draw_rows(crops, loaded, strengths or [0.25, 0.5, 1.0], seed))
     out.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(out, "PNG")
-    finish({"sheet": str(out), "size_px": list(sheet.size)}, as_json=False)
+    finish({"sheet": str(out), "size_px": list(sheet.size)}, as_json=as_json)
 
 
 @app.command()

@@ -6,11 +6,10 @@ The law it keeps: the unit of work is one input part; a committed part is never 
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 
-from supir_console import Progress, config_hash
+from supir_console import Progress, config_hash, ray_session
 from supir_degrade.job import claim, count_failed
 from supir_degrade.negatives import NegativesConfig, NegativeWorker, Request, load_prior, redraw
 from supir_degrade.sources import Source, by_part, choose_sources
@@ -91,7 +90,8 @@ def make_negatives(
     sources = [source for members in planned.parts.values() for source in members]
     claim(out, COMMAND, config, sources)
     if planned.todo:
-        _run(dataset.store.url, out.url, config, planned, num_workers)
+        with ray_session():
+            _run(dataset.store.url, out.url, config, planned, num_workers)
     finish_dataset(
         out, command=COMMAND, config=config.model_dump(mode="json"), config_hash=config_hash(config)
     )
@@ -100,23 +100,6 @@ def make_negatives(
 
 
 def _run(
-    dataset_url: str, out_url: str, config: NegativesConfig, planned: Plan, num_workers: int | None
-) -> None:
-    # The first error ends the job and is told in one line; Ray would print the other workers' too.
-    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
-    import ray
-
-    starts_ray = not ray.is_initialized()
-    if starts_ray:
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level="error")
-    try:
-        _run_actors(dataset_url, out_url, config, planned, num_workers)
-    finally:
-        if starts_ray:
-            ray.shutdown()
-
-
-def _run_actors(
     dataset_url: str, out_url: str, config: NegativesConfig, planned: Plan, num_workers: int | None
 ) -> None:
     import ray

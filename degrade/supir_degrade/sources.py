@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from supir_console import UserError
 from supir_shards import BadImage, Dataset, DatasetError, Role, image_size
@@ -67,7 +67,7 @@ def by_part(sources: list[Source]) -> dict[str, list[Source]]:
 
 
 def read_photo(dataset: Dataset, source: Source, row: dict[str, object]) -> NDArray[np.uint8]:
-    """Returns the photo upright, uint8 (H, W, 3) RGB.
+    """Returns the photo, uint8 (H, W, 3) RGB.
 
     Args:
         dataset: where the photo is.
@@ -84,7 +84,7 @@ def read_photo(dataset: Dataset, source: Source, row: dict[str, object]) -> NDAr
 
 
 def decode(data: bytes) -> NDArray[np.uint8]:
-    """Returns the picture upright (EXIF orientation applied), uint8 (H, W, 3) RGB.
+    """Returns the picture, uint8 (H, W, 3) RGB.
 
     Raises:
         BadImage: the header is no picture's or promises too many pixels.
@@ -92,7 +92,7 @@ def decode(data: bytes) -> NDArray[np.uint8]:
     """
     image_size(data)
     with Image.open(io.BytesIO(data)) as file:
-        return np.asarray(ImageOps.exif_transpose(file).convert("RGB"))
+        return np.asarray(file.convert("RGB"))
 
 
 def encode_png(image: NDArray[np.uint8]) -> bytes:

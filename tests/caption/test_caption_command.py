@@ -175,7 +175,7 @@ def test_speed_settings_do_not_change_what_made_the_captions():
         (["{data}", "--engine", "llava"], "engine"),
         (
             ["{data}", "--set", "regions.size=3"],
-            "unknown config key 'regions.size'; did you mean 'size_px'?",
+            "unknown config key 'regions.size'; did you mean 'regions.size_px'?",
         ),
         (["{data}", "--engine", "tags", "--name", "a/b"], "caption name 'a/b' may hold only letters"),
         (["{data}", "--engine", "tags", "--model", "/no/such.pth"], "/no/such.pth does not exist"),

@@ -21,7 +21,7 @@ Photo = Callable[[str], Image.Image]
 
 def whole(image: Image.Image, *regions: tuple[int, int, int, int]) -> Picture:
     boxes = ((0, 0, *image.size), *regions)
-    return Picture("k", image, boxes, boxes)
+    return Picture("k", image, boxes)
 
 
 def describe(tags: TagsEngine, image: Image.Image) -> str:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 import pytest
 import yaml
 from pydantic import Field, model_validator
@@ -44,9 +46,25 @@ def test_unknown_nested_key_names_the_nearest(tmp_path):
     path.write_text("optimizer: {learning_rat: 1}\n")
     with pytest.raises(
         UserError,
-        match=r"train\.yaml: unknown config key 'optimizer\.learning_rat'; did you mean 'learning_rate'\?",
+        match=r"train\.yaml: unknown config key 'optimizer\.learning_rat'; did you mean 'optimizer\.learning_rate'\?",
     ):
         load_config(Training, path)
+
+
+class Blur(Config):
+    do: Literal["blur"]
+    sigma_px: float = 1.0
+
+
+class Recipe(Config):
+    steps: tuple[Annotated[Blur | Optimizer, Field()], ...] = ()
+
+
+def test_an_unknown_key_inside_a_list_names_the_nearest():
+    with pytest.raises(
+        UserError, match=r"'steps\.0\.Blur\.sigma'; did you mean 'steps\.0\.Blur\.sigma_px'\?"
+    ):
+        load_config(Recipe, None, ["steps=[{do: blur, sigma: 3}]"])
 
 
 @pytest.mark.parametrize(

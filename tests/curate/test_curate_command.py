@@ -222,7 +222,7 @@ def test_a_dry_run_prints_the_cost_and_writes_nothing(curate, collection, url_so
         ),
         (("run", "FAKE", "-o", "OUT"), "fake.parquet is not a readable Parquet file"),
         (("select", "EMPTY"), "has no plan.json; start with: supir-curate score SOURCE -o"),
-        (("report", "CURATED", "--set", "pack.sise_px=3"), "did you mean 'size_px'"),
+        (("report", "CURATED", "--set", "pack.sise_px=3"), "did you mean 'pack.size_px'"),
         (("score", "MIXED", "-o", "CURATED"), "was begun from .*, not .*; give another -o"),
         (
             ("pack", "CURATED", "--set", "pack.jpeg_quality=50"),

@@ -90,7 +90,7 @@ def test_transparent_pixels_are_counted_and_laid_over_grey():
     assert picture.rgb[0, 9].tolist() == [0, 0, 0]
 
 
-def test_exif_orientation_is_noted_and_not_applied():
+def test_the_header_notes_the_exif_orientation_beside_the_stored_size():
     image = Image.new("RGB", (40, 30))
     exif = image.getexif()
     exif[0x0112] = 6

@@ -1,0 +1,40 @@
+"""The one way a command reaches Ray: a cluster that exists, or one started here and ended with the block.
+
+Place in the flow: around the part of a command that spreads its work; the tasks and actors are the stage's own.
+The law it keeps: what Ray prints never lands on stdout, which belongs to `--json`; no Ray process stays behind.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+
+OBJECT_STORE_BYTES = 256 * 2**20  # names and counts pass through it, never pictures
+
+
+@contextmanager
+def ray_session(num_cpus: int | None = None) -> Iterator[None]:
+    """Holds a connection to Ray: the caller's own, the cluster of RAY_ADDRESS, or one started here.
+
+    Args:
+        num_cpus: cores of a cluster that is started here; None takes the machine's.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # A worker's error reaches the driver, which tells it in one line; Ray would print the other workers' too.
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    address, size = "local", {"num_cpus": num_cpus, "object_store_memory": OBJECT_STORE_BYTES}
+    if os.environ.get("RAY_ADDRESS"):
+        address, size = "auto", {}
+    with redirect_stdout(sys.stderr):
+        ray.init(address, include_dashboard=False, log_to_driver=False, logging_level="error", **size)
+        try:
+            yield
+        finally:
+            ray.shutdown()
