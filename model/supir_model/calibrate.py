@@ -49,7 +49,7 @@ def calibrate_connectors(
 
 def _fit_affine(norm: nn.GroupNorm, inputs: tuple[Tensor]) -> None:
     """Set the affine of `norm` to the least-squares line from its normalised input to the input itself."""
-    raw = inputs[0]
+    raw = inputs[0].float()
     normalised = nn.functional.group_norm(raw, norm.num_groups, eps=norm.eps)
     axes = (0, 2, 3)
     mean_raw, mean_normalised = raw.mean(axes), normalised.mean(axes)

@@ -10,8 +10,9 @@ A sample is one stored picture with what is known about it. On disk it is three 
     one row of index/PART.parquet  everything else (``schema.INDEX_SCHEMA`` lists the columns)
 
 The law: ``key`` is the first 32 hex digits of the SHA-256 of the *original* bytes, before any crop, so the
-same photo has the same key in every run; ``sha256`` in the index is that of the *stored* bytes. File names,
-column names and the key rule never change after the first release.
+same photo has the same key in every run; ``sha256`` in the index is that of the *stored* bytes. A stored
+picture stands upright: readers apply no EXIF orientation, so whoever stores one turns its pixels first. File
+names, column names and the key rule never change after the first release.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ class Role(StrEnum):
 class Sample:
     """One picture with what is known about it: what a stage hands to ``write_part``.
 
-    Width and height are those of the stored picture in px, before any EXIF orientation. ``scores`` holds
-    every score known, by name. ``texture`` is a uint8 map of ``texture_shape`` = (rows, columns) cells,
+    Width and height are those of the stored picture in px. ``scores`` holds every score known, by name.
+    ``texture`` is a uint8 map of ``texture_shape`` = (rows, columns) cells,
     row-major, 0 to 255. ``metadata`` becomes KEY.json: JSON values only, no NaN.
     """
 

@@ -1,19 +1,30 @@
 """`stage: adapter`: control encoder and connectors learn to steer the frozen prior by the LQ latent.
 
 Place in the flow: the last stage; needs a prior and a robust encoder. UNet, VAE, E_dr and text stay frozen.
+New connectors are first fitted to the decoder's own features, so that step 0 stands near the prior.
 Source: paper sections 3.2 and 4.1: AdamW, 1e-5, batch 256, 512 px crops, negative samples under the
 negative-quality prompt so that guidance has something to point away from.
 """
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 
 from supir_model import Supir
+from supir_model.calibrate import calibrate_connectors
+from supir_model.connectors import ZeroSFT
+from supir_model.diffusion import NUM_TIMESTEPS, noised_input
 from supir_train.config import TrainConfig
-from supir_train.data import Batch
+from supir_train.data import Batch, training_batches
+from supir_train.loop import autocast, keyed_generator
 from supir_train.noise_loss import noise_loss
+from supir_train.order import Position
 from supir_train.phase import Losses, Phase
+
+CALIBRATION_IMAGES = 16
+"""Training crops, at evenly spread timesteps, to which new connectors are fitted before the first step."""
 
 
 def adapter_phase(supir: Supir, config: TrainConfig) -> Phase:
@@ -28,9 +39,37 @@ def adapter_phase(supir: Supir, config: TrainConfig) -> Phase:
             "loss": noise_loss(supir, latent, z_lq, batch.prompts, config.data.size_condition_px, generator)
         }
 
+    def begin() -> None:
+        layers = [layer for layer in supir.connectors.layers if isinstance(layer, ZeroSFT)]
+        if not any(layer.gamma.weight.any() for layer in layers):
+            _calibrate(supir, config)
+
     return Phase(
         name="adapter",
         optimize=config.optimize,
         degraded=True,
         loss=loss,
+        begin=begin,
     )
+
+
+@torch.no_grad()
+def _calibrate(supir: Supir, config: TrainConfig) -> None:
+    fit = config.optimize
+    batches = training_batches(config, images=fit.images_per_forward, degraded=False, start=Position())
+    num_batches = -(-CALIBRATION_IMAGES // fit.images_per_forward)
+    chosen = [batch.to(supir.device) for batch in itertools.islice(batches, num_batches)]
+    generator = keyed_generator(config.seed, "calibration")
+    with autocast(fit, supir.device):
+        latent = torch.cat([supir.encode(batch.hq) for batch in chosen])
+        count = len(latent)
+        timestep = torch.linspace(0, NUM_TIMESTEPS - 1, count, device=supir.device).long()
+        noise = torch.randn(latent.shape, generator=generator).to(supir.device)
+        prompts = [prompt for batch in chosen for prompt in batch.prompts]
+        calibrate_connectors(
+            supir,
+            noised_input(latent, noise, timestep),
+            timestep,
+            supir.encode_prompt(prompts),
+            supir.time_ids(config.data.crop_px, config.data.crop_px, count),
+        )

@@ -29,6 +29,7 @@ class Phase:
         optimize: steps, batch and AdamW.
         degraded: whether batches carry `lq`.
         loss: (batch, generator) → scalars; all randomness comes from the CPU generator.
+        begin: called once before the first step.
         finish: called once after the last step, with the averaged weights in place.
     """
 
@@ -36,6 +37,7 @@ class Phase:
     optimize: OptimizeConfig
     degraded: bool
     loss: Callable[[Batch, torch.Generator], Losses]
+    begin: Callable[[], None] = lambda: None
     finish: Callable[[], None] = lambda: None
 
 

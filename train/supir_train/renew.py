@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 
 from supir_model import Supir
+from supir_model.connectors import Connectors
 
 
 def renew_robust_encoder(supir: Supir) -> None:
@@ -26,6 +27,5 @@ def renew_adapter(supir: Supir, seed: int) -> None:
         torch.nn.init.zeros_(parameter)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        config = supir.connectors.config
-        fresh = type(supir.connectors)(**{key: config[key] for key in config if not key.startswith("_")})
+        fresh = Connectors.from_config(supir.connectors.config)
     supir.connectors.load_state_dict(fresh.state_dict())

@@ -128,6 +128,8 @@ def train(run: Run, should_stop: Callable[[int], bool] = lambda _: False) -> Out
     first = [phase.name for phase in run.phases].index(resumed.progress.phase) if resumed else 0
     offset = sum(phase.optimize.steps for phase in run.phases[:first])
     for phase in run.phases[first:]:
+        if resumed is None:
+            phase.begin()
         state = start_phase(phase, run.supir.trainable(phase.name), resumed)
         resumed = None
         save = partial(_save, run, phase, offset)
