@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+from supir_model.checkpoint import load_checkpoint
 from supir_model.connectors import Connectors
 from supir_model.control import ControlEncoder
 from supir_model.folder import CONFIG, load_folder, load_shared_parts
 from supir_model.mini_vae import MiniVAE
 from supir_model.presets import PRESETS, Preset
+from supir_model.single_file import load_single_file
 from supir_model.supir import Supir
 from supir_model.text import TextEncoders
 
@@ -29,44 +31,48 @@ SMALL_PRESETS: Final = ("mini", "tiny")
 
 
 def load_supir(
-    path: str | Path | None = None,
-    *,
-    preset: str | None = None,
     base: str | Path | None = None,
+    checkpoint: str | Path | None = None,
+    preset: str | None = None,
+    *,
     weights: Literal["embedded"] | None = "embedded",
+    tokenizer: str | Path | None = None,
     seed: int = 0,
     control_depth: tuple[int, int, int] | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Supir:
-    """A model on `device` in `dtype`, frozen and in eval mode.
+    """A model on `device` in `dtype`, frozen and in eval mode; the VAE stays float32 beside float16.
 
     Args:
-        path: folder of `Supir.save_pretrained`.
-        preset: "mini" (embedded, trained), "tiny" (random, for tests) or "sdxl" (needs `base`).
-        base: folder of a diffusers SDXL pipeline; its control encoder starts as a copy of the UNet.
+        base: folder of `Supir.save_pretrained`; or an SDXL base, a diffusers folder or a single LDM-style file.
+        checkpoint: official SUPIR file to put onto the base. An SDXL base without one gets a fresh adapter, its
+            control encoder copied from the UNet.
+        preset: without a base "mini" (embedded, trained) or "tiny" (random, for tests); beside an SDXL base the
+            shape of the fresh adapter, "sdxl" if None.
         weights: "embedded" loads the trained weights of `mini`; None gives it fresh, to be trained.
+        tokenizer: folder of CLIP's tokenizer, for a single file; None takes the vocabulary in open_clip_torch.
         seed: of the fresh parameters.
         control_depth: transformer depth per level of a fresh control encoder, e.g. `presets.TRIMMED_DEPTH`;
             None takes the preset's.
 
     Raises:
-        ValueError: not exactly one of `path` and `preset`, or an unknown preset, or `sdxl` without `base`.
-        FileNotFoundError: no such folder, or a package without the embedded weights.
+        ValueError: neither base nor preset, an unknown preset, or files that do not fit together.
+        FileNotFoundError: no such file or folder, or a package without the embedded weights.
+        ImportError: a single file without `tokenizer` where open_clip_torch is not installed.
     """
-    if (path is None) == (preset is None):
-        raise ValueError(f"got path={path!r} and preset={preset!r}; give exactly one of them")
-    if path is not None:
-        return load_folder(Path(path), device=device, dtype=dtype)
-    if preset not in PRESETS:
+    if preset is not None and preset not in PRESETS:
         raise ValueError(f"preset={preset!r} is unknown; use one of {', '.join(PRESETS)}")
-    chosen = PRESETS[preset]
+    chosen = PRESETS[preset or "sdxl"]
     if control_depth is not None:
         chosen = replace(chosen, control_depth=control_depth)
-    if preset not in SMALL_PRESETS:
-        if base is None:
-            raise ValueError(f"preset={preset!r} needs base=FOLDER, a diffusers SDXL folder with its weights")
-        return _from_base(Path(base), chosen, seed, dtype).to(device)
+    if base is not None:
+        return _on_base(Path(base), checkpoint, chosen, tokenizer, seed, device, dtype)
+    if preset not in SMALL_PRESETS or checkpoint is not None:
+        raise ValueError(
+            f"preset={preset!r} and checkpoint={checkpoint!r} need base=, an SDXL folder or file; without a base"
+            f" use preset={' or '.join(map(repr, SMALL_PRESETS))}"
+        )
     if chosen.embedded and weights == "embedded":
         folder = WEIGHTS / preset
         if not (folder / CONFIG).is_file():
@@ -102,22 +108,73 @@ def build(preset: Preset, tokenizer: CLIPTokenizer) -> Supir:
     return Supir(
         unet=unet,
         control=ControlEncoder.for_unet(unet, preset.control_depth),
-        connectors=Connectors(preset.unet["block_out_channels"], **preset.connectors),
+        connectors=Connectors(block_out_channels=preset.unet["block_out_channels"], **preset.connectors),
         vae=vae_class(**preset.vae),
         text=text,
     )
 
 
-def _from_base(folder: Path, preset: Preset, seed: int, dtype: torch.dtype) -> Supir:
-    """An SDXL folder with a fresh adapter: control encoder copied from its UNet, zero connectors."""
-    if not (folder / "unet").is_dir():
-        raise FileNotFoundError(f"base={folder} has no unet/ folder; give a diffusers SDXL folder")
-    shared = load_shared_parts(folder, dtype)
+def _on_base(
+    base: Path,
+    checkpoint: str | Path | None,
+    preset: Preset,
+    tokenizer: str | Path | None,
+    seed: int,
+    device: torch.device | str,
+    dtype: torch.dtype,
+) -> Supir:
+    if (base / CONFIG).is_file() and checkpoint is None:
+        return load_folder(base, device=device, dtype=dtype)
+    if base.is_file():
+        shared = load_single_file(base, _tokenizer(tokenizer), device=device, dtype=dtype)
+    elif (base / "unet").is_dir():
+        shared = load_shared_parts(base, dtype)
+    else:
+        raise FileNotFoundError(
+            f"base={base} is no model: neither a file nor a folder with {CONFIG} or unet/; give a folder of"
+            " save_pretrained, a diffusers SDXL folder, or an SDXL file"
+        )
+    if checkpoint is None:
+        return _with_fresh_adapter(shared, preset, seed, dtype).to(device)
+    adapter = load_checkpoint(checkpoint, shared["unet"], shared["vae"], device=device, dtype=dtype)
+    return Supir(
+        **shared,
+        control=adapter.control,
+        connectors=adapter.connectors,
+        robust_encoder=adapter.robust_encoder,
+    ).to(device)
+
+
+def _with_fresh_adapter(shared: dict[str, Any], preset: Preset, seed: int, dtype: torch.dtype) -> Supir:
+    """The shared parts with a control encoder copied from the UNet and connectors that start at zero."""
     unet = shared["unet"]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         control = ControlEncoder.for_unet(unet, preset.control_depth)
-        connectors = Connectors(unet.config["block_out_channels"], **preset.connectors)
-    supir = Supir(**shared, control=control.to(dtype), connectors=connectors.to(dtype))
+        connectors = Connectors(block_out_channels=unet.config["block_out_channels"], **preset.connectors)
+    supir = Supir(
+        **shared, control=control.to(unet.device, dtype), connectors=connectors.to(unet.device, dtype)
+    )
     supir.init_control_from_unet()
     return supir
+
+
+def _tokenizer(folder: str | Path | None) -> CLIPTokenizer:
+    """CLIP's tokenizer from a folder, or from the vocabulary that open_clip_torch carries."""
+    if folder is not None:
+        return CLIPTokenizer.from_pretrained(folder)
+    try:
+        from open_clip.tokenizer import SimpleTokenizer
+    except ImportError as error:
+        raise ImportError(
+            "a single-file base has no tokenizer: pip install open_clip_torch, or pass tokenizer=FOLDER"
+        ) from error
+    clip = SimpleTokenizer()
+    return CLIPTokenizer(
+        vocab={_clip_name(token): number for token, number in clip.encoder.items()},
+        merges=[(first, second) for first, second in clip.bpe_ranks],
+    )
+
+
+def _clip_name(token: str) -> str:
+    return {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}.get(token, token)

@@ -15,14 +15,21 @@ Stored = tuple[dict, dict[str, torch.Tensor]]
 
 
 @pytest.fixture
-def parity() -> Callable[[str], Stored]:
-    """Reader of one fixture: (its json, its arrays). Skips where the folder of numbers is not there."""
+def parity_folder() -> Path:
+    """The folder of stored reference numbers. Skips where it is not there."""
     beside = Path(__file__).resolve().parents[2].parent / "shared" / "parity"
     folder = Path(os.environ.get("SUPIR_PARITY_DIR") or beside)
     if not folder.is_dir():
         pytest.skip(f"no stored reference numbers in {folder}; set SUPIR_PARITY_DIR to their folder")
+    return folder
+
+
+@pytest.fixture
+def parity(parity_folder: Path) -> Callable[[str], Stored]:
+    """Reader of one fixture: (its json, its arrays)."""
 
     def read(name: str) -> Stored:
+        folder = parity_folder
         if not (folder / f"{name}.npz").is_file():
             pytest.skip(f"{folder} holds no {name}.npz")
         meta = folder / f"{name}.json"
