@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from supir_model.connectors import Connectors
 from supir_model.control import ControlEncoder
+from supir_model.errors import ModelFileError
 from supir_model.official_names import (
     CONNECTORS,
     CONTROL,
@@ -65,7 +66,7 @@ def load_checkpoint(
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a tensor is missing, unknown or misshapen, or the file is damaged.
+        ModelFileError: a tensor is missing, unknown or misshapen, or the file is damaged.
     """
     file = TensorFile(path)
     with torch.device("meta"):
@@ -142,7 +143,7 @@ def _control_depth(file: TensorFile) -> tuple[int, int, int]:
         if match:
             depths[match[1]] = max(depths[match[1]], int(match[2]) + 1)
     if not all(depths.values()):
-        raise ValueError(
+        raise ModelFileError(
             f"{file.path} holds no SUPIR control encoder ({CONTROL}…); give SUPIR-v0Q, SUPIR-v0F or"
             " one of the same layout"
         )
@@ -177,6 +178,6 @@ def _require_fit(file: TensorFile, expected: dict[str, tuple[int, ...]]) -> None
         if names
     ]
     if told:
-        raise ValueError(
+        raise ModelFileError(
             f"{file.path} does not fit this base ({len(expected)} tensors wanted); {'; '.join(told)}"
         )

@@ -16,14 +16,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
 from supir_model.connectors import Connectors
 from supir_model.control import ControlEncoder
+from supir_model.errors import ModelFileError
 from supir_model.mini_vae import MiniVAE
+from supir_model.tensor_file import TensorFile
 from supir_model.text import TextEncoders
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 
 FORMAT: Final = 1
 CONFIG: Final = "config.json"
+CLASS_NAME: Final = "Supir"
 ROBUST_FILE: Final = "robust_encoder/diffusion_pytorch_model.safetensors"
 PARTS: Final = ("unet", "control", "connectors", "vae", "text_encoder", "text_encoder_2", "tokenizer")
 
@@ -58,7 +62,7 @@ def save_folder(supir: Supir, folder: Path, dtype: torch.dtype | None) -> None:
     robust.parent.mkdir(exist_ok=True)
     state = {key: value.to(dtype).contiguous() for key, value in supir.robust_encoder.state_dict().items()}
     save_file(state, robust, metadata={"format": "pt"})
-    config = {"_class_name": "Supir", "format": FORMAT}
+    config = {"_class_name": CLASS_NAME, "format": FORMAT}
     (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
@@ -67,56 +71,103 @@ def load_folder(folder: Path, *, device: torch.device | str, dtype: torch.dtype)
 
     Raises:
         FileNotFoundError: config.json or a part is missing.
-        ValueError: written by a newer format.
+        ModelFileError: written by a newer format, or a part is damaged or incomplete.
     """
     from supir_model.supir import Supir
 
-    if not (folder / CONFIG).is_file():
+    if not holds_model(folder):
         raise FileNotFoundError(
-            f"{folder} holds no SUPIR model: no {CONFIG}; give a folder of save_pretrained"
+            f"{folder} holds no SUPIR model: no {CONFIG} of one; give a folder of save_pretrained"
         )
-    seen = json.loads((folder / CONFIG).read_text()).get("format")
+    seen = _read_json(folder / CONFIG).get("format")
     if seen != FORMAT:
-        raise ValueError(f"{folder / CONFIG} has format {seen!r}; this version reads {FORMAT}, update it")
+        raise ModelFileError(
+            f"{folder / CONFIG} has format {seen!r}; this version reads {FORMAT}, update supir-stack"
+        )
     missing = [part for part in (*PARTS, ROBUST_FILE) if not (folder / part).exists()]
     if missing:
         raise FileNotFoundError(f"{folder} is incomplete: missing {', '.join(missing)}; write it again")
     shared = load_shared_parts(folder, dtype)
-    vae = shared["vae"]
     supir = Supir(
         **shared,
-        control=ControlEncoder.from_pretrained(folder / "control", torch_dtype=dtype),
-        connectors=Connectors.from_pretrained(folder / "connectors", torch_dtype=dtype),
+        control=_load_part(ControlEncoder, folder / "control", torch_dtype=dtype),
+        connectors=_load_part(Connectors, folder / "connectors", torch_dtype=dtype),
     )
-    load_robust_encoder(supir.robust_encoder, folder / ROBUST_FILE, vae.dtype)
+    load_robust_encoder(supir.robust_encoder, folder / ROBUST_FILE, shared["vae"].dtype)
     return supir.to(device)
 
 
+def holds_model(folder: Path) -> bool:
+    """Whether `folder` is one of `save_folder`, of any format.
+
+    Raises:
+        ModelFileError: its config.json is damaged.
+    """
+    config = folder / CONFIG
+    return config.is_file() and _read_json(config).get("_class_name") == CLASS_NAME
+
+
 def load_shared_parts(folder: Path, dtype: torch.dtype) -> dict[str, Any]:
-    """UNet, VAE and text encoders of a diffusers SDXL folder or of one of ours, as arguments of `Supir`."""
-    kind = json.loads((folder / "vae" / CONFIG).read_text())["_class_name"]
+    """UNet, VAE and text encoders of a diffusers SDXL folder or of one of ours, as arguments of `Supir`.
+
+    Raises:
+        FileNotFoundError: a part is missing.
+        ModelFileError: a part is damaged or incomplete.
+    """
+    kind = _read_json(folder / "vae" / CONFIG).get("_class_name")
     vae_class = MiniVAE if kind == "MiniVAE" else AutoencoderKL
     with _without_progress_bars():
         text = TextEncoders(
             CLIPTokenizer.from_pretrained(folder / "tokenizer"),
-            CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=dtype),
-            CLIPTextModelWithProjection.from_pretrained(folder / "text_encoder_2", dtype=dtype),
+            _load_part(CLIPTextModel, folder / "text_encoder", dtype=dtype),
+            _load_part(CLIPTextModelWithProjection, folder / "text_encoder_2", dtype=dtype),
         )
     return {
-        "unet": UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype),
-        "vae": vae_class.from_pretrained(folder / "vae", torch_dtype=vae_dtype(dtype)),
+        "unet": _load_part(UNet2DConditionModel, folder / "unet", torch_dtype=dtype),
+        "vae": _load_part(vae_class, folder / "vae", torch_dtype=vae_dtype(dtype)),
         "text": text,
     }
 
 
 def load_robust_encoder(encoder: nn.Module, file: Path, dtype: torch.dtype) -> None:
-    """Fill the robust encoder from its safetensors file; every tensor must match."""
-    encoder.load_state_dict({key: value.to(dtype) for key, value in load_file(file).items()})
+    """Fill the robust encoder from its safetensors file; every tensor must match.
+
+    Raises:
+        ModelFileError: a tensor is missing, unknown or misshapen, or the file is damaged.
+    """
+    state = dict(TensorFile(file).read_all())
+    try:
+        encoder.load_state_dict({key: value.to(dtype) for key, value in state.items()})
+    except RuntimeError as error:
+        raise ModelFileError(f"{file} does not fit its VAE: {str(error).splitlines()[1].strip()}") from error
 
 
 def vae_dtype(dtype: torch.dtype) -> torch.dtype:
     """The precision of the VAE beside a network in `dtype`: the SDXL VAE overflows in float16."""
     return torch.float32 if dtype == torch.float16 else dtype
+
+
+def _load_part(kind: Any, folder: Path, **options: Any) -> Any:
+    """A part of the libraries' classes, and nothing less: both fill what a file lacks with random numbers."""
+    try:
+        part, report = kind.from_pretrained(folder, output_loading_info=True, **options)
+    except (SafetensorError, json.JSONDecodeError, RuntimeError) as error:
+        raise ModelFileError(f"{folder} is damaged: {str(error).splitlines()[0]}; write it again") from error
+    for what in ("missing", "unexpected", "mismatched"):
+        names = sorted(map(str, report[f"{what}_keys"]))
+        if names:
+            raise ModelFileError(
+                f"{folder} does not fit its {CONFIG}: {len(names)} tensors {what}, first {names[0]}; write it again"
+            )
+    return part
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ModelFileError(f"{path} is no JSON: {error}; write it again") from error
+    return content if isinstance(content, dict) else {}
 
 
 @contextmanager

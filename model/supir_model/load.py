@@ -17,7 +17,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from supir_model.checkpoint import load_checkpoint
 from supir_model.connectors import Connectors
 from supir_model.control import ControlEncoder
-from supir_model.folder import CONFIG, load_folder, load_shared_parts
+from supir_model.folder import CONFIG, holds_model, load_folder, load_shared_parts
 from supir_model.mini_vae import MiniVAE
 from supir_model.presets import PRESETS, Preset
 from supir_model.single_file import load_single_file
@@ -123,7 +123,7 @@ def _on_base(
     device: torch.device | str,
     dtype: torch.dtype,
 ) -> Supir:
-    if (base / CONFIG).is_file() and checkpoint is None:
+    if checkpoint is None and holds_model(base):
         return load_folder(base, device=device, dtype=dtype)
     if base.is_file():
         shared = load_single_file(base, _tokenizer(tokenizer), device=device, dtype=dtype)

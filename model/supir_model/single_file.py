@@ -18,6 +18,7 @@ from diffusers.loaders.single_file_utils import convert_open_clip_checkpoint
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+from supir_model.errors import ModelFileError
 from supir_model.folder import vae_dtype
 from supir_model.official_names import UNET, VAE, official_shape, unet_name, vae_name
 from supir_model.presets import PRESETS
@@ -40,7 +41,7 @@ def load_single_file(
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no SDXL checkpoint, or is incomplete or damaged.
+        ModelFileError: it is no SDXL checkpoint, or is incomplete or damaged.
     """
     file = TensorFile(path)
     size_channels = _size(file, UNET + "label_emb.0.0.weight", 1) - _size(file, TEXT_2 + "text_projection", 1)
@@ -158,14 +159,14 @@ def _fill(
     """Give a module on the meta device its parameters, by official name → own name."""
     missing = [name for name in names if name not in file.shapes]
     if missing:
-        raise ValueError(
+        raise ModelFileError(
             f"{file.path} is incomplete: {len(missing)} tensors missing, first {missing[0]}; download it again"
         )
     state: dict[str, Tensor] = {}
     for name, tensor in file.read([name for name in file.shapes if name in names]):
         shape = module.get_parameter(names[name]).shape
         if tensor.shape not in (shape, official_shape(name, tuple(shape))):
-            raise ValueError(
+            raise ModelFileError(
                 f"{file.path} is no SDXL checkpoint: {name} is {list(tensor.shape)}, wanted {list(shape)}"
             )
         state[names[name]] = tensor.to(device, dtype).reshape(shape)
@@ -184,7 +185,7 @@ def _with_positions(text_model: Any) -> Any:
 
 def _size(file: TensorFile, name: str, axis: int) -> int:
     if name not in file.shapes:
-        raise ValueError(
+        raise ModelFileError(
             f"{file.path} is no SDXL checkpoint: no tensor {name}; give an SDXL base or finetune"
         )
     return file.shapes[name][axis]

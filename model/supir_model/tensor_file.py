@@ -16,6 +16,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from supir_model.errors import ModelFileError
+
 SUFFIXES: Final = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 MAPPED_BYTES: Final = 256 * 2**20  # read from one mapping of the file before it is given back
 
@@ -32,7 +34,7 @@ class TensorFile:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no checkpoint, is damaged, or holds pickled code.
+        ModelFileError: it is no checkpoint, is damaged, or holds pickled code.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -57,6 +59,10 @@ class TensorFile:
             mapped += tensor.nbytes
             yield name, tensor
 
+    def read_all(self) -> Iterator[tuple[str, Tensor]]:
+        """Yields every tensor, as `read` does."""
+        return self.read(list(self.shapes))
+
     def _open(self) -> _Safetensors | _Pickle:
         return _Safetensors(self.path) if self.path.suffix == ".safetensors" else _Pickle(self.path)
 
@@ -66,7 +72,7 @@ class _Safetensors:
         try:
             self._file = safe_open(path, framework="pt", device="cpu")
         except SafetensorError as error:
-            raise ValueError(f"{path} is no complete safetensors file: {error}; download it again") from error
+            raise ModelFileError(f"{path} is no complete safetensors file: {error}; download it again") from error
         self.names: list[str] = list(self._file.keys())
         self.metadata: dict[str, str] = self._file.metadata() or {}
 
@@ -83,7 +89,7 @@ class _Pickle:
         self.names = list(self._tensors)
         self.metadata: dict[str, str] = {}
         if not self.names:
-            raise ValueError(
+            raise ModelFileError(
                 f"{path} holds no named tensors; give a state dict, or a file with a state_dict level"
             )
 
@@ -98,12 +104,12 @@ def _unpickled(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except pickle.UnpicklingError as error:
-        raise ValueError(
+        raise ModelFileError(
             f"{path} holds more than tensors, which could be code: it is not opened; convert it to safetensors"
         ) from error
     except (RuntimeError, EOFError, ValueError) as error:
         cause = str(error).splitlines()[0]
-        raise ValueError(
+        raise ModelFileError(
             f"{path} is no checkpoint that torch can open: {cause}; download it again"
         ) from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from supir_model import Supir, load_supir
+from supir_model.errors import ModelFileError
 from supir_model.load import WEIGHTS
 from supir_model.presets import PRESETS
 
@@ -98,9 +101,10 @@ def test_a_loaded_model_is_frozen_and_in_eval_mode(supir):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "path=None and preset=None; give exactly one"),
+        ({}, "preset=None and checkpoint=None need base="),
         ({"preset": "micro"}, "preset='micro' is unknown; use one of sdxl, mini, tiny"),
-        ({"preset": "sdxl"}, "preset='sdxl' needs base=FOLDER"),
+        ({"preset": "sdxl"}, "preset='sdxl' and checkpoint=None need base="),
+        ({"preset": "mini", "checkpoint": "a.ckpt"}, "preset='mini' and checkpoint='a.ckpt' need base="),
     ],
 )
 def test_wrong_requests_are_refused_with_the_remedy(options, message):
@@ -109,7 +113,7 @@ def test_wrong_requests_are_refused_with_the_remedy(options, message):
 
 
 def test_a_folder_without_a_model_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=f"{tmp_path} holds no SUPIR model"):
+    with pytest.raises(FileNotFoundError, match=f"base={tmp_path} is no model"):
         load_supir(tmp_path)
 
 
@@ -123,7 +127,7 @@ def test_a_missing_part_is_named(saved, tmp_path):
 
 def test_a_newer_format_is_refused(saved, tmp_path):
     folder = shutil.copytree(saved, tmp_path / "newer")
-    (folder / "config.json").write_text('{"format": 2}')
+    (folder / "config.json").write_text('{"_class_name": "Supir", "format": 2}')
     with pytest.raises(ValueError, match="has format 2; this version reads 1"):
         load_supir(folder)
 
@@ -169,12 +173,57 @@ def test_an_sdxl_folder_gets_a_fresh_adapter(supir, tmp_path):
     supir.text.text_encoder.save_pretrained(tmp_path / "text_encoder")
     supir.text.text_encoder_2.save_pretrained(tmp_path / "text_encoder_2")
     supir.text.tokenizer.save_pretrained(tmp_path / "tokenizer")
-    grown = load_supir(preset="sdxl", base=tmp_path, control_depth=(1, 1, 1))
+    grown = load_supir(tmp_path, control_depth=(1, 1, 1))
     assert len(grown.control.mid_block.attentions[0].transformer_blocks) == 1
     assert torch.equal(grown.control.conv_in.weight, unet.conv_in.weight)
     assert grown.encode(torch.zeros(1, 3, 64, 64)).shape == (1, 4, 8, 8)
     text, time_ids = grown.encode_prompt(["a cat"]), grown.time_ids(64, 64, 1)
     latent = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     assert grown.denoise(latent, 2.0, latent, text, time_ids).shape == latent.shape
-    with pytest.raises(FileNotFoundError, match="has no unet/ folder"):
-        load_supir(preset="sdxl", base=tmp_path / "unet")
+    with pytest.raises(FileNotFoundError, match="is no model"):
+        load_supir(tmp_path / "unet")
+
+
+@pytest.fixture
+def saved_tiny(tmp_path: Path) -> Path:
+    load_supir(preset="tiny").save_pretrained(tmp_path / "tiny")
+    return tmp_path / "tiny"
+
+
+@pytest.mark.parametrize("part", ["unet", "control", "connectors", "vae", "text_encoder", "text_encoder_2"])
+def test_a_part_that_lacks_a_tensor_is_refused_and_not_filled_with_random_numbers(
+    part: str, saved_tiny: Path
+):
+    (file,) = (saved_tiny / part).glob("*.safetensors")
+    tensors = load_file(file)
+    gone = sorted(tensors)[-1]
+    save_file(
+        {name: value for name, value in tensors.items() if name != gone}, file, metadata={"format": "pt"}
+    )
+    with pytest.raises(
+        ModelFileError, match=rf"/{part} does not fit its config\.json: 1 tensors missing, first"
+    ):
+        load_supir(saved_tiny)
+
+
+@pytest.mark.parametrize("part", ["unet", "text_encoder", "robust_encoder"])
+def test_a_truncated_file_is_named(part: str, saved_tiny: Path):
+    (file,) = (saved_tiny / part).glob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises((ModelFileError, OSError), match=part):
+        load_supir(saved_tiny)
+
+
+def test_a_robust_encoder_that_lacks_a_tensor_is_named(saved_tiny: Path):
+    (file,) = (saved_tiny / "robust_encoder").glob("*.safetensors")
+    tensors = load_file(file)
+    tensors.popitem()
+    save_file(tensors, file)
+    with pytest.raises(ModelFileError, match="does not fit its VAE: Missing key"):
+        load_supir(saved_tiny)
+
+
+def test_a_broken_config_is_named(saved_tiny: Path):
+    (saved_tiny / "config.json").write_text("{")
+    with pytest.raises(ModelFileError, match=r"config\.json is no JSON"):
+        load_supir(saved_tiny)

@@ -73,7 +73,7 @@ def test_a_dataset_of_small_images_is_one_line(command):
     ("keys", "text"),
     [
         ({"data__dataset": "/no/such"}, "/no/such holds no dataset"),
-        ({"init": "/no/model"}, "init: '/no/model' is no folder; give mini, fresh, RUN/model"),
+        ({"init": "/no/model"}, "init: '/no/model' is not there; give mini, fresh, RUN/model"),
         ({"device": "cuda:7"}, "device: cuda:7 was asked for, but this torch sees no CUDA device"),
         ({"device": "tpu2"}, "device: 'tpu2' is unknown; use auto, cpu, cuda or cuda:N"),
         ({"data__recipe": "mud"}, "recipe 'mud' is neither a file nor one of"),
@@ -93,7 +93,39 @@ def test_an_unknown_config_names_the_shipped_ones(monkeypatch, capsys):
     assert "give a YAML file or one of prior-mini, encoder-mini" in capsys.readouterr().err
 
 
-def test_a_loss_that_is_no_number_stops_the_run_with_advice(command):
-    code, _, err = command("--set", "optimize.lr=1e30", "--set", "optimize.steps=20")
+@pytest.mark.parametrize("steps", [1, 20])
+def test_a_run_that_leaves_the_numbers_stops_with_advice_and_keeps_nothing_of_it(steps, command, tmp_path):
+    code, _, err = command("--set", "optimize.lr=1e30", steps=steps, checkpoint_every=100)
     assert code == 2
-    assert "lower the learning rate (now 1e+30)" in err
+    assert "start again with a lower optimize.lr (now 1e+30)" in err
+    assert "is nan" in err
+    assert not (tmp_path / "run/model").exists()
+    assert not list(tmp_path.glob("run/checkpoints/step-*"))
+    assert "NaN" not in (tmp_path / "run/metrics.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    ("keys", "text"),
+    [
+        ({"data__captions": "nope"}, "has no captions 'nope'"),
+        ({"data__negatives": "/no/negatives"}, "/no/negatives holds no dataset"),
+        ({"data__recipe": "mud"}, "recipe 'mud' is neither a file nor one of"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_run_would_refuse(keys, text, command):
+    code, _, err = command("--dry-run", **keys)
+    assert (code, text in err) == (2, True), err
+
+
+def test_one_bad_sample_in_a_forward_pass_of_its_own_does_not_stop_the_run(
+    command, dataset_with_a_small_image, tmp_path
+):
+    code, out, _ = command(
+        "--json",
+        data__dataset=dataset_with_a_small_image,
+        optimize__batch=2,
+        optimize__micro_batch=1,
+        validation__crops=0,
+        steps=20,
+    )
+    assert (code, json.loads(out)["bad_samples"], json.loads(out)["steps"]) == (1, 1, 20)

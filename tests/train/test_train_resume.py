@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,9 +14,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from supir_console import UserError, config_yaml
+from supir_model import load_supir
 from supir_train import TrainConfig
 from supir_train.checkpoint import list_checkpoints, load_checkpoint
 from supir_train.run import prepare, train
@@ -133,3 +136,57 @@ def test_a_folder_with_other_content_is_not_taken_for_a_run(configure, tmp_path)
     (tmp_path / "letters.txt").write_text("mine")
     with pytest.raises(UserError, match=r"is a folder with other content; name a new folder"):
         train(prepare(configure("adapter", tmp_path, optimize__steps=1)))
+
+
+def test_going_on_upon_other_weights_under_the_same_name_is_refused(configure, tmp_path):
+    base = tmp_path / "base"
+    load_supir(preset="tiny", seed=1).save_pretrained(base)
+    train(prepare(configure("adapter", tmp_path / "run", init=base, optimize__steps=1)))
+    load_supir(preset="tiny", seed=2).save_pretrained(base)
+    with pytest.raises(
+        UserError, match=r"init: .*base is not what .*run was begun with; put the old files back"
+    ):
+        train(prepare(configure("adapter", tmp_path / "run", init=base, optimize__steps=2)))
+
+
+def test_going_on_with_another_recipe_under_the_same_name_is_refused(configure, tmp_path):
+    recipe = tmp_path / "noise.yaml"
+    text = "name: noise\nsteps: [{do: noise, gaussian_probability: 1.0, sigma: [%d, 60], poisson_scale: [1, 1]}]\n"
+    recipe.write_text(text % 10)
+    train(prepare(configure("encoder", tmp_path / "run", data__recipe=recipe, optimize__steps=1)))
+    recipe.write_text(text % 20)
+    with pytest.raises(UserError, match=r"data\.recipe: .*noise\.yaml is not what"):
+        train(prepare(configure("encoder", tmp_path / "run", data__recipe=recipe, optimize__steps=2)))
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "optimizer.pt", "state.json"])
+def test_a_damaged_checkpoint_is_one_line_that_says_how_to_go_on(file, configure, tmp_path):
+    config = configure("adapter", tmp_path / "run", optimize__steps=2, checkpoint_every=1)
+    train(prepare(config))
+    newest = list_checkpoints(config.run / "checkpoints")[-1]
+    (newest / file).write_bytes((newest / file).read_bytes()[:-40])
+    with pytest.raises(UserError, match=r"is damaged .*; delete that folder to go on from the one before it"):
+        train(prepare(config))
+    shutil.rmtree(newest)
+    assert train(prepare(config)).steps == 2
+
+
+def test_what_a_kill_left_half_written_goes_with_the_next_checkpoint(configure, tmp_path):
+    config = configure("adapter", tmp_path / "run", optimize__steps=1)
+    half = config.run / "checkpoints" / ".step-00000001"
+    half.mkdir(parents=True)
+    (half / "model.safetensors").write_bytes(b"half")
+    (config.run / "config.yaml").write_text(config_yaml(config))
+    train(prepare(config))
+    assert [path.name for path in (config.run / "checkpoints").iterdir()] == ["step-00000001"]
+
+
+def test_a_full_disk_is_told_in_one_line_and_leaves_nothing_half_written(configure, tmp_path, monkeypatch):
+    def full(*_arguments: object) -> None:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    config = configure("adapter", tmp_path / "run", optimize__steps=1)
+    monkeypatch.setattr("supir_train.checkpoint.save_file", full)
+    with pytest.raises(OSError, match=r"step-00000001 could not be written: .*No space left.*make room"):
+        train(prepare(config))
+    assert list((config.run / "checkpoints").iterdir()) == []

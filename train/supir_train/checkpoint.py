@@ -3,7 +3,7 @@
     model.safetensors   every parameter that this run trains, in any of its phases
     ema.safetensors     the weight average of the phase under way
     optimizer.pt        AdamW's two moments and step counts, in parameter order (read with weights_only)
-    state.json          run step, phase, step in the phase, position in the data, scaling factor of the latents
+    state.json          run step, phase, step in the phase, position in the data, scaling factor of the latents, hashes
 
 No state of a random number generator is stored, since none outlives a step: noise is keyed by (seed, phase, step)
 and data by (seed, key, epoch).
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -21,8 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from supir_console import UserError
 from supir_train.order import Place, Position
 from supir_train.phase import PhaseName
 
@@ -31,13 +34,17 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a run is: `step` counts over all phases, `phase_step` within `phase`."""
+    """How far a run is: `step` counts over all phases, `phase_step` within `phase`.
+
+    `sources` holds the hashes of what the run was begun with and reads again when it goes on, see `sources.py`.
+    """
 
     step: int
     phase: PhaseName
     phase_step: int
     position: Position
     scaling_factor: float
+    sources: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,20 +58,26 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
-    """Writes the checkpoint under `folder` and deletes all but the newest `keep`; returns its path."""
+    """Writes the checkpoint under `folder` and deletes all but the newest `keep`; returns its path.
+
+    Raises:
+        OSError: it could not be written; nothing of it is left, the earlier ones stand.
+    """
     final = folder / f"step-{checkpoint.progress.step:08d}"
-    temporary = folder / f".{final.name}.{os.getpid()}"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    save_file(_contiguous(checkpoint.model), temporary / "model.safetensors")
-    save_file(_contiguous(checkpoint.ema), temporary / "ema.safetensors")
-    torch.save(checkpoint.optimizer, temporary / "optimizer.pt")
-    state = {"format_version": FORMAT_VERSION, **asdict(checkpoint.progress)}
-    (temporary / "state.json").write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
-    for path in (*temporary.iterdir(), temporary):
-        _sync(path)
-    shutil.rmtree(final, ignore_errors=True)
-    temporary.rename(final)
+    temporary = folder / f".{final.name}"
+    for half_written in folder.glob(".step-*"):
+        shutil.rmtree(half_written)
+    try:
+        temporary.mkdir(parents=True)
+        _write(temporary, checkpoint)
+        shutil.rmtree(final, ignore_errors=True)
+        temporary.rename(final)
+    except (SafetensorError, RuntimeError) as error:  # how the two writers tell of a full disk
+        raise OSError(
+            f"{final} could not be written: {error}; make room, the same command goes on"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
     _sync(folder)
     for old in list_checkpoints(folder)[:-keep]:
         shutil.rmtree(old)
@@ -77,7 +90,39 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Returns the checkpoint at `path`, read without running any code that it might hold."""
+    """Returns the checkpoint at `path`, read without running any code that it might hold.
+
+    Raises:
+        UserError: a file of it is damaged.
+    """
+    try:
+        return _read(path)
+    except (
+        SafetensorError,
+        pickle.UnpicklingError,
+        RuntimeError,
+        KeyError,
+        TypeError,
+        ValueError,
+        EOFError,
+    ) as error:
+        raise UserError(
+            f"checkpoint {path} is damaged ({type(error).__name__}: {str(error).splitlines()[0]}); "
+            "delete that folder to go on from the one before it"
+        ) from error
+
+
+def _write(folder: Path, checkpoint: Checkpoint) -> None:
+    save_file(_contiguous(checkpoint.model), folder / "model.safetensors")
+    save_file(_contiguous(checkpoint.ema), folder / "ema.safetensors")
+    torch.save(checkpoint.optimizer, folder / "optimizer.pt")
+    state = {"format_version": FORMAT_VERSION, **asdict(checkpoint.progress)}
+    (folder / "state.json").write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
+    for path in (*folder.iterdir(), folder):
+        _sync(path)
+
+
+def _read(path: Path) -> Checkpoint:
     state = json.loads((path / "state.json").read_text(encoding="utf-8"))
     position = state["position"]
     return Checkpoint(
@@ -91,6 +136,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
                 negatives=Place(**position["negatives"]),
             ),
             scaling_factor=state["scaling_factor"],
+            sources=state["sources"],
         ),
         model=load_file(path / "model.safetensors"),
         ema=load_file(path / "ema.safetensors"),

@@ -233,7 +233,11 @@ class TrainConfig(Config):
     init: str = Field(
         default="mini",
         description="Weights to start from: mini (shipped), fresh (random, see preset), a folder RUN/model of another "
-        "run, or a diffusers SDXL folder (any finetune).",
+        "run, or SDXL (any finetune): a diffusers folder or a single file.",
+    )
+    checkpoint: str | None = Field(
+        default=None,
+        description="Official SUPIR file (.ckpt or .safetensors) to put onto the SDXL of init; null: a new adapter.",
     )
     preset: Literal["mini", "tiny"] = Field(
         default="mini", description="Size of the network when init is fresh."
@@ -253,6 +257,12 @@ class TrainConfig(Config):
     log_every: int = Field(default=10, ge=1, description="Steps between two lines of metrics.jsonl.")
     checkpoint_every: int = Field(default=500, ge=1, description="Steps between two checkpoints.")
     keep_checkpoints: int = Field(default=2, ge=1, description="Newest checkpoints kept.")
+
+    @model_validator(mode="after")
+    def _checkpoint_has_a_base(self) -> TrainConfig:
+        if self.checkpoint is not None and self.init in ("mini", "fresh"):
+            raise ValueError(f"checkpoint={self.checkpoint} needs the SDXL it was trained on; set init to it")
+        return self
 
     @model_validator(mode="after")
     def _sections_fit_the_stage(self) -> TrainConfig:

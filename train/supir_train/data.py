@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from supir_model.prompts import NEGATIVE_PROMPT, positive_prompt
 from supir_shards import BadImage, Dataset, DatasetError, caption_for, image_size
 from supir_train.config import DataConfig, TrainConfig
 from supir_train.crops import CropBox, TooSmallError, choose_box, cut
-from supir_train.order import Draw, Position, Walk, mixed
+from supir_train.order import Draw, Place, Position, Walk, mixed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +74,9 @@ class Batch:
             position=self.position,
         )
 
+
+MOST_BAD_IN_A_ROW = 256
+"""So many samples without a crop between them mean that the dataset is wrong, and not a sample."""
 
 Made = tuple[Draw, list[Crop] | BadSample]
 """A draw with its crops, or with why it has none."""
@@ -136,6 +139,21 @@ class CropMaker(TorchDataset[Made]):
         return image
 
 
+def check_data(config: TrainConfig) -> int:
+    """Returns the number of samples of the dataset, after a look at all that training will read of it.
+
+    Raises:
+        DatasetError: a dataset or the captions are not there or not finished.
+        UserError: the recipe is not there or wrong.
+    """
+    sources, photos, negatives = open_walks(config)
+    load_recipe(config.data.recipe)
+    for walk in (photos, negatives):
+        if walk:
+            next(walk.training(Place()))
+    return sources["photos"].num_samples
+
+
 def open_walks(config: TrainConfig) -> tuple[dict[str, Dataset], Walk, Walk | None]:
     """Returns the open datasets by name, the walk over the photos, and the one over the negatives if there are any."""
     data = config.data
@@ -170,7 +188,7 @@ def training_batches(config: TrainConfig, *, images: int, degraded: bool, start:
         degraded: whether batches carry `lq`.
 
     Raises:
-        UserError: the dataset holds nothing to train on, or none of a batch's samples can be used.
+        UserError: the dataset holds nothing to train on, or none of `MOST_BAD_IN_A_ROW` samples can be used.
     """
     sources, photos, negatives = open_walks(config)
     draws = mixed(photos, negatives, config.data.negative_share, start)
@@ -185,8 +203,7 @@ def training_batches(config: TrainConfig, *, images: int, degraded: bool, start:
         multiprocessing_context="forkserver" if workers else None,
         worker_init_fn=_settle,
     )
-    for batch in loader:
-        yield _usable(batch)
+    yield from _usable(loader)
 
 
 def validation_batches(config: TrainConfig, *, images: int, degraded: bool) -> list[Batch]:
@@ -204,7 +221,7 @@ def validation_batches(config: TrainConfig, *, images: int, degraded: bool) -> l
             f"no sample of {config.data.dataset} is held out with validation.share={config.validation.share}; "
             "raise the share, or set validation.crops=0 to train without validation"
         )
-    return [_usable(collate(made[first : first + images])) for first in range(0, len(made), images)]
+    return list(_usable(collate(made[first : first + images]) for first in range(0, len(made), images)))
 
 
 def collate(made: Sequence[Made]) -> Batch | tuple[BadSample, ...]:
@@ -223,14 +240,23 @@ def collate(made: Sequence[Made]) -> Batch | tuple[BadSample, ...]:
     )
 
 
-def _usable(batch: Batch | tuple[BadSample, ...]) -> Batch:
-    if isinstance(batch, tuple):
-        first = batch[0]
+def _usable(batches: Iterable[Batch | tuple[BadSample, ...]]) -> Iterator[Batch]:
+    """Yields the batches that hold a crop; what was bad before one is reported with it."""
+    bad: tuple[BadSample, ...] = ()
+    for batch in batches:
+        if isinstance(batch, Batch):
+            yield replace(batch, bad=bad + batch.bad)
+            bad = ()
+            continue
+        bad += batch
+        if len(bad) >= MOST_BAD_IN_A_ROW:
+            break
+    if bad:
+        first = bad[0]
         raise UserError(
-            f"none of {len(batch)} samples in a row could be used, the first because: {first.key} of {first.part}: "
+            f"none of {len(bad)} samples in a row could be used, the first because: {first.key} of {first.part}: "
             f"{first.reason}; check the dataset, and that its images are not smaller than data.crop_px"
         )
-    return batch
 
 
 class _Chunks:

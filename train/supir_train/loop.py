@@ -97,7 +97,7 @@ def run_phase(
         save: writes a checkpoint of the state.
 
     Raises:
-        UserError: the data cannot be used, or the loss is no finite number.
+        UserError: the data cannot be used, or a gradient or validation figure is no finite number.
     """
     fit = phase.optimize
     if state.steps_done >= fit.steps:
@@ -118,13 +118,15 @@ def run_phase(
             last, stop = done == fit.steps, around.should_stop(step_offset + done)
             if done % config.log_every == 0 or last or stop:
                 line = means.take()
-                _check_finite(line["loss"], phase, done)
                 progress.note(f"loss {line['loss']:.4f}")
                 seconds = time.monotonic() - clock
                 rates = {"images": done * fit.batch, "images_per_s": images / seconds, "seconds": seconds}
                 around.metrics.write(_place(phase, state, step_offset) | line | rates)
             if done % config.validation.every == 0 or last:
-                around.metrics.write(_place(phase, state, step_offset) | validate(state.ema))
+                validation = validate(state.ema)
+                for name, value in validation.items():
+                    _require_finite(name, value, phase, done, config)
+                around.metrics.write(_place(phase, state, step_offset) | validation)
             if done % config.checkpoint_every == 0 or last or stop:
                 save(state)
             progress.advance()
@@ -175,6 +177,7 @@ def _step(
         images += len(batch.keys)
         state.position = batch.position
     means["grad_norm"] = nn.utils.clip_grad_norm_(state.parameters.values(), fit.grad_clip)
+    _require_finite("gradient", float(means["grad_norm"]), phase, step + 1, config)
     means["lr"] = torch.tensor(rate)
     state.optimizer.step()
     state.optimizer.zero_grad()
@@ -210,9 +213,11 @@ def _place(phase: Phase, state: PhaseState, step_offset: int) -> dict[str, Any]:
     return {"step": step_offset + state.steps_done, "phase": phase.name, "phase_step": state.steps_done}
 
 
-def _check_finite(loss: float, phase: Phase, step: int) -> None:
-    if not math.isfinite(loss):
+def _require_finite(name: str, value: float, phase: Phase, step: int, config: TrainConfig) -> None:
+    """Stops a run that has left the numbers, before its weights are changed, validated as good, or saved."""
+    if not math.isfinite(value):
         raise UserError(
-            f"the loss of {phase.name} is {loss} at step {step}; lower the learning rate (now {phase.optimize.lr:g}) "
-            "or use precision fp32. The last checkpoint stands, the same command goes on from it"
+            f"the {name} of {phase.name} is {value} at step {step}; start again with a lower optimize.lr (now "
+            f"{phase.optimize.lr:g}) or precision fp32 in a new run, or delete the newest of "
+            f"{config.run / 'checkpoints'} and go on from an older one"
         )

@@ -24,7 +24,6 @@ from torch import nn
 
 from supir_console import Config, UserError, config_yaml, load_config
 from supir_model import Supir, load_supir
-from supir_shards import Dataset
 from supir_train.adapter import adapter_phase
 from supir_train.checkpoint import (
     Checkpoint,
@@ -34,6 +33,7 @@ from supir_train.checkpoint import (
     save_checkpoint,
 )
 from supir_train.config import FREE_KEYS, TrainConfig
+from supir_train.data import check_data
 from supir_train.encoder import encoder_phase
 from supir_train.loop import PhaseState, Surroundings, run_phase, start_phase
 from supir_train.metrics import BadSamples, MetricsLog
@@ -41,6 +41,7 @@ from supir_train.phase import Phase, PhaseName
 from supir_train.plan import plan
 from supir_train.prior import autoencoder_phase, prior_phase
 from supir_train.renew import renew_adapter
+from supir_train.sources import require_same_sources, source_hashes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +57,8 @@ class Outcome:
 class Run:
     """A run that is ready to start: the model with its starting weights, and the fits in their order.
 
-    `trained` holds the parameters of each phase, by phase name and parameter name; `num_samples` counts the dataset.
+    `trained` holds the parameters of each phase, by phase name and parameter name; `num_samples` counts the dataset;
+    `sources` are the hashes of what is read from elsewhere.
     """
 
     config: TrainConfig
@@ -64,6 +66,7 @@ class Run:
     supir: Supir
     phases: tuple[Phase, ...]
     trained: dict[PhaseName, dict[str, nn.Parameter]]
+    sources: dict[str, str]
 
     def plan(self) -> dict[str, Any]:
         """What the run will take."""
@@ -74,12 +77,13 @@ def prepare(config: TrainConfig) -> Run:
     """Returns the run with its weights loaded on its device.
 
     Raises:
-        UserError: the device is not there.
-        DatasetError: the dataset is not there or not finished.
+        UserError: the device or the recipe is not there, or the recipe is wrong.
+        DatasetError: a dataset or its captions are not there or not finished.
         FileNotFoundError: the weights are not there.
+        ModelFileError: the weights are damaged or incomplete.
     """
     device = _device(config.device)
-    num_samples = Dataset(config.data.dataset).num_samples
+    num_samples = check_data(config)
     supir = _load(config)
     if config.stage == "adapter" and config.adapter.start == "unet":
         renew_adapter(supir, config.seed)
@@ -93,9 +97,16 @@ def prepare(config: TrainConfig) -> Run:
         for parameter in supir.parameters():
             if id(parameter) not in moving:
                 parameter.data = parameter.data.to(torch.bfloat16)
-    # Channels-last makes the convolutions of a step 1.7 times as fast on a CPU (benchmarks in README.md).
+    # Channels-last is the layout that convolutions are fastest in, on CPUs as on GPUs (figures in README.md).
     _lay_out(supir.to(device), torch.channels_last)
-    return Run(config=config, num_samples=num_samples, supir=supir, phases=phases, trained=trained)
+    return Run(
+        config=config,
+        num_samples=num_samples,
+        supir=supir,
+        phases=phases,
+        trained=trained,
+        sources=source_hashes(config),
+    )
 
 
 def train(run: Run, should_stop: Callable[[int], bool] = lambda _: False) -> Outcome:
@@ -124,6 +135,7 @@ def train(run: Run, should_stop: Callable[[int], bool] = lambda _: False) -> Out
         should_stop=should_stop,
     )
     if resumed:
+        require_same_sources(resumed.progress.sources, run.sources, config)
         _place_weights(run, resumed)
     first = [phase.name for phase in run.phases].index(resumed.progress.phase) if resumed else 0
     offset = sum(phase.optimize.steps for phase in run.phases[:first])
@@ -147,14 +159,11 @@ def _load(config: TrainConfig) -> Supir:
         return load_supir(preset="mini")
     if config.init == "fresh":
         return load_supir(preset=config.preset, weights=None, seed=config.seed)
-    folder = Path(config.init)
-    if not folder.is_dir():
+    if not Path(config.init).exists():
         raise UserError(
-            f"init: {config.init!r} is no folder; give mini, fresh, RUN/model or a diffusers SDXL folder"
+            f"init: {config.init!r} is not there; give mini, fresh, RUN/model, a diffusers SDXL folder or an SDXL file"
         )
-    if (folder / "model_index.json").is_file():
-        return load_supir(preset="sdxl", base=folder, seed=config.seed)
-    return load_supir(folder)
+    return load_supir(config.init, config.checkpoint, seed=config.seed)
 
 
 def _lay_out(supir: Supir, layout: torch.memory_format) -> None:
@@ -244,6 +253,7 @@ def _save(run: Run, phase: Phase, offset: int, state: PhaseState) -> None:
         phase_step=state.steps_done,
         position=state.position,
         scaling_factor=run.supir.vae.config["scaling_factor"],
+        sources=run.sources,
     )
     checkpoint = Checkpoint(
         progress=progress,
