@@ -26,5 +26,7 @@ format: setup
 	$(RUN)/ruff format .
 	$(RUN)/ruff check --fix .
 
+# SUPIR_PARITY_DIR: folder of stored numbers of another implementation, for benchmarks/parity.py
 bench: setup
-	@for file in $(filter-out benchmarks/common.py,$(wildcard benchmarks/*.py)); do echo "== $$file"; $(RUN)/python $$file || exit 1; done
+	@for file in $(filter-out benchmarks/common.py benchmarks/parity%,$(wildcard benchmarks/*.py)); do echo "== $$file"; $(RUN)/python $$file || exit 1; done
+	@[ -z "$$SUPIR_PARITY_DIR" ] || $(RUN)/python benchmarks/parity.py "$$SUPIR_PARITY_DIR"

@@ -29,23 +29,23 @@ def adapted_eps(
     x_in: Tensor,
     timestep: Tensor,
     context: Tensor,
-    added: dict[str, Tensor],
+    embedding: Tensor,
     control_scale: float,
 ) -> Tensor:
-    """The UNet's eps (B, C, h, w) with every decoder input passed through its connector.
+    """The UNet's eps (R, C, h, w) with every decoder input passed through its connector.
 
     Args:
-        maps: the ten control maps, shallow to deep.
+        maps: the ten control maps (R, …), shallow to deep.
         x_in: (B, C, h, w) scaled noisy latent.
         timestep: (B,) int64 table index.
-        context: (B, T, D) text tokens.
-        added: `text_embeds` (B, P) and `time_ids` (B, 6), as diffusers' `added_cond_kwargs`.
+        context: (R, T, D) text tokens, R a multiple of B: every latent under several prompts.
+        embedding: (R, 4·w0) of `size_embedding`.
         control_scale: 0 to 1, linear between the plain and the adapted decoder input.
     """
     frozen = not any(parameter.requires_grad for parameter in unet.parameters())
     # frozen weights and inputs without a graph: the encoder half has no gradient to keep activations for
-    with torch.no_grad() if frozen and not _needs_grad(x_in, context, *added.values()) else nullcontext():
-        temb, skips, hidden = _encode(unet, x_in, timestep, context, added)
+    with torch.no_grad() if frozen and not _needs_grad(x_in, context, embedding) else nullcontext():
+        temb, skips, hidden = _encode(unet, x_in, timestep, context, embedding)
     hidden = connectors.layers[11](hidden, None, maps[9], control_scale)
     index = 10
     for level, block in enumerate(unet.up_blocks):
@@ -63,17 +63,23 @@ def adapted_eps(
     return unet.conv_out(unet.conv_act(unet.conv_norm_out(hidden)))
 
 
+def size_embedding(unet: UNet2DConditionModel, context: Tensor, pooled: Tensor, time_ids: Tensor) -> Tensor:
+    """The part of the UNet's time embedding that no step changes, (R, 4·w0): pooled text and the size vector."""
+    added = {"text_embeds": pooled, "time_ids": time_ids}
+    return unet.get_aug_embed(pooled, context, added)
+
+
 def _needs_grad(*tensors: Tensor) -> bool:
     return any(tensor.requires_grad for tensor in tensors)
 
 
 def _encode(
-    unet: UNet2DConditionModel, x_in: Tensor, timestep: Tensor, context: Tensor, added: dict[str, Tensor]
+    unet: UNet2DConditionModel, x_in: Tensor, timestep: Tensor, context: Tensor, embedding: Tensor
 ) -> tuple[Tensor, list[Tensor], Tensor]:
-    """Time embedding (B, 4·w0), the nine skips shallow to deep, the middle block's output."""
-    temb = unet.time_embedding(unet.get_time_embed(x_in, timestep))
-    temb = temb + unet.get_aug_embed(temb, context, added)
-    hidden = unet.conv_in(x_in)
+    """Time embedding (R, 4·w0), the nine skips shallow to deep, the middle block's output."""
+    copies = len(context) // len(x_in)
+    temb = unet.time_embedding(unet.get_time_embed(x_in, timestep)).repeat(copies, 1) + embedding
+    hidden = unet.conv_in(x_in).repeat(copies, 1, 1, 1)
     skips = [hidden]
     for block in unet.down_blocks:
         text = {"encoder_hidden_states": context} if hasattr(block, "attentions") else {}

@@ -35,12 +35,19 @@ def calibrate_connectors(
     """
     layers = [layer for layer in supir.connectors.layers if isinstance(layer, ZeroSFT)]
     handles = [layer.norm.register_forward_pre_hook(_fit_affine) for layer in layers]
-    maps = supir.control(x_in, timestep, x_in, conditioning.context, conditioning.pooled, time_ids)
-    added = {"text_embeds": conditioning.pooled, "time_ids": time_ids}
+    text = supir.prepare(x_in, conditioning, time_ids)
+    maps = supir.control(x_in, timestep, text.hint, text.context, text.control_embedding)
     try:
         # at scale 0 every connector sees, and passes on, the raw features of the plain decoder
         adapted_eps(
-            supir.unet, supir.connectors, maps, x_in, timestep, conditioning.context, added, control_scale=0.0
+            supir.unet,
+            supir.connectors,
+            maps,
+            x_in,
+            timestep,
+            text.context,
+            text.unet_embedding,
+            control_scale=0.0,
         )
     finally:
         for handle in handles:

@@ -96,9 +96,13 @@ def save_checkpoint(adapter: Adapter, path: str | Path, dtype: torch.dtype | Non
         dtype: precision on disk; None keeps what is held.
 
     Raises:
-        ValueError: another suffix.
+        ValueError: another suffix, or a model that the layout cannot hold.
     """
     path = Path(path)
+    if adapter.connectors.config["kind"] != "zero_sft" or not hasattr(adapter.robust_encoder, "down_blocks"):
+        raise ValueError(
+            "the official layout holds zero_sft connectors and an SDXL encoder; use save_pretrained for another model"
+        )
     if path.suffix not in (".safetensors", ".ckpt"):
         raise ValueError(f"{path} has the suffix {path.suffix!r}; use .safetensors or .ckpt")
     tensors = {

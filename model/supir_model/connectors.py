@@ -11,7 +11,7 @@ untrained adapter changes nothing but the normalisation.
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -20,6 +20,7 @@ from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
+ConnectorKind = Literal["zero_sft", "zero_conv"]
 
 CROSS_ATTENTION = (3, 7)
 """Indices of the two ZeroCrossAttention connectors; each sits in front of an upsampler."""
@@ -105,32 +106,69 @@ class ZeroCrossAttention(nn.Module):
         return main + control_scale * read
 
 
+class ZeroConv(nn.Module):
+    """ControlNet's connector, for the ablation: the control map through one zero-initialised 1×1 convolution.
+
+    Args:
+        control_channels: L.
+        main_channels: M.
+        skip_channels: N; 0 for the one behind the middle block.
+
+    Source: Zhang et al. 2023 (ControlNet), section 3.2: added to the skip, or to the middle block's output.
+    """
+
+    def __init__(self, control_channels: int, main_channels: int, skip_channels: int) -> None:
+        super().__init__()
+        self.residual = zero_module(nn.Conv2d(control_channels, skip_channels or main_channels, 1))
+
+    def forward(self, main: Tensor, skip: Tensor | None, control: Tensor, control_scale: float) -> Tensor:
+        """The decoder input (B, M + N, h, w), main channels first."""
+        residual = control_scale * self.residual(control)
+        return main + residual if skip is None else torch.cat([main, skip + residual], dim=1)
+
+
+class NoCrossAttention(nn.Module):
+    """What stands in the place of ZeroCrossAttention in a plain ControlNet: nothing."""
+
+    def forward(self, main: Tensor, control: Tensor, control_scale: float) -> Tensor:  # noqa: ARG002
+        """The decoder map as it is."""
+        return main
+
+
 class Connectors(ModelMixin, ConfigMixin):
     """The twelve connectors of a UNet of widths (w0, w1, w2); `layers[i]` is connector i.
 
     Args:
         block_out_channels: widths of the UNet (and of the control encoder), shallow to deep.
+        kind: "zero_sft" is SUPIR's; "zero_conv" is the plain ControlNet baseline, which needs none of the others.
         hidden_channels, head_channels, norm_num_groups: see `ZeroSFT` and `ZeroCrossAttention`.
     """
 
     config_name = "config.json"
+    # float8 would round away what starts at zero or is a scale
+    _skip_layerwise_casting_patterns = ("norm", "gamma", "beta", "residual", "to_out")
 
     @register_to_config
     def __init__(
         self,
         block_out_channels: tuple[int, int, int],
+        kind: ConnectorKind = "zero_sft",
         hidden_channels: int = 128,
         head_channels: int = 64,
         norm_num_groups: int = 32,
     ) -> None:
         super().__init__()
 
-        def sft(control: int, main: int, skip: int) -> ZeroSFT:
+        def sft(control: int, main: int, skip: int) -> ZeroSFT | ZeroConv:
+            if kind == "zero_conv":
+                return ZeroConv(control, main, skip)
             return ZeroSFT(
                 control, main, skip, hidden_channels=hidden_channels, norm_num_groups=norm_num_groups
             )
 
-        def cross(query: int, control: int) -> ZeroCrossAttention:
+        def cross(query: int, control: int) -> ZeroCrossAttention | NoCrossAttention:
+            if kind == "zero_conv":
+                return NoCrossAttention()
             return ZeroCrossAttention(
                 query, control, head_channels=head_channels, norm_num_groups=norm_num_groups
             )

@@ -34,6 +34,8 @@ class ControlEncoder(ModelMixin, ConfigMixin):
 
     config_name = "config.json"
     _supports_gradient_checkpointing = True
+    _repeated_blocks = ("BasicTransformerBlock",)
+    _skip_layerwise_casting_patterns = ("norm", "hint")
 
     @register_to_config
     def __init__(
@@ -90,29 +92,32 @@ class ControlEncoder(ModelMixin, ConfigMixin):
             **shared,
         )
 
+    def embed(self, pooled: Tensor, time_ids: Tensor) -> Tensor:
+        """The part of the time embedding that no step changes, (R, 4·w0).
+
+        Args:
+            pooled: (R, P) pooled text.
+            time_ids: (R, 6) original size, crop, target size, pixels.
+        """
+        sizes = self.add_time_proj(time_ids.flatten()).reshape(len(time_ids), -1)
+        return self.add_embedding(torch.cat([pooled, sizes.to(pooled.dtype)], dim=-1).to(self.dtype))
+
     def forward(
-        self,
-        x_in: Tensor,
-        timestep: Tensor,
-        z_lq: Tensor,
-        context: Tensor,
-        pooled: Tensor,
-        time_ids: Tensor,
+        self, x_in: Tensor, timestep: Tensor, hint: Tensor, context: Tensor, embedding: Tensor
     ) -> tuple[Tensor, ...]:
-        """Ten maps, shallow to deep: conv_in, the eight other encoder outputs, the middle block.
+        """Ten maps (R, …), shallow to deep: conv_in, the eight other encoder outputs, the middle block.
 
         Args:
             x_in: (B, C, h, w) scaled noisy latent, as the UNet gets it.
             timestep: (B,) int64 table index.
-            z_lq: (B, C, h, w) scaled LQ latent; not divided by sqrt(sigma^2 + 1).
-            context: (B, T, D) text tokens.
-            pooled: (B, P) pooled text.
-            time_ids: (B, 6) original size, crop, target size, pixels.
+            hint: (B, w0, h, w), `self.hint(z_lq)` of the scaled LQ latent, not divided by sqrt(sigma^2 + 1).
+            context: (R, T, D) text tokens, R a multiple of B: every latent under several prompts.
+            embedding: (R, 4·w0) of `embed`.
         """
-        temb = self.time_embedding(self.time_proj(timestep).to(x_in.dtype))
-        sizes = self.add_time_proj(time_ids.flatten()).reshape(len(time_ids), -1)
-        temb = temb + self.add_embedding(torch.cat([pooled, sizes.to(pooled.dtype)], dim=-1).to(x_in.dtype))
-        hidden = self.conv_in(x_in) + self.hint(z_lq)
+        copies = len(context) // len(x_in)
+        time = self.time_embedding(self.time_proj(timestep).to(x_in.dtype))
+        temb = time.repeat(copies, 1) + embedding
+        hidden = (self.conv_in(x_in) + hint).repeat(copies, 1, 1, 1)
         maps = (hidden,)
         for block in self.down_blocks:
             text = {"encoder_hidden_states": context} if hasattr(block, "attentions") else {}

@@ -57,13 +57,15 @@ def guided(
         torch.cat([negative.context, positive.context]), torch.cat([negative.pooled, positive.pooled])
     )
 
+    with torch.no_grad():
+        prepared = supir.prepare(z_lq, both, time_ids.repeat(2, 1))
+    positive_only = prepared.under(slice(len(z_lq), None))
+
     def denoise(x: Tensor, sigma_hat: float, sigma: float) -> Tensor:
         scale, control = guidance_scale.at(sigma_hat), control_scale.at(sigma)
         if scale == 1.0:
-            return supir.denoise(x, sigma_hat, z_lq, positive, time_ids, control_scale=control)
-        doubled = (torch.cat([tensor, tensor]) for tensor in (x, z_lq, time_ids))
-        x2, z_lq2, time_ids2 = doubled
-        uncond, cond = supir.denoise(x2, sigma_hat, z_lq2, both, time_ids2, control_scale=control).chunk(2)
+            return supir.denoise_prepared(x, sigma_hat, positive_only, control)
+        uncond, cond = supir.denoise_prepared(x, sigma_hat, prepared, control).chunk(2)
         return uncond + scale * (cond - uncond)
 
     return denoise

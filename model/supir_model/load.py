@@ -15,7 +15,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from supir_model.checkpoint import load_checkpoint
-from supir_model.connectors import Connectors
+from supir_model.connectors import ConnectorKind, Connectors
 from supir_model.control import ControlEncoder
 from supir_model.folder import CONFIG, holds_model, load_folder, load_shared_parts
 from supir_model.mini_vae import MiniVAE
@@ -39,6 +39,7 @@ def load_supir(
     tokenizer: str | Path | None = None,
     seed: int = 0,
     control_depth: tuple[int, int, int] | None = None,
+    connector: ConnectorKind = "zero_sft",
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Supir:
@@ -55,6 +56,7 @@ def load_supir(
         seed: of the fresh parameters.
         control_depth: transformer depth per level of a fresh control encoder, e.g. `presets.TRIMMED_DEPTH`;
             None takes the preset's.
+        connector: kind of a fresh adapter's connectors; "zero_conv" is the plain ControlNet baseline.
 
     Raises:
         ValueError: neither base nor preset, an unknown preset, or files that do not fit together.
@@ -64,6 +66,7 @@ def load_supir(
     if preset is not None and preset not in PRESETS:
         raise ValueError(f"preset={preset!r} is unknown; use one of {', '.join(PRESETS)}")
     chosen = PRESETS[preset or "sdxl"]
+    chosen = replace(chosen, connectors={**chosen.connectors, "kind": connector})
     if control_depth is not None:
         chosen = replace(chosen, control_depth=control_depth)
     if base is not None:

@@ -28,7 +28,7 @@ class Preset:
 
     unet: dict[str, Any]
     control_depth: tuple[int, int, int]
-    connectors: dict[str, int] = field(default_factory=dict)
+    connectors: dict[str, Any] = field(default_factory=dict)
     vae_class: str
     vae: dict[str, Any]
     text_encoder: dict[str, Any]

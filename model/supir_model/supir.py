@@ -18,11 +18,12 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor, nn
 
-from supir_model.adapted_unet import adapted_eps
+from supir_model.adapted_unet import adapted_eps, size_embedding
 from supir_model.connectors import Connectors
 from supir_model.control import ControlEncoder
 from supir_model.diffusion import nearest_timestep, scale_input, sigma_at
 from supir_model.mini_vae import MiniVAE
+from supir_model.prepared import PreparedConditioning
 from supir_model.text import TextConditioning, TextEncoders
 
 Stage = Literal["adapter", "encoder", "prior", "autoencoder"]
@@ -131,13 +132,8 @@ class Supir(nn.Module):
             control_scale: 0 to 1; at 0 the control encoder does not run and the result is the prior's, bit
                 for bit.
         """
-        added = {"text_embeds": conditioning.pooled, "time_ids": time_ids}
-        if z_lq is None or control_scale == 0.0:
-            return self.unet(x_in, timestep, conditioning.context, added_cond_kwargs=added).sample
-        maps = self.control(x_in, timestep, z_lq, conditioning.context, conditioning.pooled, time_ids)
-        return adapted_eps(
-            self.unet, self.connectors, maps, x_in, timestep, conditioning.context, added, control_scale
-        )
+        z_lq = None if control_scale == 0.0 else z_lq
+        return self.eps(x_in, timestep, self.prepare(z_lq, conditioning, time_ids), control_scale)
 
     forward = predict_eps
 
@@ -156,19 +152,71 @@ class Supir(nn.Module):
         Args:
             x: (B, C, h, w) float32 latent with noise of level `sigma`.
             sigma: noise level, any positive number; snapped to the 1000-entry table.
+            z_lq, conditioning, time_ids, control_scale: as in `predict_eps`.
         """
-        timestep = nearest_timestep(torch.full((len(x),), sigma, device=x.device))
-        sigma_q = sigma_at(timestep, x.ndim)
+        z_lq = None if control_scale == 0.0 else z_lq
+        return self.denoise_prepared(x, sigma, self.prepare(z_lq, conditioning, time_ids), control_scale)
+
+    def prepare(
+        self, z_lq: Tensor | None, conditioning: TextConditioning, time_ids: Tensor
+    ) -> PreparedConditioning:
+        """What the steps of a run share: computed once, handed to `eps` and `denoise_prepared`.
+
+        Args:
+            z_lq: (B, C, h, w) scaled LQ latent; None for the plain prior.
+            conditioning: R prompts, R a multiple of B: every latent under several prompts, all latents of the first
+                prompt first.
+            time_ids: (R, 6).
+        """
         dtype = self.unet.dtype
-        eps = self.predict_eps(
-            scale_input(x, sigma_q).to(dtype),
+        text = conditioning.to(self.device, dtype)
+        return PreparedConditioning(
+            context=text.context,
+            pooled=text.pooled,
+            time_ids=time_ids,
+            unet_embedding=size_embedding(self.unet, text.context, text.pooled, time_ids),
+            control_embedding=None if z_lq is None else self.control.embed(text.pooled, time_ids),
+            hint=None if z_lq is None else self.control.hint(z_lq.to(dtype)),
+        )
+
+    def eps(
+        self, x_in: Tensor, timestep: Tensor, prepared: PreparedConditioning, control_scale: float = 1.0
+    ) -> Tensor:
+        """The noise (R, C, h, w) in B noisy latents under R prompts; differentiable like `predict_eps`.
+
+        Args:
+            x_in: (B, C, h, w) scaled noisy latents.
+            timestep: (B,) int64.
+            prepared: of the same B latents.
+            control_scale: as in `predict_eps`.
+        """
+        if prepared.hint is None or prepared.control_embedding is None or control_scale == 0.0:
+            copies = len(prepared.context) // len(x_in)
+            added = {"text_embeds": prepared.pooled, "time_ids": prepared.time_ids}
+            x_in, timestep = x_in.repeat(copies, 1, 1, 1), timestep.repeat(copies)
+            return self.unet(x_in, timestep, prepared.context, added_cond_kwargs=added).sample
+        maps = self.control(x_in, timestep, prepared.hint, prepared.context, prepared.control_embedding)
+        return adapted_eps(
+            self.unet,
+            self.connectors,
+            maps,
+            x_in,
             timestep,
-            None if z_lq is None else z_lq.to(dtype),
-            conditioning.to(x.device, dtype),
-            time_ids,
+            prepared.context,
+            prepared.unet_embedding,
             control_scale,
         )
-        return x - sigma_q * eps.float()
+
+    @torch.no_grad()
+    def denoise_prepared(
+        self, x: Tensor, sigma: float, prepared: PreparedConditioning, control_scale: float = 1.0
+    ) -> Tensor:
+        """The estimates (R, C, h, w) of B latents under R prompts; see `denoise`."""
+        timestep = nearest_timestep(torch.full((len(x),), sigma, device=x.device))
+        sigma_q = sigma_at(timestep, x.ndim)
+        eps = self.eps(scale_input(x, sigma_q).to(self.unet.dtype), timestep, prepared, control_scale)
+        copies = len(eps) // len(x)
+        return x.repeat(copies, 1, 1, 1) - sigma_q.repeat(copies, 1, 1, 1) * eps.float()
 
     # --- training -----------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from supir_model.errors import ModelFileError
 
 SUFFIXES: Final = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
-MAPPED_BYTES: Final = 256 * 2**20  # read from one mapping of the file before it is given back
+MAPPED_BYTES: Final = 64 * 2**20  # read from one mapping of the file before it is given back
 
 
 class TensorFile:
@@ -72,7 +72,9 @@ class _Safetensors:
         try:
             self._file = safe_open(path, framework="pt", device="cpu")
         except SafetensorError as error:
-            raise ModelFileError(f"{path} is no complete safetensors file: {error}; download it again") from error
+            raise ModelFileError(
+                f"{path} is no complete safetensors file: {error}; download it again"
+            ) from error
         self.names: list[str] = list(self._file.keys())
         self.metadata: dict[str, str] = self._file.metadata() or {}
 

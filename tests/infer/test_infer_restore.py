@@ -1,10 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
-import json
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -14,10 +9,6 @@ from skimage import data
 from supir_infer import RestoreSettings
 from supir_infer.images import ImageError
 from supir_infer.restore import Noise, Restorer
-from supir_model import TextConditioning
-
-PARITY = Path(os.environ.get("SUPIR_PARITY_DIR") or Path(__file__).resolve().parents[3] / "shared" / "parity")
-MODEL_PARITY = Path(__file__).parents[1] / "model" / "test_model_parity.py"
 
 
 def largest_difference(a: np.ndarray, b: np.ndarray) -> int:
@@ -136,35 +127,3 @@ def test_tiles_at_once_change_nothing_but_rounding_and_steps_are_reported(supir,
     assert largest_difference(one.image, four.image) <= 1
     assert seen == [0, 1, 2]
     assert set(one.timings) == {"encode", "sample", "decode"}
-
-
-@pytest.mark.skipif(
-    not (PARITY / "pipeline.npz").exists(), reason=f"no recorded run at {PARITY} (SUPIR_PARITY_DIR)"
-)
-def test_image_to_image_equals_the_recorded_run_of_the_whole_chain():
-    spec = importlib.util.spec_from_file_location("model_parity", MODEL_PARITY)
-    parity = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(parity)
-    run = json.loads((PARITY / "pipeline.json").read_text())["P1"]
-    stored = np.load(PARITY / "pipeline.npz")
-    values = {key.removeprefix("P1."): torch.from_numpy(stored[key]) for key in stored}
-    settings = RestoreSettings(
-        steps=run["n"],
-        guidance_scale=run["cfg_end"],
-        guidance_scale_start=run["cfg_start"],
-        restore_guidance=run["restore_cfg"],
-        s_churn=run["s_churn"],
-        s_noise=run["s_noise"],
-        colour_fix=run["color_fix"].lower(),
-        size_condition_px=1024,
-    )
-    steps = iter(values["noise_steps"])
-    noise = Noise(lambda _: values["noise_posterior"], lambda _: values["noise_init"], lambda _: next(steps))
-    positive, negative = (
-        TextConditioning(values[f"context_{branch}"], values[f"pooled_{branch}"])
-        for branch in ("cond", "uncond")
-    )
-    parts = (json.loads((PARITY / f"{name}.json").read_text()) for name in (run["unet_config"], "vae"))
-    restorer = Restorer(parity.build_supir(*parts), settings)
-    output = restorer.restore_tensor(values["image"], positive, negative, noise)
-    assert (output - values["output"]).abs().max() < 3e-4

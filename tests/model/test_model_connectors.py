@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from supir_model import load_supir
-from supir_model.connectors import ZeroCrossAttention, ZeroSFT
+from supir_model.connectors import Connectors, ZeroCrossAttention, ZeroSFT
 
 
 def random_weights(module: torch.nn.Module, seed: int) -> torch.nn.Module:
@@ -93,3 +93,28 @@ def test_each_connector_gets_its_control_map_from_deep_to_shallow():
         *((11, 9), (10, 8), (9, 7), (8, 6), (7, 6), (6, 5)),
         *((5, 4), (4, 3), (3, 3), (2, 2), (1, 1), (0, 0)),
     ]
+
+
+def test_the_zero_conv_baseline_adds_the_control_map_to_the_skip_and_reads_no_attention():
+    torch.manual_seed(0)
+    connectors = Connectors(block_out_channels=(8, 16, 24), kind="zero_conv")
+    main, skip, control = torch.randn(2, 16, 4, 4), torch.randn(2, 8, 4, 4), torch.randn(2, 8, 4, 4)
+    layer = connectors.layers[2]
+    assert torch.equal(layer(main, skip, control, 1.0), torch.cat([main, skip], dim=1))  # starts as the prior
+    torch.nn.init.normal_(layer.residual.weight)
+    added = torch.einsum("oi,bihw->bohw", layer.residual.weight[:, :, 0, 0], control)
+    torch.testing.assert_close(
+        layer(main, skip, control, 0.5), torch.cat([main, skip + 0.5 * added], dim=1), rtol=1e-5, atol=1e-5
+    )
+    assert connectors.layers[3](main, control, 1.0) is main
+    assert sorted({name.split(".")[2] for name, _ in connectors.named_parameters()}) == ["residual"]
+
+
+def test_a_model_with_the_zero_conv_baseline_is_saved_and_comes_back(tmp_path):
+    supir = load_supir(preset="tiny", weights=None, connector="zero_conv")
+    supir.save_pretrained(tmp_path)
+    assert load_supir(tmp_path).connectors.config["kind"] == "zero_conv"
+    x, timestep = torch.randn(1, 8, 8, 8), torch.tensor([400])
+    text, sizes = supir.encode_prompt(["a cat"]), supir.time_ids(64, 64, 1)
+    plain = supir.predict_eps(x, timestep, None, text, sizes)
+    torch.testing.assert_close(supir.predict_eps(x, timestep, x, text, sizes), plain, rtol=0, atol=2e-6)

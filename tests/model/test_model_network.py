@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from supir_model import load_supir
-from supir_model.adapted_unet import adapted_eps
+from supir_model.adapted_unet import adapted_eps, size_embedding
 from supir_model.calibrate import calibrate_connectors
 from supir_model.control import ControlEncoder
 from supir_model.diffusion import noised_input
@@ -39,6 +39,12 @@ class Batch:
 
     def eps(self, supir, z_lq, control_scale=1.0):
         return supir.predict_eps(self.x_in, self.timestep, z_lq, self.text, self.time_ids, control_scale)
+
+
+def control_maps(supir, batch):
+    prepared = supir.prepare(batch.z_lq, batch.text, batch.time_ids)
+    shared = (prepared.hint, prepared.context, prepared.control_embedding)
+    return supir.control(batch.x_in, batch.timestep, *shared)
 
 
 def randomise(supir):
@@ -78,8 +84,7 @@ def test_fresh_control_maps_are_the_encoder_features_of_the_unet(supir):
     for handle in handles:
         handle.remove()
     features = [seen[0], *(feature for block in seen[1:-1] for feature in block[1]), seen[-1]]
-    text = (batch.text.context, batch.text.pooled, batch.time_ids)
-    maps = supir.control(batch.x_in, batch.timestep, batch.z_lq, *text)
+    maps = control_maps(supir, batch)
     assert len(maps) == len(features) == 10
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(maps, features, strict=True))
 
@@ -87,25 +92,27 @@ def test_fresh_control_maps_are_the_encoder_features_of_the_unet(supir):
 def test_control_scale_zero_is_the_plain_unet_and_runs_no_control(supir):
     batch = Batch(randomise(supir))
     calls = []
-    handle = supir.control.register_forward_hook(lambda *_: calls.append(1))
+    parts = [supir.control, supir.control.hint, supir.control.add_embedding]
+    handles = [part.register_forward_hook(lambda *_: calls.append(1)) for part in parts]
     added = {"text_embeds": batch.text.pooled, "time_ids": batch.time_ids}
     plain = supir.unet(batch.x_in, batch.timestep, batch.text.context, added_cond_kwargs=added).sample
     assert torch.equal(batch.eps(supir, batch.z_lq, control_scale=0.0), plain)
     assert torch.equal(batch.eps(supir, None), plain)
     assert calls == []
     adapted = batch.eps(supir, batch.z_lq)
-    handle.remove()
-    assert calls == [1]
+    for handle in handles:
+        handle.remove()
+    assert calls == [1, 1, 1]
     assert (adapted - plain).square().mean().sqrt() > 0.05
 
 
 def test_the_decoder_loop_at_scale_zero_is_the_plain_unet(supir):
     for size in ((16, 16), (16, 24), (12, 20)):
         batch = Batch(randomise(supir), size)
-        added = {"text_embeds": batch.text.pooled, "time_ids": batch.time_ids}
         text = (batch.text.context, batch.text.pooled, batch.time_ids)
-        maps = supir.control(batch.x_in, batch.timestep, batch.z_lq, *text)
-        shared = (batch.x_in, batch.timestep, batch.text.context, added)
+        maps = control_maps(supir, batch)
+        embedding = size_embedding(supir.unet, *text)
+        shared = (batch.x_in, batch.timestep, batch.text.context, embedding)
         eps = adapted_eps(supir.unet, supir.connectors, maps, *shared, control_scale=0.0)
         torch.testing.assert_close(eps, batch.eps(supir, None), rtol=0, atol=2e-6)
 

@@ -19,7 +19,7 @@ def test_every_stored_quantity_is_met_within_its_tolerance(pattern, parity_folde
     runs = [parity.run(parity_folder, pattern, name) for name in names]
     assert all(rows for rows, _ in runs)
     assert [row for rows, _ in runs for row in rows if row.verdict != "ok"] == []
-    assert [key for _, unread in runs for key in unread] == []
+    assert [left for _, not_compared in runs for left in not_compared] == []
 
 
 def run_script(monkeypatch: pytest.MonkeyPatch, folder: Path) -> int:

@@ -41,7 +41,7 @@ def adapter_phase(supir: Supir, config: TrainConfig) -> Phase:
 
     def begin() -> None:
         layers = [layer for layer in supir.connectors.layers if isinstance(layer, ZeroSFT)]
-        if not any(layer.gamma.weight.any() for layer in layers):
+        if layers and not any(layer.gamma.weight.any() for layer in layers):
             _calibrate(supir, config)
 
     return Phase(

@@ -1,0 +1,61 @@
+"""Less memory and less time for the three networks that run at every step.
+
+Place in the flow: after `load_supir`, before sampling; each function changes the model in place.
+Law: normalisations, scales and what starts at zero keep their precision; results differ by rounding only.
+Source: diffusers' layerwise casting, group offloading and regional compilation, which act on the modules inside.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import ModelMixin
+from diffusers.hooks import apply_group_offloading
+
+from supir_model.supir import Supir
+
+
+def store_in_float8(supir: Supir, compute_dtype: torch.dtype) -> None:
+    """Hold the weights of UNet, control encoder and connectors in 8 bits, cast up layer by layer as they are used.
+
+    Args:
+        compute_dtype: precision of the computation, e.g. torch.bfloat16.
+    """
+    for part in _stepping(supir):
+        part.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=compute_dtype)
+
+
+def compile_blocks(supir: Supir, **options: Any) -> None:
+    """Compile the transformer blocks of UNet and control encoder: one of each shape, not the whole graph.
+
+    Args:
+        options: of `torch.compile`, e.g. fullgraph=True, dynamic=True.
+    """
+    supir.unet.compile_repeated_blocks(**options)
+    supir.control.compile_repeated_blocks(**options)
+
+
+def offload(supir: Supir, device: torch.device | str, folder: str | Path | None = None) -> None:
+    """Keep the weights in main memory, or in files, and bring each layer to `device` as it is used.
+
+    Args:
+        device: where the computation runs.
+        folder: where the weights go instead of main memory; made when missing.
+    """
+    for name, part in supir.named_children():
+        if part in _stepping(supir):
+            apply_group_offloading(
+                part,
+                onload_device=torch.device(device),
+                offload_device=torch.device("cpu"),
+                offload_type="leaf_level",
+                offload_to_disk_path=str(Path(folder) / name) if folder else None,
+            )
+        else:
+            part.to(device)
+
+
+def _stepping(supir: Supir) -> tuple[ModelMixin, ModelMixin, ModelMixin]:
+    return supir.unet, supir.control, supir.connectors
