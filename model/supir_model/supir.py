@@ -19,6 +19,7 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor, nn
 
 from supir_model.adapted_unet import adapted_eps, size_embedding
+from supir_model.checks import require_image, require_latent, require_prompts, require_text
 from supir_model.connectors import Connectors
 from supir_model.control import ControlEncoder
 from supir_model.diffusion import nearest_timestep, scale_input, sigma_at
@@ -83,6 +84,7 @@ class Supir(nn.Module):
             image: (B, 3, H, W) in [-1, 1].
             generator: source of the posterior noise; None takes the mode.
         """
+        require_image(image)
         posterior = self.vae.encode(image.to(self.vae.dtype)).latent_dist
         latent = posterior.mode() if generator is None else posterior.sample(generator)
         return latent.float() * self.vae.config["scaling_factor"]
@@ -93,6 +95,7 @@ class Supir(nn.Module):
         Args:
             lq: (B, 3, H, W) in [-1, 1], already at the working size.
         """
+        require_image(lq)
         moments = self.vae.quant_conv(self.robust_encoder(lq.to(self.vae.dtype)))
         return DiagonalGaussianDistribution(moments).mode().float() * self.vae.config["scaling_factor"]
 
@@ -167,7 +170,15 @@ class Supir(nn.Module):
             conditioning: R prompts, R a multiple of B: every latent under several prompts, all latents of the first
                 prompt first.
             time_ids: (R, 6).
+
+        Raises:
+            ValueError: another model's text, a wrong number of channels or size vectors, or another device.
         """
+        require_text(
+            conditioning.context, conditioning.pooled, time_ids, self.unet.config["cross_attention_dim"]
+        )
+        if z_lq is not None:
+            require_latent("z_lq", z_lq, self.latent_channels, self.device)
         dtype = self.unet.dtype
         text = conditioning.to(self.device, dtype)
         return PreparedConditioning(
@@ -190,6 +201,8 @@ class Supir(nn.Module):
             prepared: of the same B latents.
             control_scale: as in `predict_eps`.
         """
+        require_latent("x_in", x_in, self.latent_channels, self.device)
+        require_prompts(len(prepared.context), len(x_in))
         if prepared.hint is None or prepared.control_embedding is None or control_scale == 0.0:
             copies = len(prepared.context) // len(x_in)
             added = {"text_embeds": prepared.pooled, "time_ids": prepared.time_ids}

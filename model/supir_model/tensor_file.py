@@ -109,7 +109,7 @@ def _unpickled(path: Path) -> dict[str, Any]:
         raise ModelFileError(
             f"{path} holds more than tensors, which could be code: it is not opened; convert it to safetensors"
         ) from error
-    except (RuntimeError, EOFError, ValueError) as error:
+    except (OSError, RuntimeError, EOFError, ValueError) as error:
         cause = str(error).splitlines()[0]
         raise ModelFileError(
             f"{path} is no checkpoint that torch can open: {cause}; download it again"
