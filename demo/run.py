@@ -19,10 +19,12 @@ from pathlib import Path
 from local_web import build_web, serve, write_url_list
 from page import write_page
 from photos import find_photos
+from supir_console import UserError
 
 HERE = Path(__file__).parent
 COMMANDS = Path(sys.executable).parent
 NUM_NEGATIVES = 6
+MARKER = ".supir-demo"  # in every folder that a demo made; only such a folder is ever emptied
 
 
 def main() -> None:
@@ -30,14 +32,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=Path, help="folder of your own photos (every fifth is held out)")
     parser.add_argument(
-        "-o", "--output", dest="out", type=Path, default=HERE / "build", help="folder to work in; made anew"
+        "-o",
+        "--output",
+        dest="out",
+        type=Path,
+        default=HERE / "build",
+        help="folder to work in; what an earlier demo left there is deleted",
     )
     options = parser.parse_args()
     try:
         photos, held_out = find_photos(options.photos)
-    except FileNotFoundError as error:
-        sys.exit(f"error: {error}")
-    demo = Demo(options.out.resolve())
+        work = prepare_folder(options.out, options.photos)
+    except (OSError, UserError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
+    demo = Demo(work)
     demo.collect(photos)
     demo.caption_and_spoil()
     demo.train()
@@ -45,19 +54,48 @@ def main() -> None:
     demo.finish()
 
 
+def prepare_folder(out: Path, photos: Path | None) -> Path:
+    """Returns the folder to work in, empty but for its marker.
+
+    Args:
+        out: a new or empty folder, or one of an earlier demo, whose content is deleted.
+        photos: the user's own photos, which are never touched.
+
+    Raises:
+        UserError: `out` and `photos` overlap, or `out` holds what no demo made.
+    """
+    work = out.resolve()
+    source = photos.resolve() if photos else None
+    if source and (work == source or work in source.parents or source in work.parents):
+        raise UserError(
+            f"-o {out} and --photos {photos} overlap, and the demo empties its folder; give -o a folder of its own"
+        )
+    if work.exists() and not (work / MARKER).is_file() and (not work.is_dir() or any(work.iterdir())):
+        raise UserError(
+            f"-o {out} exists and no demo made it (there is no {MARKER} in it); nothing was deleted: "
+            "give a new folder, or empty this one yourself"
+        )
+    work.mkdir(parents=True, exist_ok=True)
+    (work / MARKER).touch()
+    for path in work.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != MARKER:
+            path.unlink()
+    return work
+
+
 class Demo:
     """The chain, stage by stage, in one working folder.
 
     Args:
-        work: folder to work in; what an earlier demo left there is deleted.
+        work: empty folder to work in, from `prepare_folder`.
     """
 
     def __init__(self, work: Path) -> None:
         self.work = work
         self.dataset = work / "dataset"
         self.seconds: dict[str, float] = {}
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
 
     def collect(self, photos: list[Path]) -> None:
         """Serves the local web and curates it from its list of URLs."""

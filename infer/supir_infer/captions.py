@@ -28,7 +28,7 @@ def caption_source(text: str | None, mapping_path: Path | None) -> CaptionFor:
         mapping_path: .json or .parquet file; a picture is looked up by path, file name, stem and sample key.
 
     Raises:
-        UserError: the mapping file is missing or has no such form.
+        UserError: the mapping file is missing or has no such form; from the function: a .txt that is no text.
     """
     mapping = _read_mapping(mapping_path) if mapping_path else {}
 
@@ -38,10 +38,19 @@ def caption_source(text: str | None, mapping_path: Path | None) -> CaptionFor:
         for name in (str(path), path.name, path.stem, sha256[:KEY_DIGITS]):
             if name in mapping:
                 return mapping[name]
-        beside = path.with_suffix(".txt")
-        return " ".join(beside.read_text(encoding="utf-8").split()) if beside.is_file() else ""
+        return _text_beside(path.with_suffix(".txt"))
 
     return caption_for
+
+
+def _text_beside(path: Path) -> str:
+    try:
+        return " ".join(path.read_text(encoding="utf-8").split()) if path.is_file() else ""
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"caption file {path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8, "
+            "or give --caption or --captions"
+        ) from error
 
 
 def _read_mapping(path: Path) -> Mapping[str, str]:
@@ -59,14 +68,23 @@ def _read_mapping(path: Path) -> Mapping[str, str]:
 
 
 def _read_parquet(path: Path) -> Mapping[str, str]:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
-    columns = set(pq.read_schema(path).names)
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"caption file {path} is no Parquet that can be read: {error}") from error
+    rows: list[dict[str, Any]] = table.to_pylist()
+    columns = set(table.column_names)
     name = next((column for column in ("file", "name", "key") if column in columns), None)
     if name is None or "text" not in columns:
         raise UserError(
             f"caption file {path} has the columns {', '.join(sorted(columns))}; "
             "it needs `text` and one of `file`, `name`, `key`"
         )
-    return {str(row[name]): str(row["text"]) for row in rows if row.get("region", 0) == 0}
+    return {
+        str(row[name]): str(row["text"])
+        for row in rows
+        if row.get("region", 0) == 0 and row["text"] is not None
+    }

@@ -39,10 +39,12 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 @app.command()
 def infer(
-    source: opt.InputArgument,
-    output: opt.OutputOption,
-    model: opt.ModelOption = "mini",
-    preset: opt.PresetOption = "mini",
+    source: opt.InputArgument = None,
+    output: opt.OutputOption = None,
+    model: opt.ModelOption = None,
+    base: opt.BaseOption = None,
+    checkpoint: opt.CheckpointOption = None,
+    preset: opt.PresetOption = None,
     upscale: opt.UpscaleOption = None,
     min_size: opt.MinSizeOption = None,
     steps: opt.StepsOption = None,
@@ -76,21 +78,27 @@ def infer(
         "tile_px": tile,
         "tile_stride_px": tile_stride,
     }
-    settings = read_settings(preset, config, flags, overrides)
+    from supir_infer.model_source import load_model, resolve_model
+
+    origin = resolve_model(model, base, checkpoint)
+    settings = read_settings(preset or origin.settings_preset(), config, flags, overrides)
     if print_config:
         sys.stdout.write(config_yaml(settings))
         return
+    if source is None or output is None:
+        missing = "INPUT" if source is None else "-o"
+        raise UserError(
+            f"{missing} is missing; type: supir-infer INPUT -o OUT, a picture or a folder of pictures"
+        )
     from supir_infer.captions import caption_source
-    from supir_infer.model_source import load_model, resolve_model
     from supir_infer.plan import Recipe, find_jobs, plan_jobs
     from supir_infer.results import complete_results
 
     jobs = find_jobs(source, output, caption_source(caption, captions))
-    origin = resolve_model(model)
     recipe = Recipe(settings, seed, origin.name, origin.sha256())
     plan = plan_jobs(jobs, recipe)
     if dry_run:
-        _print_plan(plan, settings, load_model(origin, device, dtype), as_json)
+        _print_plan(plan, settings, load_model(origin, device, dtype), batch_size, as_json)
         return
     results = (output.parent if output.suffix == ".png" else output) / RESULTS
     supir = load_model(origin, device, dtype) if plan.open else None
@@ -103,19 +111,24 @@ def infer(
 def read_settings(
     preset: str, config: Path | None, flags: dict[str, Any], overrides: list[str]
 ) -> RestoreSettings:
-    """Returns the settings of a command line: preset or file, then the named flags, then --set.
+    """Returns the settings of a command line: the preset, then the file's keys, then the flags, then --set.
+
+    Args:
+        preset: one of `PRESETS`; keys that nothing else gives keep its values.
+        config: YAML file; None for none.
+        flags: values of the named options, None where one was not given.
+        overrides: `KEY=VALUE` of --set.
 
     Raises:
-        UserError: unknown preset, preset and file together, or a value that is not allowed.
+        UserError: unknown preset, or a key or value that is not allowed.
     """
     if preset not in PRESETS:
         raise UserError(f"--preset {preset} is unknown; use one of {', '.join(PRESETS)}")
-    if config is not None and preset != "mini":
-        raise UserError(f"--preset {preset} and --config {config} both say where to start; give one of them")
-    start = load_config(RestoreSettings, config) if config else PRESETS[preset]
-    return change_settings(
-        start, {key: value for key, value in flags.items() if value is not None}, overrides
+    changes = (
+        load_config(RestoreSettings, config).model_dump(mode="json", exclude_unset=True) if config else {}
     )
+    changes |= {key: value for key, value in flags.items() if value is not None}
+    return change_settings(PRESETS[preset], changes, overrides)
 
 
 def _restore(plan: Plan, recipe: Recipe, supir: Supir, results: Path, batch_size: int) -> int:
@@ -125,7 +138,7 @@ def _restore(plan: Plan, recipe: Recipe, supir: Supir, results: Path, batch_size
     return run_jobs(Restorer(supir, recipe.settings), plan.open, recipe, results, batch_size)
 
 
-def _print_plan(plan: Plan, settings: RestoreSettings, supir: Supir, as_json: bool) -> None:
+def _print_plan(plan: Plan, settings: RestoreSettings, supir: Supir, batch_size: int, as_json: bool) -> None:
     from supir_infer.estimate import estimate, measure_cost, plan_pictures
     from supir_infer.restore import Restorer
 
@@ -134,10 +147,10 @@ def _print_plan(plan: Plan, settings: RestoreSettings, supir: Supir, as_json: bo
     if not as_json:
         sys.stderr.writelines(f"{picture.job.source}: {picture.describe()}\n" for picture in pictures)
     unreadable = [picture.problem for picture in pictures if picture.problem]
-    cost = estimate(pictures, measure_cost(restorer), settings)
-    finish(
-        {"open": len(plan.open), "finished": len(plan.finished), "unreadable": unreadable, **cost}, as_json
-    )
+    stretched = [str(picture.job.source) for picture in pictures if picture.warning()]
+    cost = estimate(pictures, measure_cost(restorer), settings, batch_size)
+    counts = {"open": len(plan.open), "finished": len(plan.finished)}
+    finish({**counts, "unreadable": unreadable, "stretched": stretched, **cost}, as_json)
 
 
 main = entry(app)

@@ -1,43 +1,65 @@
 """What a run will cost, measured before it is spent: one tile is restored here and the figures are scaled up.
 
 Place in the flow: `supir-infer --dry-run`. Seconds are those of a denoising step on one tile, times steps
-and tiles, plus those of the VAE, times pixels. Memory is the weights plus the larger of two measured peaks:
-one tile restored, and one VAE pass scaled to the largest picture.
+and tiles, plus those of the VAE, times pixels. Memory is what the process holds with the model loaded, plus the
+larger of two measured peaks: one tile restored, and everything but the network, which grows with the picture: it
+is measured at two sizes and drawn out to the largest picture as a line.
 Limits: good to about a factor of 1.5; a busy machine gives busy figures. On a CPU the peaks are read from
-Linux's /proc and are left out elsewhere.
+Linux's /proc, after glibc was told to give freed memory back, and are left out elsewhere; on a GPU they are
+those of torch's allocator.
 """
 
 from __future__ import annotations
 
+import ctypes
 import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
-from supir_infer.codec import Codec
 from supir_infer.images import ImageError, picture_size
 from supir_infer.plan import Job
-from supir_infer.restore import LATENT_PX, Restorer
+from supir_infer.restore import Restorer
 from supir_infer.settings import RestoreSettings
 from supir_infer.sizes import Sizes, plan_sizes
 
 PROBE_STEPS = 2
+LARGE_STRETCH = 100  # working px an output px; a short side of a tenth of min_size_px
 GIB = 2**30
+CLEAR, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes held before the run, and the two peaks above that: of one tile, and of a picture of some px."""
+
+    held: int
+    tile: int
+    picture: int
+    picture_px: int
+    bytes_per_px: float
+
+    def peak(self, largest_px: int, batch_size: int) -> float:
+        """Returns the bytes of a run whose largest working image has `largest_px`."""
+        picture = self.picture + self.bytes_per_px * (largest_px - self.picture_px)
+        return self.held + batch_size * max(self.tile, picture)
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Measured on one tile: seconds a step, VAE seconds and bytes a px, bytes of weights and of the tile."""
+    """Measured on one tile: seconds a step, VAE seconds a px, bytes of weights; memory where it can be read."""
 
     step_s: float
     vae_s_per_px: float
     weight_bytes: int
-    tile_bytes: int | None
-    vae_bytes_per_px: float | None
+    memory: Memory | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +77,30 @@ class PicturePlan:
             return self.problem
         sides = (self.sizes.source, self.sizes.working, self.sizes.output)
         source, working, output = (f"{width}x{height}" for width, height in sides)
-        return f"{source} -> {working} working, {self.num_tiles} tile(s) -> {output}"
+        line = f"{source} -> {working} working, {self.num_tiles} tile(s) -> {output}"
+        return f"{line}; {self.warning()}" if self.warning() else line
+
+    def warning(self) -> str:
+        """Returns what is out of proportion, "" where nothing is."""
+        if self.sizes is None:
+            return ""
+        stretch = math.prod(self.sizes.working) / math.prod(self.sizes.output)
+        if stretch < LARGE_STRETCH:
+            return ""
+        megapixels = math.prod(self.sizes.working) / 1e6
+        return (
+            f"warning: its short side is stretched to min_size_px, {stretch:.0f} times the output's pixels "
+            f"({megapixels:.1f} MP): crop the picture or lower --min-size"
+        )
 
 
 def plan_pictures(jobs: Sequence[Job], restorer: Restorer) -> list[PicturePlan]:
     """Returns sizes and tiles of every job, from the headers of the files."""
     plans = []
     for job in jobs:
+        if job.problem:
+            plans.append(PicturePlan(job, None, 0, job.problem))
+            continue
         try:
             sizes = plan_sizes(picture_size(job.source), restorer.settings)
         except (ImageError, ValueError) as error:
@@ -75,62 +114,87 @@ def measure_cost(restorer: Restorer) -> Cost:
     """Returns the cost of one tile on this device; takes about as long as four denoising steps on it."""
     settings, supir = restorer.settings, restorer.supir
     side = min(settings.tile_px, max(settings.min_size_px, settings.snap_px))
-    probe = Restorer(
-        supir, settings.model_copy(update={"steps": PROBE_STEPS, "upscale": 1.0, "min_size_px": side})
-    )
-    picture = np.full((side, side, 3), 0.5, dtype=np.float32)
-    tile_bytes = _peak_bytes(
-        supir.device, lambda: probe.restore(picture)
-    )  # also pays for first-use allocations
-    timings = probe.restore(picture).timings
-    codec = Codec(supir, settings.vae_strip_px)
-    latent = torch.zeros(1, supir.latent_channels, side // LATENT_PX, side // LATENT_PX, device=supir.device)
-    with torch.no_grad():
-        vae_bytes = _peak_bytes(supir.device, lambda: codec.decode(latent))
+    changes = {"steps": PROBE_STEPS, "upscale": 1.0, "min_size_px": settings.snap_px}
+    probe = Restorer(supir, settings.model_copy(update=changes))
+    memory = _measure_memory(probe, side)  # also pays for first-use allocations
+    timings = probe.restore(_grey(side)).timings
     return Cost(
         step_s=timings["sample"] / PROBE_STEPS,
         vae_s_per_px=(timings["encode"] + timings["decode"]) / side**2,
         weight_bytes=sum(value.numel() * value.element_size() for value in supir.state_dict().values()),
-        tile_bytes=tile_bytes,
-        vae_bytes_per_px=None if vae_bytes is None else vae_bytes / side**2,
+        memory=memory,
     )
 
 
-def estimate(plans: Sequence[PicturePlan], cost: Cost, settings: RestoreSettings) -> dict[str, object]:
+def estimate(
+    plans: Sequence[PicturePlan], cost: Cost, settings: RestoreSettings, batch_size: int
+) -> dict[str, object]:
     """Returns the totals of a plan: pictures, network steps, seconds and GiB, ready for JSON."""
     sizes = [plan.sizes for plan in plans if plan.sizes is not None]
     steps = sum(plan.num_tiles for plan in plans) * settings.steps
     pixels = [math.prod(size.working) for size in sizes]
-    memory = None
-    if cost.tile_bytes is not None and cost.vae_bytes_per_px is not None:
-        whole_vae = 0.0 if settings.vae_strip_px else cost.vae_bytes_per_px * max(pixels, default=0)
-        memory = round((cost.weight_bytes + max(cost.tile_bytes, whole_vae)) / GIB, 2)
+    together = min(batch_size, max(1, len(sizes)))
+    peak = None if cost.memory is None else cost.memory.peak(max(pixels, default=0), together)
     return {
         "network_steps": steps,
         "seconds": round(steps * cost.step_s + sum(pixels) * cost.vae_s_per_px, 1),
         "weights_gib": round(cost.weight_bytes / GIB, 2),
-        "memory_gib": memory,
+        "memory_gib": None if peak is None else round(peak / GIB, 2),
     }
 
 
-def _peak_bytes(device: torch.device, work: Callable[[], object]) -> int | None:
-    """Bytes that `work` took at its peak above what was held before; None where that cannot be read."""
+class _WithoutNetwork(Restorer):
+    """Everything of a restoration but the sampling: what grows with the picture and not with the tile."""
+
+    def _sample(self, *arguments: Any) -> torch.Tensor:
+        unit_noise: torch.Tensor = arguments[1]
+        return unit_noise
+
+
+def _measure_memory(probe: Restorer, side: int) -> Memory | None:
+    """The peaks of one tile of `side` px, and of pictures of that and of one and a half that side."""
+    probe.restore(_grey(side))
+    device, snap = probe.supir.device, probe.settings.snap_px
+    held = _held_bytes(device)
+    if held is None:
+        return None
+    tile = _peak_bytes(device, partial(probe.restore, _grey(side)))
+    rest = _WithoutNetwork(probe.supir, probe.settings)
+    sides = (side, math.ceil(1.5 * side / snap) * snap)
+    small, large = (_peak_bytes(device, partial(rest.restore, _grey(side))) for side in sides)
+    per_px = max(0.0, (large - small) / (sides[1] ** 2 - sides[0] ** 2))
+    return Memory(held, tile, large, sides[1] ** 2, per_px)
+
+
+def _grey(side: int) -> npt.NDArray[np.float32]:
+    return np.full((side, side, 3), 0.5, dtype=np.float32)
+
+
+def _held_bytes(device: torch.device) -> int | None:
+    """Bytes that are held now, with freed ones given back first; None where that cannot be read."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if CLEAR.exists() else None
+    if trim is None:
+        return None
+    trim(0)
+    return _status_bytes("VmRSS")
+
+
+def _peak_bytes(device: torch.device, work: Callable[[], object]) -> int:
+    """Bytes that `work` took at its peak above what was held before."""
+    before = _held_bytes(device)
+    assert before is not None, "asked for only where it can be read"
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
         work()
         return torch.cuda.max_memory_allocated(device) - before
-    clear, status = Path("/proc/self/clear_refs"), Path("/proc/self/status")
-    if not clear.exists():
-        work()
-        return None
-    clear.write_text("5")  # resets the high-water mark of this process, see proc(5)
-    before = _status_bytes(status, "VmRSS")
+    CLEAR.write_text("5")  # resets the high-water mark of this process, see proc(5)
     work()
-    return max(0, _status_bytes(status, "VmHWM") - before)
+    return max(0, _status_bytes("VmHWM") - before)
 
 
-def _status_bytes(status: Path, name: str) -> int:
-    found = re.search(rf"{name}:\s+(\d+) kB", status.read_text())
-    assert found, f"{status} has no {name}"
+def _status_bytes(name: str) -> int:
+    found = re.search(rf"{name}:\s+(\d+) kB", STATUS.read_text())
+    assert found, f"{STATUS} has no {name}"
     return int(found[1]) * 1024

@@ -12,10 +12,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -25,12 +25,29 @@ from supir_infer.matching import Matches, Sample, match_samples
 from supir_infer.metrics import Metric, build_metrics
 
 RESIZE_POLICY = "restored: none, sizes must match; bicubic: the LQ, antialiased, to the restored size"
+# What two reports must agree in to be compared; the LQ too, where both have one.
+SAME_IN_BOTH = (
+    "sample_list_sha256",
+    "reference_list_sha256",
+    "num_images",
+    "crop_border_px",
+    "resize_policy",
+    "metrics",
+)
 Row = dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
+class Partners:
+    """SHA-256 of the reference's and the LQ's files, None where there is none."""
+
+    reference: str | None
+    lq: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Per picture: its figures by row ("restored", "bicubic") and metric, and its size; the failed ones."""
+    """Per picture: figures by row ("restored", "bicubic") and metric, size, partners' hashes; the failed ones."""
 
     metrics: list[Metric]
     skipped: dict[str, str]
@@ -39,6 +56,7 @@ class Evaluation:
     figures: dict[str, dict[str, Row]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     sizes: dict[str, str] = field(default_factory=dict)
+    partners: dict[str, Partners] = field(default_factory=dict)
 
     def means(self) -> dict[str, Row]:
         """Returns the mean of each metric over the measured pictures, by row."""
@@ -61,12 +79,23 @@ class Evaluation:
             "crop_border_px": self.crop_border_px,
             "resize_policy": RESIZE_POLICY,
             "num_images": len(self.figures),
-            "sample_list_sha256": hashlib.sha256("\n".join(self.figures).encode()).hexdigest(),
+            "sample_list_sha256": _list_hash(self.figures),
+            "reference_list_sha256": self._partners_hash("reference"),
+            "lq_list_sha256": self._partners_hash("lq"),
             "sizes": dict(Counter(self.sizes.values()).most_common(3)),
             "made_with": _provenance(self.matches.samples),
             "missing": self.matches.missing,
             "failed": self.failed,
         }
+
+    def _partners_hash(self, role: Literal["reference", "lq"]) -> str | None:
+        """The hash of names and file hashes of the references or LQ of the measured pictures."""
+        hashes = {name: getattr(self.partners[name], role) for name in self.figures}
+        return (
+            _list_hash(f"{name}\t{sha256}" for name, sha256 in hashes.items())
+            if any(hashes.values())
+            else None
+        )
 
 
 def evaluate(
@@ -108,10 +137,13 @@ def evaluate(
     for sample in matches.samples:
         try:
             picture = read_picture(sample.restored).rgb
-            evaluation.figures[sample.name] = _measure(sample, picture, usable)
-            evaluation.sizes[sample.name] = _size(picture)
+            partners, figures = _measure(sample, picture, usable)
         except ImageError as error:
             evaluation.failed[sample.name] = str(error)
+        else:
+            evaluation.figures[sample.name] = figures
+            evaluation.partners[sample.name] = partners
+            evaluation.sizes[sample.name] = _size(picture)
         on_image()
     return evaluation
 
@@ -122,32 +154,61 @@ def compare(report: dict[str, Any], earlier_path: Path) -> dict[str, Row]:
     Raises:
         UserError: the two reports measure different things or pictures; the first difference is named.
     """
+    earlier = _read_report(earlier_path)
+    now = json.loads(json.dumps(report))  # tuples become lists, as in the file
+    keys = [*SAME_IN_BOTH]
+    if earlier["lq_list_sha256"] and now["lq_list_sha256"]:
+        keys.append("lq_list_sha256")
+    for key in keys:
+        if now[key] != earlier[key]:
+            raise UserError(f"{earlier_path} cannot be compared: {key} is {earlier[key]}, now {now[key]}")
+    rows = earlier["means"].keys() & now["means"].keys()
     try:
-        earlier = json.loads(earlier_path.read_text(encoding="utf-8"))
-        for key in ("sample_list_sha256", "num_images", "crop_border_px", "resize_policy", "metrics"):
-            now, before = json.loads(json.dumps(report[key])), earlier[key]
-            if now != before:
-                raise UserError(f"{earlier_path} cannot be compared: {key} is {before}, now {now}")
-        rows = earlier["means"].keys() & report["means"].keys()
         return {
-            row: {name: value - earlier["means"][row][name] for name, value in report["means"][row].items()}
+            row: {name: value - earlier["means"][row][name] for name, value in now["means"][row].items()}
             for row in sorted(rows)
         }
-    except (OSError, KeyError, json.JSONDecodeError) as error:
-        raise UserError(f"{earlier_path} is no report of supir-eval --json: {error!r}") from error
+    except (LookupError, TypeError) as error:
+        raise _no_report(earlier_path, f"its means are {earlier['means']}") from error
 
 
-def _measure(sample: Sample, restored: FloatImage, metrics: Sequence[Metric]) -> dict[str, Row]:
-    reference = read_picture(sample.reference).rgb if sample.reference else None
-    if reference is not None and reference.shape != restored.shape:
+def _read_report(path: Path) -> dict[str, Any]:
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise _no_report(path, error.strerror) from error
+    except (ValueError, RecursionError) as error:
+        raise _no_report(path, str(error)) from error
+    if not isinstance(report, dict):
+        raise _no_report(path, f"it holds a {type(report).__name__}")
+    missing = [key for key in (*SAME_IN_BOTH, "lq_list_sha256", "means") if key not in report]
+    if missing:
+        raise _no_report(path, f"it has no {missing[0]}")
+    if not isinstance(report["means"], dict):
+        raise _no_report(path, f"its means are {report['means']!r}")
+    return report
+
+
+def _no_report(path: Path, reason: str | None) -> UserError:
+    return UserError(f"{path} is no report of this version's supir-eval --json: {reason}")
+
+
+def _measure(
+    sample: Sample, restored: FloatImage, metrics: Sequence[Metric]
+) -> tuple[Partners, dict[str, Row]]:
+    reference = read_picture(sample.reference) if sample.reference else None
+    lq = read_picture(sample.lq) if sample.lq else None
+    clean = reference.rgb if reference else None
+    if clean is not None and clean.shape != restored.shape:
         raise ImageError(
-            f"{sample.name}: restored is {_size(restored)} px, the reference {_size(reference)}; "
+            f"{sample.name}: restored is {_size(restored)} px, the reference {_size(clean)}; "
             "nothing is resized: restore it with the --upscale that fits"
         )
     rows = {"restored": restored}
-    if sample.lq:
-        rows["bicubic"] = resize(read_picture(sample.lq).rgb, (restored.shape[1], restored.shape[0]))
-    return {row: _figures(sample.name, image, reference, metrics) for row, image in rows.items()}
+    if lq:
+        rows["bicubic"] = resize(lq.rgb, (restored.shape[1], restored.shape[0]))
+    partners = Partners(reference.sha256 if reference else None, lq.sha256 if lq else None)
+    return partners, {row: _figures(sample.name, image, clean, metrics) for row, image in rows.items()}
 
 
 def _figures(name: str, image: FloatImage, reference: FloatImage | None, metrics: Sequence[Metric]) -> Row:
@@ -159,6 +220,10 @@ def _figures(name: str, image: FloatImage, reference: FloatImage | None, metrics
             )
     clean = None if reference is None else _tensor(reference)
     return {metric.identity.metric: metric.compute(_tensor(image), clean) for metric in metrics}
+
+
+def _list_hash(lines: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _tensor(image: FloatImage) -> torch.Tensor:

@@ -3,12 +3,13 @@
 Place in the flow: between `cli` and `restore`. Files: each output is a PNG with its origin inside;
 `results.jsonl` beside them gets one JSON line a picture, with provenance and seconds, or with the reason of
 a failure.
-The law it keeps: one bad picture costs one line, not the run; restored + failed == open jobs. An
-interrupted run leaves whole outputs only, and the same command continues it.
+The law it keeps: one bad picture costs one line, not the run; restored + failed == open jobs. Only a full
+disk ends the run. An interrupted run leaves whole outputs only, and the same command continues it.
 """
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +24,8 @@ from supir_infer.restore import Restorer, Result
 from supir_infer.results import append_failure, append_success
 from supir_infer.sizes import plan_sizes
 
+DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT)
+
 
 def run_jobs(restorer: Restorer, jobs: Sequence[Job], recipe: Recipe, results: Path, batch_size: int) -> int:
     """Returns how many pictures failed after all were tried.
@@ -33,6 +36,9 @@ def run_jobs(restorer: Restorer, jobs: Sequence[Job], recipe: Recipe, results: P
         recipe: what is written into every output.
         results: the .jsonl file that lines are appended to.
         batch_size: neighbouring pictures of one working size that are restored together.
+
+    Raises:
+        UserError: the disk is full.
     """
     failed = 0
     with Progress(len(jobs) * restorer.settings.steps, "restore", "steps") as progress:
@@ -59,9 +65,19 @@ def batches(jobs: Sequence[Job], restorer: Restorer, batch_size: int) -> Iterato
 def _working_size(job: Job, restorer: Restorer) -> tuple[int, int] | None:
     """The working size by the file's header; None where there is none, which makes a batch of its own."""
     try:
-        return plan_sizes(picture_size(job.source), restorer.settings).working
+        return None if job.problem else plan_sizes(picture_size(job.source), restorer.settings).working
     except (ImageError, UserError):
         return None
+
+
+def _read(job: Job) -> Picture:
+    """The job's picture; `ImageError` if it cannot be had, or is no longer the one that was planned."""
+    if job.problem:
+        raise ImageError(job.problem)
+    picture = read_picture(job.source)
+    if picture.sha256 != job.sha256:
+        raise ImageError(f"{job.source.name}: changed while the run went on; repeat the command")
+    return picture
 
 
 def _run_batch(
@@ -71,7 +87,7 @@ def _run_batch(
     pictures: list[tuple[Job, Picture]] = []
     for job in batch:
         try:
-            pictures.append((job, read_picture(job.source)))
+            pictures.append((job, _read(job)))
         except ImageError as error:
             append_failure(results, job, str(error))
             progress.advance(restorer.settings.steps)
@@ -88,10 +104,21 @@ def _run_batch(
         for job, _ in pictures:
             append_failure(results, job, reason_of(error))
         return len(batch)
+    num_written = 0
     for (job, picture), outcome in zip(pictures, outcomes, strict=True):
-        metadata = write_result(job, picture, outcome, recipe, restorer)
-        append_success(results, job, metadata)
-    return len(batch) - len(pictures)
+        try:
+            metadata = write_result(job, picture, outcome, recipe, restorer)
+        except OSError as error:
+            if error.errno in DISK_IS_FULL:
+                raise UserError(
+                    f"{job.target} cannot be written: {error.strerror}; free some space and repeat the command, "
+                    "what is done stays done"
+                ) from error
+            append_failure(results, job, f"{job.target} cannot be written: {error.strerror or error}")
+        else:
+            append_success(results, job, metadata)
+            num_written += 1
+    return len(batch) - num_written
 
 
 def reason_of(error: UserError | torch.OutOfMemoryError) -> str:
@@ -120,5 +147,5 @@ def write_result(
         "versions": {name: version(name) for name in ("supir-stack", "torch", "diffusers")},
     }
     alpha = None if picture.alpha is None else to_bytes(resize(picture.alpha, sizes.output))
-    write_png(job.target, outcome.image, alpha, metadata)
+    write_png(job.target, outcome.image, alpha, metadata, exif=picture.exif, dpi=picture.dpi)
     return metadata

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from supir_console import UserError
-from supir_infer.images import SUFFIXES
+from supir_infer.images import SUFFIXES, pictures_below
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +78,7 @@ def _by_name(path: Path) -> dict[str, Path]:
     if not path.is_dir():
         raise UserError(f"{path} does not exist; give a picture or a folder of pictures")
     found: dict[str, Path] = {}
-    for file in sorted(path.rglob("*")):
-        if file.suffix.lower() not in SUFFIXES or file.name.startswith("."):
-            continue
+    for file in pictures_below(path):
         name = file.relative_to(path).with_suffix("").as_posix()
         if name in found:
             raise UserError(f"{found[name]} and {file} have one name, {name}; keep one of them")

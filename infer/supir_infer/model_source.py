@@ -1,65 +1,142 @@
-"""Which model a command uses: its name, the hash of its files and how it is loaded.
+"""Which model a command uses: its name, the hash of its files, the settings it needs and how it is loaded.
 
-Place in the flow: `cli` and `web_cli` resolve `--model` here; the hash is part of every output's identity.
-The law it keeps: the hash is over the files' names and bytes, so two outputs with one model hash came from
-one network. The heavy import happens in `load_model`.
+Place in the flow: `cli` and `web_cli` resolve `--model`, or `--base` with `--checkpoint`, here; the hash is part
+of every output's identity.
+The law it keeps: the hash is over the names and bytes of the files that are loaded, so two outputs with one
+model hash came from one network. The heavy import happens in `load_model`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import supir_model
-from supir_console import UserError
+from supir_console import Progress, UserError
 from supir_model import PRESETS
 
 if TYPE_CHECKING:
     from supir_model import Supir
 
-HASHED_SUFFIXES = (".safetensors", ".json", ".txt", ".model")
+SHARED_PARTS = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer")
+OWN_PARTS = ("config.json", "control", "connectors", "robust_encoder")
+HASHED_SUFFIXES = (".safetensors", ".bin", ".json", ".txt", ".model")
+READ_BYTES = 16 * 2**20
+SDXL_SETTINGS = "fidelity"  # the published defaults
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """A model by name; `folder` holds its files, None for a preset whose weights are made from a seed."""
+    """A model by name.
+
+    `path` is a folder of ours, or an SDXL base (folder or file) below `checkpoint`, an official SUPIR file; None
+    for a preset whose weights are made from a seed.
+    """
 
     name: str
-    folder: Path | None
+    path: Path | None
+    checkpoint: Path | None = None
 
     def sha256(self) -> str:
-        """Returns the SHA-256 over the model's files, or over its name where there are none."""
-        if self.folder is None:
+        """Returns the SHA-256 over the files that are loaded, or over the name where there are none."""
+        if self.path is None:
             return hashlib.sha256(self.name.encode()).hexdigest()
+        files = dict(self._files(self.path))
+        num_reads = sum(-(-path.stat().st_size // READ_BYTES) for path in files.values())
         total = hashlib.sha256()
-        for path in sorted(self.folder.rglob("*")):
-            if path.suffix in HASHED_SUFFIXES:
+        with Progress(num_reads, "hash the model", "reads of 16 MiB") as progress:
+            for name, path in files.items():
+                digest = hashlib.sha256()
                 with path.open("rb") as stream:
-                    digest = hashlib.file_digest(stream, "sha256").hexdigest()
-                total.update(f"{path.relative_to(self.folder).as_posix()}\t{digest}\n".encode())
+                    while block := stream.read(READ_BYTES):
+                        digest.update(block)
+                        progress.advance()
+                total.update(f"{name}\t{digest.hexdigest()}\n".encode())
         return total.hexdigest()
 
+    def settings_preset(self) -> str:
+        """Returns the settings preset that fits: `fidelity` for an SDXL latent, `mini` for the small models."""
+        if self.path is None:
+            return "mini"
+        if self.path.is_file():
+            return SDXL_SETTINGS  # a single file is an SDXL base or is refused when it is loaded
+        vae = _read_config(self.path / "vae" / "config.json")
+        is_sdxl = vae.get("_class_name") == "AutoencoderKL" and vae.get("latent_channels", 4) == 4
+        return SDXL_SETTINGS if is_sdxl else "mini"
 
-def resolve_model(name: str) -> ModelSource:
-    """Returns the source that `--model NAME` means: a preset, or a folder of `Supir.save_pretrained`.
+    def _files(self, path: Path) -> Iterator[tuple[str, Path]]:
+        """Name in the hash and path of every file that is loaded; a single file's own name says nothing."""
+        if path.is_file():
+            yield "base", path
+        else:
+            parts = SHARED_PARTS if self.checkpoint else (*SHARED_PARTS, *OWN_PARTS)
+            for file in sorted(path.rglob("*")):
+                inside = file.relative_to(path)
+                if file.suffix in HASHED_SUFFIXES and inside.parts[0] in parts and file.is_file():
+                    yield inside.as_posix(), file
+        if self.checkpoint is not None:
+            yield "checkpoint", self.checkpoint
+
+
+def resolve_model(model: str | None, base: Path | None = None, checkpoint: Path | None = None) -> ModelSource:
+    """Returns the source that `--model NAME`, or `--base PATH --checkpoint FILE`, means.
+
+    Args:
+        model: a preset, or a folder of `Supir.save_pretrained`; None without a base means `mini`.
+        base: SDXL, a diffusers folder or one LDM-style file.
+        checkpoint: official SUPIR file, .safetensors or .ckpt.
 
     Raises:
-        UserError: neither a preset that can be used by name nor a folder.
+        UserError: neither a usable preset nor a model's folder, options that exclude or need one another, or a
+            missing file.
     """
+    if base is None and checkpoint is None:
+        return _named_model(model or "mini")
+    if model is not None:
+        raise UserError(f"--model {model} is a whole model; leave it out beside --base and --checkpoint")
+    if base is None or checkpoint is None:
+        given = f"--base {base}" if base else f"--checkpoint {checkpoint}"
+        raise UserError(
+            f"{given} alone restores nothing: give both --base (SDXL, a folder or a file) and --checkpoint "
+            "(an official SUPIR file)"
+        )
+    if not base.exists():
+        raise UserError(f"--base {base} does not exist; give a diffusers SDXL folder or an SDXL file")
+    if not checkpoint.is_file():
+        raise UserError(f"--checkpoint {checkpoint} is no file; give a SUPIR .safetensors or .ckpt")
+    return ModelSource(f"{base.name}+{checkpoint.name}", base, checkpoint)
+
+
+def _named_model(name: str) -> ModelSource:
     usable = [preset for preset in PRESETS if preset != "sdxl"]
     if name in usable:
         folder = Path(supir_model.__file__).parent / "weights" / name
         return ModelSource(name, folder if PRESETS[name].embedded else None)
-    if Path(name).is_dir():
-        return ModelSource(Path(name).name, Path(name))
-    raise UserError(
-        f"--model {name} is neither a preset ({', '.join(usable)}) nor a folder; give a folder written by "
-        "supir-train or Supir.save_pretrained"
-    )
+    folder = Path(name)
+    if _read_config(folder / "config.json").get("_class_name") == "Supir":
+        return ModelSource(folder.resolve().name, folder)
+    hint = "give a folder written by supir-train or Supir.save_pretrained"
+    if folder.exists():
+        raise UserError(
+            f"--model {name} holds no SUPIR model (no config.json of one); {hint}, or an SDXL base with --base {name} "
+            "--checkpoint FILE"
+        )
+    raise UserError(f"--model {name} is neither a preset ({', '.join(usable)}) nor a folder; {hint}")
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """The JSON object in the file, {} where there is none; loading the model says what is wrong with it."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return config if isinstance(config, dict) else {}
 
 
 def resolve_device(device: str) -> str:
@@ -89,7 +166,8 @@ def load_model(source: ModelSource, device: str, dtype: str) -> Supir:
         dtype: one of DTYPES; auto is bfloat16 on CUDA and float32 elsewhere.
 
     Raises:
-        UserError: unknown device or dtype, or no such device here.
+        UserError: unknown device or dtype, no such device here, too little memory, or files that are damaged or
+            do not fit together.
     """
     import torch
 
@@ -100,6 +178,16 @@ def load_model(source: ModelSource, device: str, dtype: str) -> Supir:
     chosen = resolve_device(device)
     automatic = torch.bfloat16 if chosen == "cuda" else torch.float32
     precision = automatic if dtype == "auto" else getattr(torch, dtype)
-    if source.folder is None:
-        return load_supir(preset=source.name, device=chosen, dtype=precision)
-    return load_supir(source.folder, device=chosen, dtype=precision)
+    try:
+        if source.path is None:
+            return load_supir(preset=source.name, device=chosen, dtype=precision)
+        return load_supir(source.path, source.checkpoint, device=chosen, dtype=precision)
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"the model {source.name} does not fit into the memory of {chosen}; use --dtype bfloat16, or --device cpu"
+        ) from error
+    except Exception as error:  # the parsers of five libraries meet the user's files here
+        known = isinstance(error, (OSError, ValueError, ImportError))
+        reason = str(error) if known else f"{type(error).__name__}: {error}"
+        files = f"{source.path} with {source.checkpoint}" if source.checkpoint else source.path
+        raise UserError(f"the model {source.name} ({files}) cannot be loaded: {reason}") from error

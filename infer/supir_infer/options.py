@@ -9,12 +9,28 @@ import typer
 
 from supir_infer.settings import PRESETS
 
-InputArgument = Annotated[Path, typer.Argument(metavar="INPUT", help="A picture, or a folder of pictures.")]
-OutputOption = Annotated[
-    Path, typer.Option("-o", "--output", help="Folder for the results; for one picture also a name in .png.")
+InputArgument = Annotated[
+    Path | None, typer.Argument(metavar="INPUT", help="A picture, or a folder of pictures.")
 ]
-ModelOption = Annotated[str, typer.Option(help="mini, tiny (random, for tests) or a model folder.")]
-PresetOption = Annotated[str, typer.Option(help=f"Settings to start from: {', '.join(PRESETS)}.")]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", help="Folder for the results; for one picture also a name in .png."),
+]
+ModelOption = Annotated[
+    str | None, typer.Option(help="mini (the default), tiny (random, for tests) or a model folder.")
+]
+BaseOption = Annotated[
+    Path | None, typer.Option(help="Instead of --model: SDXL, a diffusers folder or one file.")
+]
+CheckpointOption = Annotated[
+    Path | None, typer.Option(help="With --base: official SUPIR file, .safetensors or .ckpt.")
+]
+PresetOption = Annotated[
+    str | None,
+    typer.Option(
+        help=f"Settings to start from: {', '.join(PRESETS)}; left out, fidelity for an SDXL model, else mini."
+    ),
+]
 UpscaleOption = Annotated[float | None, typer.Option(help="Output side / input side.")]
 MinSizeOption = Annotated[int | None, typer.Option(help="Shortest side of the working image, px.")]
 StepsOption = Annotated[int | None, typer.Option(help="Denoising steps.")]

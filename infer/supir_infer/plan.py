@@ -5,33 +5,39 @@ Place in the flow: `cli` makes the plan, prints or estimates it, and hands the o
 The law it keeps: finished work is never overwritten and never done twice. An output carries, in its own
 PNG, what it was made from (picture hash, model hash, settings, caption, seed); equal means finished,
 different means refused before anything is computed, since a folder with two kinds of results under one name
-helps nobody.
+helps nobody. A picture that cannot be read, or whose caption cannot, is an open job with its `problem`: the
+run goes on and records it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from supir_console import UserError
 from supir_infer.captions import CaptionFor
-from supir_infer.images import SUFFIXES, read_metadata
+from supir_infer.images import SUFFIXES, pictures_below, read_metadata
 from supir_infer.settings import EXECUTION_KEYS, RestoreSettings
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One picture to restore: where it is, where the result goes, its caption and the hash of its file."""
+    """One picture to restore: where it is, where the result goes, its caption and the hash of its file.
+
+    `problem` says why it cannot be restored, "" if it can; then caption and hash may be empty.
+    """
 
     source: Path
     target: Path
     caption: str
     sha256: str
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +92,7 @@ def find_jobs(source: Path, output: Path, caption_for: CaptionFor) -> list[Job]:
     if twice:
         names = ", ".join(path.name for path, target in pairs if target == twice[0])
         raise UserError(f"{names} would all be written to {twice[0]}; rename all but one of them")
-    jobs = []
-    for path, target in pairs:
-        with path.open("rb") as stream:
-            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-        jobs.append(Job(path, target, caption_for(path, sha256), sha256))
-    return jobs
+    return [_job(path, target, caption_for) for path, target in pairs]
 
 
 def plan_jobs(jobs: Sequence[Job], recipe: Recipe) -> Plan:
@@ -101,8 +102,8 @@ def plan_jobs(jobs: Sequence[Job], recipe: Recipe) -> Plan:
         UserError: an output exists and was made from something else, or by another program.
     """
     plan, refused = Plan(), []
-    for job in jobs:
-        if not job.target.exists():
+    for job in map(_checked, jobs):
+        if job.problem or not job.target.exists():
             plan.open.append(job)
             continue
         metadata = read_metadata(job.target)
@@ -120,18 +121,40 @@ def plan_jobs(jobs: Sequence[Job], recipe: Recipe) -> Plan:
     return plan
 
 
+def _job(path: Path, target: Path, caption_for: CaptionFor) -> Job:
+    sha256 = ""
+    try:
+        with path.open("rb") as stream:
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        return Job(path, target, caption_for(path, sha256), sha256)
+    except UserError as error:
+        return Job(path, target, "", sha256, str(error))
+    except OSError as error:
+        return Job(path, target, "", sha256, f"{path.name}: cannot be read: {error.strerror}")
+
+
+def _checked(job: Job) -> Job:
+    """The job with its problem if the file system does not take its output's name."""
+    try:
+        job.target.exists()
+    except OSError as error:
+        return replace(job, problem=f"{job.target} cannot be written: {error.strerror}")
+    return job
+
+
 def _pairs(source: Path, output: Path) -> list[tuple[Path, Path]]:
     if source.is_dir():
         if output.suffix.lower() in SUFFIXES:
             raise UserError(f"-o {output} names a picture, but {source} is a folder; give an output folder")
-        results = output.resolve()
-        paths = sorted(
-            path
-            for path in source.rglob("*")
-            if path.suffix.lower() in SUFFIXES
-            and not path.name.startswith(".")
-            and results not in path.resolve().parents
-        )
+        inside, results = (Path(os.path.realpath(path)) for path in (source, output))
+        if results == inside:
+            raise UserError(
+                f"-o {output} is the input folder itself; results need another one, for example "
+                f"-o {output / 'restored'}"
+            )
+        paths = pictures_below(source)
+        if inside in results.parents:  # results of earlier runs are not restored again
+            paths = [path for path in paths if results not in Path(os.path.realpath(path)).parents]
         if not paths:
             raise UserError(f"{source} holds no picture ({' '.join(SUFFIXES)}); give a folder with pictures")
         return [(path, (output / path.relative_to(source)).with_suffix(".png")) for path in paths]
@@ -155,7 +178,9 @@ def _difference(metadata: dict[str, Any] | None, origin: dict[str, Any]) -> str 
     for key in ("seed", "caption"):
         if metadata.get(key) != origin[key]:
             return f"was made with {key}={metadata.get(key)!r}, now {origin[key]!r}"
-    before, now = metadata.get("settings", {}), origin["settings"]
+    before, now = metadata.get("settings"), origin["settings"]
+    if not isinstance(before, dict):
+        return "does not say with which settings it was made"
     for key in sorted(before.keys() | now.keys()):
         if before.get(key) != now.get(key):
             return f"was made with {key}={before.get(key)!r}, now {now.get(key)!r}"

@@ -23,8 +23,10 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def web(
-    model: opt.ModelOption = "mini",
-    preset: opt.PresetOption = "mini",
+    model: opt.ModelOption = None,
+    base: opt.BaseOption = None,
+    checkpoint: opt.CheckpointOption = None,
+    preset: opt.PresetOption = None,
     device: opt.DeviceOption = "auto",
     dtype: opt.DtypeOption = "auto",
     port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port.")] = 7860,
@@ -34,13 +36,14 @@ def web(
     overrides: SetOption = [],  # noqa: B006 - typer copies it
 ) -> None:
     """Serves the restorer as a page; Ctrl-C ends it. The sliders start from the preset and --set."""
-    settings = read_settings(preset, config, {}, overrides)
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # gradio reads it when it is imported
     from supir_infer.model_source import load_model, resolve_model
-    from supir_infer.restore import Restorer
-    from supir_infer.web import THEME, Studio, build_page
 
-    source = resolve_model(model)
+    source = resolve_model(model, base, checkpoint)
+    settings = read_settings(preset or source.settings_preset(), config, {}, overrides)
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # gradio reads it when it is imported
+    from supir_infer.restore import Restorer
+    from supir_infer.web import MAX_UPLOAD_BYTES, THEME, Studio, build_page
+
     restorer = Restorer(load_model(source, device, dtype), settings)
     sys.stderr.write(f"supir-web: http://{host}:{port} (Ctrl-C ends it)\n")
     with tempfile.TemporaryDirectory(prefix="supir-web-") as folder:
@@ -53,6 +56,7 @@ def web(
             ssr_mode=False,
             footer_links=[],
             show_error=True,
+            max_file_size=MAX_UPLOAD_BYTES,
         )
 
 

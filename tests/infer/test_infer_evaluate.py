@@ -130,6 +130,51 @@ def test_an_earlier_report_is_compared_only_if_it_measured_the_same(command, set
     assert "before.json cannot be compared: crop_border_px is 0, now 4" in ended.err
 
 
+def test_a_report_against_other_references_of_the_same_names_is_refused(command, sets):
+    lq = ("--lq", sets / "lq")
+    (sets / "before.json").write_text(json.dumps(report(command, sets, *lq)))
+    assert "bicubic" in report(command, sets, *lq, "--against", sets / "before.json")["change"]
+    assert report(command, sets, "--against", sets / "before.json")["change"]["restored"]["psnr"] == 0
+    line = (sets / "restored", "--reference", sets / "hq", *FAST, "--against", sets / "before.json")
+    Image.open(sets / "lq" / "1.png").transpose(Image.Transpose.ROTATE_90).save(sets / "lq" / "1.png")
+    ended = command(main, *line, *lq)
+    assert ended.code == 2
+    assert "before.json cannot be compared: lq_list_sha256 is " in ended.err
+    Image.open(sets / "hq" / "1.png").transpose(Image.Transpose.ROTATE_90).save(sets / "hq" / "1.png")
+    ended = command(main, *line)
+    assert ended.code == 2
+    assert "before.json cannot be compared: reference_list_sha256 is " in ended.err
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"[1]", "it holds a list"),
+        (b"{}", "it has no sample_list_sha256"),
+        (b"nothing", "Expecting value"),
+        (b"\xff\xfe", "can't decode byte"),
+        (b"[" * 100_000, "recursion"),
+        ({"means": [1]}, "its means are [1]"),
+        ({"means": {"restored": 1}}, "its means are {'restored': 1}"),
+        (
+            {"means": {"restored": {"psnr": "high", "ssim_y": 1}}},
+            "its means are {'restored': {'psnr': 'high'",
+        ),
+        ({"means": {"restored": {"psnr": 1}}}, "its means are {'restored': {'psnr': 1}}"),
+    ],
+)
+def test_a_malformed_earlier_report_is_one_line(command, sets, content, words):
+    if isinstance(content, dict):
+        content = json.dumps(report(command, sets) | content).encode()
+    (sets / "bad.json").write_bytes(content)
+    ended = command(
+        main, sets / "restored", "--reference", sets / "hq", *FAST, "--against", sets / "bad.json"
+    )
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert "bad.json is no report of this version's supir-eval --json: " in ended.err
+    assert words in ended.err
+
+
 def test_the_table_has_a_row_a_source_and_a_line_of_identity_a_metric(command, sets):
     out = command(
         main, sets / "restored", "--reference", sets / "hq", "--lq", sets / "lq", *FAST
@@ -163,7 +208,7 @@ def test_what_cannot_be_measured_is_one_line(command, sets, tmp_path):
         ((restored, "--per-image", "rows.txt"), "--per-image rows.txt must end in .csv or .parquet"),
         (
             (restored, "--against", tmp_path / "x.json", "--reference", sets / "hq"),
-            "x.json is no report of supir-",
+            "x.json is no report of this version's supir-eval --json: No such file",
         ),
     ]
     for arguments, words in cases:

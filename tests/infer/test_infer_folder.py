@@ -169,6 +169,52 @@ def test_a_dry_run_prints_plan_and_cost_and_writes_nothing(command, photos, tmp_
     assert not (tmp_path / "out").exists()
 
 
+def test_a_dry_run_says_which_picture_is_stretched_out_of_proportion(command, photos, tmp_path):
+    Image.new("RGB", (3, 2000)).save(photos / "thread.png")
+    ended = command(main, photos, "-o", tmp_path / "out", *QUICK, "--dry-run")
+    (line,) = (line for line in ended.err.splitlines() if "warning" in line and line.startswith(str(photos)))
+    assert "thread.png: 3x2000 -> 64x42656 working, 166 tile(s) -> 3x2000; warning: its short side is" in line
+    assert "455 times the output's pixels (2.7 MP): crop the picture or lower --min-size" in line
+    assert f"stretched: ['{photos / 'thread.png'}']" in ended.err
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak is read from Linux's /proc")
+@pytest.mark.parametrize("side", [64, 1536])
+def test_the_memory_of_a_dry_run_is_that_of_the_run(tmp_path, side):
+    Image.effect_noise((side, side), 60).convert("RGB").save(tmp_path / "a.png")
+    line = [str(tmp_path / "a.png"), "-o", str(tmp_path / "out"), "--model", "tiny", "--steps", "1"]
+    line += ["--set", "min_size_px=64", "--tile-stride", "512", "--json"]
+    code = f"""
+import io, json, re, sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from supir_infer.cli import main
+def run(*options):
+    sys.argv = ["supir-infer", *{line!r}, *options]
+    with redirect_stdout(io.StringIO()) as out:
+        try: main()
+        except SystemExit as end: assert not end.code
+    return json.loads(out.getvalue())
+planned = run("--dry-run")["memory_gib"]
+Path("/proc/self/clear_refs").write_text("5")
+assert run()["restored"] == 1
+peak = int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 2**20
+print(planned / peak)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 1 / 1.5 < float(ended.stdout) < 1.5
+
+
+def test_a_result_carries_what_the_photo_says_about_itself(command, tmp_path, face):
+    exif = Image.Exif()
+    exif[0x0110], exif[0x0112] = "K10D", 3
+    Image.fromarray(face).save(tmp_path / "a.jpg", exif=exif, dpi=(300, 300))
+    assert command(main, tmp_path / "a.jpg", "-o", tmp_path / "out", *QUICK).code == 0
+    with Image.open(tmp_path / "out" / "a.png") as image:
+        assert dict(image.getexif()) == {0x0110: "K10D"}
+        assert image.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+
+
 def test_results_inside_the_input_folder_are_not_restored_again(command, photos):
     command(main, photos, "-o", photos / "restored", *QUICK)
     again = command(main, photos, "-o", photos / "trip" / ".." / "restored", *QUICK, "--json")

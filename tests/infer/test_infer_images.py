@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +18,15 @@ def coffee() -> np.ndarray:
     return data.coffee()[100:148, 200:280]
 
 
-def test_exif_orientation_is_applied_to_pixels_and_to_the_header_size(tmp_path, coffee):
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_exif_orientation_is_applied_to_pixels_and_to_the_header_size(tmp_path, coffee, suffix):
+    path = tmp_path / f"a.{suffix}"
     turned = Image.fromarray(np.rot90(coffee))  # stored lying, to be shown upright
     exif = turned.getexif()
     exif[0x0112] = 6
-    turned.save(tmp_path / "a.png", exif=exif)
-    assert picture_size(tmp_path / "a.png") == (80, 48)
-    assert np.array_equal(images.to_bytes(read_picture(tmp_path / "a.png").rgb), coffee)
+    turned.save(path, exif=exif)
+    assert picture_size(path) == (80, 48)
+    assert np.array_equal(images.to_bytes(read_picture(path).rgb), coffee)
 
 
 def test_sixteen_bit_grey_keeps_more_than_eight_bits(tmp_path):
@@ -89,10 +92,115 @@ def test_a_bad_file_says_its_name_and_why(tmp_path, coffee, content, reason):
         read_picture(tmp_path / "x.jpg")
 
 
-def test_float_pixels_without_a_range_are_refused(tmp_path):
-    Image.fromarray(np.ones((8, 8), dtype=np.float32)).save(tmp_path / "x.tif")
-    with pytest.raises(ImageError, match=r"x\.tif: 32-bit float pixels have no agreed range"):
+@pytest.mark.parametrize(("dtype", "kind"), [(np.float32, "float"), (np.int32, "integer")])
+def test_pixels_without_a_range_are_refused(tmp_path, dtype, kind):
+    Image.fromarray(np.full((8, 8), 200, dtype=dtype)).save(tmp_path / "x.tif")
+    with pytest.raises(ImageError, match=rf"x\.tif: 32-bit {kind} pixels have no agreed range; save"):
         read_picture(tmp_path / "x.tif")
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_a_profile_of_sixteen_bit_grey_is_applied(tmp_path, name):
+    values = np.linspace(0, 65535, 4096).astype(np.uint16).reshape(64, 64)
+    Image.fromarray(values).save(tmp_path / name, icc_profile=linear_grey_profile())
+    picture = read_picture(tmp_path / name)
+    light = values / 65535
+    srgb = np.where(light < 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    assert np.abs(picture.rgb - srgb[..., None])[light > 0.05].max() < 1.5 / 255
+    assert len(np.unique(picture.rgb)) > 2000
+    assert picture.notes == ()
+    Image.fromarray(values).save(tmp_path / name, icc_profile=b"none")
+    picture = read_picture(tmp_path / name)
+    assert picture.notes == ("ICC profile unreadable or for another mode: pixels taken as sRGB",)
+    assert picture.rgb[..., 0] == pytest.approx(light, abs=1e-6)
+
+
+def linear_grey_profile() -> bytes:
+    """A version 2.4 ICC profile of grey with gamma 1 and the white point D50."""
+    white = struct.pack(">iii", 63190, 65536, 54061)
+    tags = {
+        b"desc": b"desc" + bytes(4) + struct.pack(">I", 5) + b"grey\0" + bytes(79),
+        b"wtpt": b"XYZ " + bytes(4) + white,
+        b"kTRC": b"curv" + bytes(4) + struct.pack(">IH", 1, 256) + bytes(2),
+    }
+    table, body, start = struct.pack(">I", len(tags)), b"", 128 + 4 + 12 * len(tags)
+    for name, content in tags.items():
+        table += name + struct.pack(">II", start + len(body), len(content))
+        body += content + bytes(-len(content) % 4)
+    head = struct.pack(">I4xI", start + len(body), 0x02400000) + b"mntrGRAYXYZ " + bytes(12) + b"acsp"
+    return (head + bytes(28) + white).ljust(128, b"\0") + table + body
+
+
+def test_the_transparent_value_of_a_sixteen_bit_png_becomes_alpha(tmp_path):
+    values = np.full((8, 8), 30000, dtype=np.uint16)
+    values[0, 0] = 40000
+    Image.fromarray(values).save(tmp_path / "a.png", transparency=40000)
+    alpha = read_picture(tmp_path / "a.png").alpha
+    assert alpha is not None
+    assert (alpha[0, 0], alpha.sum()) == (0, 63)
+
+
+def test_what_a_photo_says_about_itself_is_carried_but_not_its_turn_or_thumbnail(tmp_path, coffee):
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F], exif[0x0132] = 6, "Pentax", "2009:08:07 06:05:04"
+    exif.get_ifd(0x8769).update({0x9003: "2009:08:07 06:05:04", 0x927C: b"private", 0xA002: 80})
+    exif.get_ifd(0x8825)[1] = "N"
+    exif_bytes = with_thumbnail(exif.tobytes())
+    Image.fromarray(coffee).save(tmp_path / "a.jpg", exif=exif_bytes, dpi=(300, 240))
+    picture = read_picture(tmp_path / "a.jpg")
+    write_png(tmp_path / "b.png", images.to_bytes(picture.rgb), None, {}, exif=picture.exif, dpi=picture.dpi)
+    with Image.open(tmp_path / "b.png") as image:
+        assert image.size == (48, 80)  # turned upright, once
+        assert image.info["dpi"] == pytest.approx((300, 240), abs=0.1)
+        carried = image.getexif()
+        assert {tag: carried[tag] for tag in carried if tag < 0x8000} == {
+            0x010F: "Pentax",
+            0x0132: "2009:08:07 06:05:04",
+        }
+        assert dict(carried.get_ifd(0x8769)) == {0x9003: "2009:08:07 06:05:04"}
+        assert dict(carried.get_ifd(0x8825)) == {1: "N"}
+    assert b"THUMBNAIL" in (tmp_path / "a.jpg").read_bytes()
+    assert b"THUMBNAIL" not in (tmp_path / "b.png").read_bytes()
+    assert picture.notes == ()
+
+
+def with_thumbnail(block: bytes) -> bytes:
+    """The EXIF block with a second directory that points at thumbnail bytes."""
+    order = "<" if block[6:8] == b"II" else ">"
+    tiff = bytearray(block[6:])
+    (count,) = struct.unpack_from(order + "H", tiff, 8)
+    struct.pack_into(order + "I", tiff, 10 + 12 * count, len(tiff))
+    data_at = len(tiff) + 2 + 24 + 4
+    entries = [(0x0201, 4, 1, data_at), (0x0202, 4, 1, 9)]
+    tiff += struct.pack(order + "H", 2) + b"".join(struct.pack(order + "HHII", *entry) for entry in entries)
+    return block[:6] + bytes(tiff) + bytes(4) + b"THUMBNAIL"
+
+
+def test_a_block_that_is_too_large_is_noted_and_a_picture_without_one_gets_none(tmp_path, coffee):
+    exif = Image.Exif()
+    exif[0x010E] = "long " * 20000
+    Image.fromarray(coffee).save(tmp_path / "a.png", exif=exif, dpi=(0, 0))
+    picture = read_picture(tmp_path / "a.png")
+    assert (picture.exif, picture.dpi) == (b"", None)
+    assert "EXIF not carried over: 100" in picture.notes[0]
+    Image.fromarray(coffee).save(tmp_path / "b.tif", compression="tiff_lzw")
+    assert read_picture(tmp_path / "b.tif").exif == b""
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "I;16", "RGBA", "CMYK"])
+def test_a_thumbnail_is_the_picture_made_small(tmp_path, coffee, mode):
+    if mode == "I;16":
+        image = Image.fromarray(coffee[..., 0].astype(np.uint16) * 257)
+    else:
+        image = Image.fromarray(coffee).convert(mode)
+    exif = image.getexif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "a.tif", exif=exif)
+    small = images.read_thumbnail(tmp_path / "a.tif", 40)
+    assert small.shape == (40, 24, 3)
+    whole = images.to_bytes(resize(read_picture(tmp_path / "a.tif").rgb, (24, 40)))
+    assert np.abs(small.astype(int) - whole).mean() < (25 if mode == "P" else 3)  # a palette is not averaged
+    assert images.read_thumbnail(tmp_path / "a.tif", 4000).shape == (80, 48, 3)
 
 
 def test_resize_matches_pillow_on_bytes_and_never_leaves_the_range(coffee):

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +18,7 @@ from PIL import Image
 
 from supir_infer import RestoreSettings
 from supir_infer.restore import Restorer
+from supir_infer.web import MAX_UPLOAD_BYTES
 from supir_model import load_supir
 
 gradio_client = pytest.importorskip("gradio_client")
@@ -102,6 +105,62 @@ def test_a_bad_file_no_file_and_an_impossible_size_are_messages(client, tmp_path
             *("", 1, 2, 2.0, 1.0, 0.0, "wavelet", 5),
             api_name="/restore",
         )
+
+
+@pytest.mark.parametrize(
+    ("caption", "settings", "words"),
+    [
+        ("", (1, 2, 2.0, 1.0, 0.0, "wavelet", None), "Seed is empty; give a whole number from 0"),
+        ("", (1, 2, 2.0, 1.0, 0.0, None, 5), "config key 'colour_fix': Input should be 'wavelet', 'adain'"),
+    ],
+)
+def test_an_empty_field_is_a_message(client, tmp_path, face, caption, settings, words):
+    Image.fromarray(face).save(tmp_path / "face.png")
+    upload = gradio_client.handle_file(tmp_path / "face.png")
+    with pytest.raises(gradio_client.exceptions.AppError, match=re.escape(words)):
+        client.predict(upload, caption, *settings, api_name="/restore")
+
+
+def test_a_null_caption_is_the_empty_one(client, tmp_path, face):
+    Image.fromarray(face).save(tmp_path / "face.png")
+    settings = (1, 1, 2.0, 1.0, 0.0, "wavelet", 5)
+    upload = gradio_client.handle_file(tmp_path / "face.png")
+    assert client.predict(upload, None, *settings, api_name="/restore")[2]["caption"] == ""
+
+
+def test_a_picture_above_the_limit_is_refused_by_its_header_in_preview_and_restore(client, tmp_path):
+    Image.new("1", (2000, 1000)).save(tmp_path / "wide.png")
+    with (tmp_path / "wide.png").open("r+b") as stream:
+        stream.truncate(60)  # a header and no pixels: decoding it would be another message
+    words = r"wide\.png is 2000x1000 px, more than max_megapixels=1; upload a smaller one"
+    with pytest.raises(gradio_client.exceptions.AppError, match=words):
+        restore(client, tmp_path / "wide.png")
+    with pytest.raises(gradio_client.exceptions.AppError, match=words):
+        client.predict(gradio_client.handle_file(tmp_path / "wide.png"), api_name="/preview")
+
+
+def test_a_preview_is_a_thumbnail(client, tmp_path):
+    Image.new("RGB", (2000, 400), (250, 10, 10)).save(tmp_path / "long.png")
+    shown = client.predict(gradio_client.handle_file(tmp_path / "long.png"), api_name="/preview")
+    with Image.open(shown) as image:
+        assert image.size == (1024, 205)
+
+
+def test_a_file_above_the_limit_is_not_taken(client, tmp_path):
+    with (tmp_path / "huge.png").open("wb") as stream:
+        stream.truncate(MAX_UPLOAD_BYTES + 1)
+    with pytest.raises(Exception, match=r"413|too large|exceeds"):
+        restore(client, tmp_path / "huge.png")
+
+
+@pytest.mark.parametrize("endpoint", ["preview", "restore"])
+def test_no_request_gets_past_the_queue(page, endpoint):
+    body = json.dumps({"data": [None] * 9}).encode()
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"{page}/gradio_api/run/{endpoint}", body, headers)
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=30)
+    assert "does not accept direct HTTP POST requests" in refused.value.read().decode()
 
 
 def test_the_page_names_no_other_host(page):
