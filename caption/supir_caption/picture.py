@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from supir_caption.config import RegionConfig
 from supir_caption.regions import region_boxes
-from supir_shards import Box, image_size
+from supir_shards import Box, decode_rgb
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from PIL.Image import Image
-
-
-class PictureError(ValueError):
-    """The stored bytes are no picture that can be decoded; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +65,9 @@ def read_picture(key: str, data: bytes, config: RegionConfig) -> Picture:
         config: the grid of regions.
 
     Raises:
-        PictureError: the bytes are damaged, of no known format, or decode to too many pixels.
+        BadImage: the bytes are damaged, of no known format, or decode to too many pixels.
     """
     from PIL import Image
 
-    try:
-        image_size(data)
-        with Image.open(io.BytesIO(data)) as stored:
-            rgb = stored.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise PictureError(f"{type(error).__name__}: {error}") from error
+    rgb = Image.fromarray(decode_rgb(data))
     return Picture(key, rgb, tuple(region_boxes(rgb.width, rgb.height, config)))

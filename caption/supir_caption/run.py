@@ -10,17 +10,19 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from supir_caption.config import CaptionConfig
 from supir_caption.places import all_failures_path, config_path, failures_path
 from supir_caption.regions import region_boxes
 from supir_caption.tags_engine import find_weights
-from supir_console import Progress, UserError, ray_session
-from supir_shards import Dataset, caption_path, finish_dataset
+from supir_caption.worker import BatchDone
+from supir_console import Outcome, Progress, UserError, ray_session
+from supir_shards import Dataset, Store, absolute_url, caption_path, finish_dataset
 
 COMMAND = "supir-caption"
 
@@ -67,7 +69,7 @@ def plan(url: str, config: CaptionConfig) -> Plan:
         DatasetError: there is no finished dataset at `url`, or the name cannot be a folder.
         UserError: the name holds captions of another config.
     """
-    dataset = Dataset(absolute(url))
+    dataset = Dataset(absolute_url(url))
     dataset.manifest  # noqa: B018  # a dataset that curation did not finish is refused before work begins
     _require_same_config(dataset, config)
     parts = dataset.parts()
@@ -105,17 +107,17 @@ def caption_dataset(url: str, config: CaptionConfig) -> dict[str, Any]:
     todo = plan(url, config)
     if config.engine == "tags":
         find_weights(config.tags.weights)  # missing weights are known here, before Ray starts
-    dataset = Dataset(absolute(url))
+    dataset = Dataset(absolute_url(url))
     dataset.store.write(config_path(config.folder), _config_record(config))
     images = captions = 0
     checks: Counter[str] = Counter()
     part_errors: list[dict[str, str]] = []
-    for outcome in _outcomes(absolute(url), todo, config):
+    for outcome in _outcomes(absolute_url(url), todo, config):
         if outcome.error:
             part_errors.append(
-                {"part": outcome.part, "sample": "", "reason": "part", "detail": outcome.error}
+                {"part": outcome.item, "sample": "", "reason": "part", "detail": outcome.error}
             )
-        for batch in outcome.batches:
+        for batch in outcome.results:
             images += batch.images
             captions += batch.captions
             checks.update(batch.checks)
@@ -140,12 +142,7 @@ def caption_dataset(url: str, config: CaptionConfig) -> dict[str, Any]:
     }
 
 
-def absolute(url: str) -> str:
-    """Returns a local path made absolute, as Ray's workers run in another folder; a URL as it is."""
-    return url if "://" in url else str(Path(url).absolute())
-
-
-def _outcomes(url: str, todo: Plan, config: CaptionConfig) -> Any:
+def _outcomes(url: str, todo: Plan, config: CaptionConfig) -> Iterator[Outcome[str, BatchDone]]:
     if not todo.parts:
         return
     from supir_caption.pool import caption_parts, gpus_per_worker, num_workers
@@ -159,14 +156,14 @@ def _outcomes(url: str, todo: Plan, config: CaptionConfig) -> Any:
             _with_absolute_files(config),
             workers=workers,
             num_gpus=num_gpus,
-            advance=progress.advance,
+            progress=progress,
         )
 
 
 def _with_absolute_files(config: CaptionConfig) -> CaptionConfig:
     model = config.vllm.model
     if Path(model).is_dir():
-        model = absolute(model)
+        model = absolute_url(model)
     weights = config.tags.weights and config.tags.weights.absolute()
     return config.model_copy(
         update={
@@ -185,7 +182,7 @@ def _require_same_config(dataset: Dataset, config: CaptionConfig) -> None:
     path = config_path(config.folder)
     if not dataset.store.exists(path):
         return
-    record = json.loads(dataset.store.read(path))
+    record = _read_record(dataset.store, path, config.folder)
     if record["config_hash"] == config.made_by_hash():
         return
     before, now = _flat(record["config"]), _flat(config.made_by().model_dump(mode="json"))
@@ -193,6 +190,20 @@ def _require_same_config(dataset: Dataset, config: CaptionConfig) -> None:
     raise UserError(
         f"captions named {config.folder!r} were made with another config ({', '.join(changed)} differ);"
         " use another --name, or delete that folder of captions/ and report/captions/"
+    )
+
+
+def _read_record(store: Store, path: str, name: str) -> dict[str, Any]:
+    try:
+        record = json.loads(store.read(path))
+        if isinstance(record["config_hash"], str) and isinstance(record["config"], dict):
+            return cast(dict[str, Any], record)
+        reason = "other fields than this release writes"
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    raise UserError(
+        f"{store.url}/{path} is damaged ({reason}); restore it, use another --name,"
+        f" or delete captions/{name}/ and report/captions/{name}/ to caption anew"
     )
 
 

@@ -15,7 +15,9 @@ from supir_shards import Box
 _DARK, _BRIGHT = 25.0, 75.0  # mean L*
 _GENTLE, _STRONG = 35.0, 75.0  # L* from the 5th to the 95th percentile
 _MUTED, _VIVID = 10.0, 35.0  # mean C*ab
+_DEEP, _VIVID_DEEP = 40.0, 70.0  # mean L* below which a colour is deep, and vivid only from this mean C*ab on
 _COLOUR_SHARE = 0.15
+_MAINLY = 0.5  # share of the picture that the named colours cover together
 _MAX_COLOURS = 3
 _MUCH_DETAIL, _LITTLE_DETAIL = 0.6, 0.03  # share of cells
 _CONCENTRATED = 0.45  # share of all detail in one of nine cells
@@ -33,12 +35,13 @@ def colour_sentence(attributes: Attributes) -> str:
     """Returns the main colours and how vivid they are."""
     if attributes.monochrome:
         return "Almost without colour."
-    names = [name for name, share in attributes.colours if share >= _COLOUR_SHARE][:_MAX_COLOURS]
+    largest = [pair for pair in attributes.colours if pair[1] >= _COLOUR_SHARE][:_MAX_COLOURS]
+    names = [name for name, _ in largest] if sum(share for _, share in largest) > _MAINLY else []
     strength = (
         ", in muted colour"
         if attributes.chroma < _MUTED
         else ", in vivid colour"
-        if attributes.chroma > _VIVID
+        if attributes.chroma > (_VIVID if attributes.lightness >= _DEEP else _VIVID_DEEP)
         else ""
     )
     return f"Mainly {_listed(names)}{strength}." if names else f"Many colours{strength}."

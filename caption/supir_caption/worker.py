@@ -19,9 +19,9 @@ from typing import Any, TypeVar
 from supir_caption.assemble import captions_of
 from supir_caption.budget import CountTokens, clip_token_counter
 from supir_caption.config import CaptionConfig
-from supir_caption.picture import Description, Engine, PictureError, read_picture
+from supir_caption.picture import Description, Engine, read_picture
 from supir_caption.places import failures_path
-from supir_shards import Box, Caption, Dataset, Quarantined, write_captions
+from supir_shards import BadImage, Box, Caption, Dataset, Quarantined, write_captions
 
 Item = TypeVar("Item")
 
@@ -111,9 +111,9 @@ class PartCaptioner:
                 continue
             try:
                 picture = read_picture(record.key, record.image, self._config.regions)
-            except PictureError as error:
+            except BadImage as error:
                 failures.append(
-                    {"part": part, "sample": record.key, "reason": "bad_image", "detail": str(error)}
+                    {"part": part, "sample": record.key, "reason": str(error.reason), "detail": error.detail}
                 )
                 continue
             yield _Prepared(picture.key, picture.boxes, self._engine.prepare(picture))

@@ -8,6 +8,7 @@ from supir_console.config import Config, config_hash, config_yaml, load_config
 from supir_console.entry import UserError, entry
 from supir_console.options import ConfigOption, DryRunOption, JsonOption, PrintConfigOption, SetOption
 from supir_console.progress import Progress, track
+from supir_console.ray_pool import Outcome, run_on_actors
 from supir_console.ray_session import ray_session
 from supir_console.summary import finish
 
@@ -16,6 +17,7 @@ __all__ = [
     "ConfigOption",
     "DryRunOption",
     "JsonOption",
+    "Outcome",
     "PrintConfigOption",
     "Progress",
     "SetOption",
@@ -26,5 +28,6 @@ __all__ = [
     "finish",
     "load_config",
     "ray_session",
+    "run_on_actors",
     "track",
 ]

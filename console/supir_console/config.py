@@ -19,9 +19,9 @@ from supir_console.entry import UserError
 
 
 class Config(BaseModel):
-    """Base of every config: unknown keys are errors and a config never changes once it is read."""
+    """Base of every config: unknown keys, infinities and NaN are errors, and a config never changes once it is read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)

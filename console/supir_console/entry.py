@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeGuard
 
 if TYPE_CHECKING:
     import typer
@@ -55,9 +55,13 @@ def entry(app: typer.Typer) -> Callable[[], None]:
     return main
 
 
+def is_our_word_on_input(error: object) -> TypeGuard[ValueError]:
+    """Returns whether the error is a `ValueError` class that one of our packages defines."""
+    return isinstance(error, ValueError) and type(error).__module__.startswith("supir_")
+
+
 def _is_about_input(error: Exception) -> bool:
-    ours = type(error).__module__.startswith("supir_")
-    return isinstance(error, OSError) or (ours and isinstance(error, ValueError))
+    return isinstance(error, OSError) or is_our_word_on_input(error)
 
 
 def _leave(text: str, code: int, error: Exception) -> NoReturn:

@@ -27,7 +27,8 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
     import ray
 
     if ray.is_initialized():
-        yield
+        with redirect_stdout(sys.stderr):
+            yield
         return
     address, size = "local", {"num_cpus": num_cpus, "object_store_memory": OBJECT_STORE_BYTES}
     if os.environ.get("RAY_ADDRESS"):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -14,8 +15,10 @@ from supir_console import (
     PrintConfigOption,
     SetOption,
     UserError,
+    config_yaml,
     entry,
     finish,
+    load_config,
 )
 
 if TYPE_CHECKING:
@@ -24,36 +27,50 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
-RecipeOption = Annotated[str, typer.Option("--recipe", help="realesrgan, light, web2026, or a YAML file.")]
-CropOption = Annotated[int, typer.Option("--crop", min=16, help="Side of the square crop, px.")]
-SeedOption = Annotated[int, typer.Option("--seed", help="Seed of every random choice.")]
-DatasetArgument = Annotated[str, typer.Argument(help="Dataset folder or URL.", metavar="DATASET")]
+Given = TypeVar("Given")
+RECIPE_HELP = "realesrgan, light, web2026, or a YAML file."
+CROP_HELP = "Side of the square crop, px."
+SEED_HELP = "Seed of every random choice."
+CountOption = Annotated[int | None, typer.Option("--count", min=1, help="Number of samples; 100 by default.")]
+DatasetArgument = Annotated[str | None, typer.Argument(help="Dataset folder or URL.", metavar="DATASET")]
 StrengthOption = Annotated[
     list[float] | None, typer.Option("--strength", help="Columns, 0 to 1. Repeatable.")
 ]
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", min=1, help="Actors where there is no GPU; one a core by default.")
 ]
-OutOption = Annotated[str, typer.Option("-o", "--output", help="New dataset, folder or URL.")]
+OutOption = Annotated[str | None, typer.Option("-o", "--output", help="New dataset, folder or URL.")]
 
 
 @app.command()
 def preview(
-    source: Annotated[str, typer.Argument(help="Image file or dataset.", metavar="IMAGE|DATASET")],
-    out: Annotated[Path, typer.Option("-o", "--output", help="PNG to write.")],
-    recipe: RecipeOption = "realesrgan",
+    source: Annotated[
+        str | None, typer.Argument(help="Image file or dataset.", metavar="IMAGE|DATASET")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--output", help="PNG to write.")] = None,
+    recipe: Annotated[str, typer.Option("--recipe", help=RECIPE_HELP)] = "realesrgan",
     draws: Annotated[int, typer.Option("--draws", min=1, help="Rows: draws of the recipe.")] = 6,
     strengths: StrengthOption = None,
-    crop: CropOption = 320,
-    seed: SeedOption = 0,
+    crop: Annotated[int, typer.Option("--crop", min=16, help=CROP_HELP)] = 320,
+    seed: Annotated[int, typer.Option("--seed", help=SEED_HELP)] = 0,
     overrides: SetOption = [],  # noqa: B006 (typer copies it)
+    print_config: PrintConfigOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a contact sheet: draws of a recipe at several strengths, each tile labelled with its trace."""
-    from supir_degrade.preview import contact_sheet, draw_rows
+    """Write a contact sheet: draws of a recipe at several strengths, each tile labelled with its trace.
+
+    --set changes a key of the recipe; --print-config prints the recipe, which --recipe FILE reads back.
+    """
     from supir_degrade.recipe import load_recipe
 
     loaded = load_recipe(recipe, overrides)
+    if print_config:
+        typer.echo(config_yaml(loaded), nl=False)
+        return
+    source = _given(source, "IMAGE or DATASET", "preview photo.jpg -o sheet.png")
+    out = _given(out, "-o", "preview photo.jpg -o sheet.png")
+    from supir_degrade.preview import contact_sheet, draw_rows
+
     crops = _preview_crops(source, draws, crop, seed)
     sheet = contact_sheet(draw_rows(crops, loaded, strengths or [0.25, 0.5, 1.0], seed))
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -63,30 +80,43 @@ def preview(
 
 @app.command()
 def pairs(
-    dataset: DatasetArgument,
-    out: OutOption,
-    count: Annotated[int, typer.Option("--count", min=1, help="Number of pairs.")] = 100,
-    recipe: RecipeOption = "realesrgan",
-    crop: CropOption = 512,
-    seed: SeedOption = 0,
+    dataset: DatasetArgument = None,
+    out: OutOption = None,
+    count: CountOption = None,
+    recipe: Annotated[str | None, typer.Option("--recipe", help=RECIPE_HELP)] = None,
+    crop: Annotated[int | None, typer.Option("--crop", min=16, help=CROP_HELP)] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help=SEED_HELP)] = None,
+    config: ConfigOption = None,
     overrides: SetOption = [],  # noqa: B006 (typer copies it)
+    dry_run: DryRunOption = False,
+    print_config: PrintConfigOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write fixed LQ/HQ pairs as two datasets, OUT/lq and OUT/hq; --set changes the recipe."""
-    from supir_degrade.pairs import PairsConfig, make_pairs
-    from supir_degrade.recipe import load_recipe
+    """Write fixed LQ/HQ pairs as two datasets, OUT/lq and OUT/hq; --set recipe.KEY=VALUE changes the recipe."""
+    from supir_degrade.pairs import PairsConfig, cost, make_pairs, plan
+
+    named = _flags(recipe={"name": recipe} if recipe else None)  # first, so that --set can change its keys
+    flags = _flags(count=count, crop_px=crop, seed=seed)
+    settings = load_config(PairsConfig, config, [*named, *overrides, *flags])
+    if print_config:
+        typer.echo(config_yaml(settings), nl=False)
+        return
     from supir_shards import Dataset
 
-    config = PairsConfig(recipe=load_recipe(recipe, overrides), count=count, crop_px=crop, seed=seed)
-    summary = make_pairs(Dataset(dataset), out, config)
-    finish(summary, as_json=as_json, failed=int(summary["failed"]))
+    source = Dataset(_given(dataset, "DATASET", "pairs DATASET -o VAL"))
+    target = _given(out, "-o", "pairs DATASET -o VAL")
+    if dry_run:
+        finish(cost(plan(source, target, settings), settings), as_json=as_json)
+        return
+    summary = make_pairs(source, target, settings)
+    finish(summary, as_json=as_json, failed=int(summary["failed"] or 0))
 
 
 @app.command()
 def negatives(
-    dataset: DatasetArgument,
-    out: OutOption,
-    count: Annotated[int | None, typer.Option("--count", min=1, help="Number of samples.")] = None,
+    dataset: DatasetArgument = None,
+    out: OutOption = None,
+    count: CountOption = None,
     workers: WorkersOption = None,
     config: ConfigOption = None,
     overrides: SetOption = [],  # noqa: B006 (typer copies it)
@@ -95,17 +125,17 @@ def negatives(
     as_json: JsonOption = False,
 ) -> None:
     """Make negative-quality samples: img2img of the dataset's own photos under the negative words."""
-    from supir_console import config_yaml, load_config
     from supir_degrade.negative_job import cost, make_negatives, measure_seconds, plan
     from supir_degrade.negatives import NegativesConfig
-    from supir_shards import Dataset, Store
 
-    chosen = [*overrides, *([f"count={count}"] if count else [])]
-    settings = load_config(NegativesConfig, config, chosen)
+    settings = load_config(NegativesConfig, config, [*overrides, *_flags(count=count)])
     if print_config:
         typer.echo(config_yaml(settings), nl=False)
         return
-    source, target = Dataset(dataset), Store(out)
+    from supir_shards import Dataset, Store
+
+    source = Dataset(_given(dataset, "DATASET", "negatives DATASET -o NEG"))
+    target = Store(_given(out, "-o", "negatives DATASET -o NEG"))
     planned = plan(source, target, settings)
     price = cost(planned, settings)
     if dry_run:
@@ -114,16 +144,27 @@ def negatives(
         finish({**price, "seconds_a_sample": round(seconds, 3), "worker_hours": hours}, as_json=as_json)
         return
     typer.echo("to make: " + ", ".join(f"{value} {name}" for name, value in price.items()), err=True)
-    summary = make_negatives(source, target, settings, workers)
-    finish(summary, as_json=as_json, failed=int(summary["failed"]))
+    summary = make_negatives(source, target, settings, planned, workers)
+    finish(summary, as_json=as_json, failed=int(summary["failed"] or 0))
+
+
+def _flags(**values: object) -> list[str]:
+    """The options that were given, as `--set` writes them."""
+    return [f"{key}={json.dumps(value)}" for key, value in values.items() if value is not None]
+
+
+def _given(value: Given | None, name: str, example: str) -> Given:
+    if value is None:
+        raise UserError(f"{name} is missing; type: supir-degrade {example}")
+    return value
 
 
 def _preview_crops(source: str, draws: int, crop: int, seed: int) -> list[NDArray[np.uint8]]:
     """The same photo for every row, or one photo of the dataset a row; centre crops."""
-    from supir_degrade.sources import choose_sources, decode, read_photo
+    from supir_degrade.sources import choose_sources, read_photo
 
     if Path(source).is_file():
-        return [_centre(decode(Path(source).read_bytes()), crop)] * draws
+        return [_centre(_photo(Path(source)), crop)] * draws
     if "://" not in source and not Path(source).exists():
         raise UserError(f"{source} does not exist; give an image file or a dataset")
     from supir_shards import Dataset
@@ -134,6 +175,15 @@ def _preview_crops(source: str, draws: int, crop: int, seed: int) -> list[NDArra
         _centre(read_photo(dataset, found, dataset.index(found.part).to_pylist()[found.row]), crop)
         for found in chosen
     ]
+
+
+def _photo(path: Path) -> NDArray[np.uint8]:
+    from supir_shards import BadImage, decode_rgb
+
+    try:
+        return decode_rgb(path.read_bytes())
+    except BadImage as error:
+        raise UserError(f"{path}: {error.detail}; give a sound JPEG, PNG or WebP file") from error
 
 
 def _centre(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

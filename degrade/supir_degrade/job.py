@@ -1,4 +1,4 @@
-"""What a resumable job leaves beside its shards: the mark of its plan, and one ledger row for each source.
+"""What a resumable job leaves beside its shards: the mark of its plan, a ledger row a source, a list of failures.
 
 Place in the flow: `pairs` and `negatives` write datasets part by part; a part with an index is done. The law:
 an output folder belongs to one plan (config and chosen sources), so a rerun can only continue the same work.
@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from supir_console import Config, UserError, config_hash
-from supir_degrade.sources import Source
-from supir_shards import Store, ledger_path, ledger_schema
+from supir_degrade.sources import Source, by_part
+from supir_shards import Store, is_committed, ledger_path, ledger_schema
 
 JOB = "job.json"
+FAILURES = "report/failures.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,29 +28,48 @@ class Outcome:
     detail: str = ""
 
 
-def claim(store: Store, command: str, config: Config, sources: Sequence[Source]) -> None:
-    """Marks the folder as the output of this plan, or finds that it already is.
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The sources of every part, those parts that are still to be made, and the mark of the whole."""
+
+    parts: dict[str, list[Source]]
+    todo: tuple[str, ...]
+    mark: dict[str, str]
+
+    @property
+    def num_todo(self) -> int:
+        """Samples still to be made."""
+        return sum(len(self.parts[part]) for part in self.todo)
+
+
+def plan_job(stores: Sequence[Store], command: str, config: Config, sources: Sequence[Source]) -> Plan:
+    """Returns what is to be made, after a look at what is there; nothing is written.
 
     Args:
-        store: the output.
+        stores: the outputs; a part is done when the last of them has it.
         command: as the user types it.
         config: everything that changes the result.
         sources: the chosen photos.
 
     Raises:
-        UserError: the folder holds another plan's work.
+        UserError: an output holds another plan's work, or its mark is damaged.
     """
     chosen = hashlib.sha256(json.dumps([asdict(source) for source in sources]).encode()).hexdigest()[:16]
-    plan = {"command": command, "config_hash": config_hash(config), "sources_hash": chosen}
-    if not store.exists(JOB):
-        if store.list():
-            raise UserError(f"{store.url} already holds other files; give an empty folder (-o)")
-        store.write(JOB, json.dumps(plan, sort_keys=True).encode() + b"\n")
-    elif json.loads(store.read(JOB)) != plan:
-        raise UserError(
-            f"{store.url} holds the work of another config or of other photos; "
-            "run it with the options it was begun with, or give another folder (-o)"
-        )
+    mark = {"command": command, "config_hash": config_hash(config), "sources_hash": chosen}
+    for store in stores:
+        _is_claimed(store, mark)
+    parts = by_part(sources)
+    return Plan(parts, tuple(part for part in parts if not is_committed(stores[-1], part)), mark)
+
+
+def claim(store: Store, mark: Mapping[str, str]) -> None:
+    """Marks the folder as the output of this plan, or finds that it already is.
+
+    Raises:
+        UserError: the folder holds another plan's work, or its mark is damaged.
+    """
+    if not _is_claimed(store, mark):
+        store.write(JOB, json.dumps(mark, sort_keys=True).encode() + b"\n")
 
 
 def write_outcomes(store: Store, part: str, outcomes: Sequence[Outcome]) -> None:
@@ -70,7 +90,48 @@ def write_outcomes(store: Store, part: str, outcomes: Sequence[Outcome]) -> None
     store.write_table(ledger_path(part), pa.Table.from_pylist(rows, schema=ledger_schema(())))
 
 
-def count_failed(store: Store, parts: Sequence[str]) -> int:
-    """Returns how many sources of these parts the ledgers record as failed."""
-    statuses = (store.read_table(ledger_path(part)).column("status").to_pylist() for part in parts)
-    return sum(status.count("failed") for status in statuses)
+def write_failures(store: Store, parts: Iterable[str], part_errors: Mapping[str, str]) -> int:
+    """Lists every failure of the job in `FAILURES`, earlier runs' included; returns their number.
+
+    Args:
+        store: the output.
+        parts: all parts of the plan.
+        part_errors: those that no worker could finish, with the reason; a rerun tries them again.
+    """
+    failures: list[dict[str, str]] = []
+    for part in parts:
+        if part in part_errors:
+            failures.append({"part": part, "sample": "", "reason": "part", "detail": part_errors[part]})
+            continue
+        failures += [
+            {"part": part, "sample": row["key"], "reason": row["reason"], "detail": row["detail"]}
+            for row in store.read_table(ledger_path(part)).to_pylist()
+            if row["status"] == "failed"
+        ]
+    if failures:
+        lines = (json.dumps(failure, ensure_ascii=False) + "\n" for failure in failures)
+        store.write(FAILURES, "".join(lines).encode())
+    else:
+        store.delete(FAILURES)
+    return len(failures)
+
+
+def _is_claimed(store: Store, mark: Mapping[str, str]) -> bool:
+    """Whether the folder carries this mark; False only where it is empty."""
+    if not store.exists(JOB):
+        if store.list():
+            raise UserError(f"{store.url} already holds other files; give an empty folder (-o)")
+        return False
+    try:
+        found = json.loads(store.read(JOB))
+    except (ValueError, RecursionError) as error:
+        raise UserError(
+            f"{store.url}/{JOB} is damaged ({type(error).__name__}: {error}), so nobody can say whose work this"
+            " is; restore that file, or give another folder (-o)"
+        ) from error
+    if found != mark:
+        raise UserError(
+            f"{store.url} holds the work of another config or of other photos; "
+            "run it with the options it was begun with, or give another folder (-o)"
+        )
+    return True

@@ -1,45 +1,34 @@
 """The negative-sample job: its plan, its cost, and its Ray actors.
 
 Place in the flow: `supir-degrade negatives` → a dataset of role `negative`. Only this file imports Ray.
-The law it keeps: the unit of work is one input part; a committed part is never made again.
+The law it keeps: the unit of work is one input part; a committed part is never made again. A part on which
+`ATTEMPTS` workers died or failed is listed and left to the next run, and the others are made.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
 
-from supir_console import Progress, config_hash, ray_session
-from supir_degrade.job import claim, count_failed
+from supir_console import Outcome, Progress, config_hash, ray_session, run_on_actors
+from supir_degrade.job import FAILURES, Plan, claim, plan_job, write_failures
 from supir_degrade.negatives import NegativesConfig, NegativeWorker, Request, load_prior, redraw
-from supir_degrade.sources import Source, by_part, choose_sources
-from supir_shards import Dataset, Store, finish_dataset, is_committed
+from supir_degrade.sources import Source, choose_sources
+from supir_shards import Dataset, Store, absolute_url, finish_dataset
 
 COMMAND = "supir-degrade negatives"
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The sources of every part, and those parts that are still to be made."""
-
-    parts: dict[str, list[Source]]
-    todo: tuple[str, ...]
-
-    @property
-    def num_todo(self) -> int:
-        """Samples still to be made."""
-        return sum(len(self.parts[part]) for part in self.todo)
+ATTEMPTS = 3
 
 
 def plan(dataset: Dataset, out: Store, config: NegativesConfig) -> Plan:
-    """Returns what is to be made, after a look at what is there.
+    """Returns what is to be made, after a look at what is there; nothing is written.
 
     Raises:
-        UserError: the dataset has too few photos that are large enough.
+        UserError: the dataset has too few photos that are large enough, or `out` holds other work.
+        DatasetError: the dataset is not finished, damaged, or of another format.
     """
     sources = choose_sources(dataset, count=config.count, min_side_px=config.size_px, seed=config.seed)
-    parts = by_part(sources)
-    return Plan(parts, tuple(part for part in parts if not is_committed(out, part)))
+    return plan_job([out], COMMAND, config, sources)
 
 
 def cost(planned: Plan, config: NegativesConfig) -> dict[str, int | float]:
@@ -73,53 +62,61 @@ def measure_seconds(config: NegativesConfig) -> float:
 
 
 def make_negatives(
-    dataset: Dataset, out: Store, config: NegativesConfig, num_workers: int | None
-) -> dict[str, int | str]:
+    dataset: Dataset, out: Store, config: NegativesConfig, planned: Plan, num_workers: int | None
+) -> dict[str, int | str | None]:
     """Makes the parts that are missing, finishes the dataset, and returns the run's summary.
 
     Args:
         dataset: the photos.
         out: where the samples go.
         config: see `NegativesConfig`.
+        planned: from `plan` for these three.
         num_workers: actors where the cluster has no GPU, one a core if None; with GPUs there is one a GPU.
 
     Raises:
-        UserError: too few photos, or `out` holds other work.
+        UserError: the model cannot be loaded.
+        DatasetError: a part's index cannot be read.
     """
-    planned = plan(dataset, out, config)
-    sources = [source for members in planned.parts.values() for source in members]
-    claim(out, COMMAND, config, sources)
-    if planned.todo:
-        with ray_session():
-            _run(dataset.store.url, out.url, config, planned, num_workers)
-    finish_dataset(
+    claim(out, planned.mark)
+    num_made, part_errors = 0, {}
+    for outcome in _outcomes(dataset.store.url, out.url, config, planned, num_workers):
+        num_made += sum(outcome.results)
+        if outcome.error:
+            part_errors[outcome.item] = outcome.error
+    manifest = finish_dataset(
         out, command=COMMAND, config=config.model_dump(mode="json"), config_hash=config_hash(config)
     )
-    failed = count_failed(out, list(planned.parts))
-    return {"samples": len(sources) - failed, "made": planned.num_todo, "failed": failed, "dataset": out.url}
+    failed = write_failures(out, planned.parts, part_errors)
+    return {
+        "samples": manifest.totals.num_samples,
+        "made": num_made,
+        "failed": failed,
+        "failures": f"{out.url}/{FAILURES}" if failed else None,
+        "dataset": out.url,
+    }
 
 
-def _run(
+def _outcomes(
     dataset_url: str, out_url: str, config: NegativesConfig, planned: Plan, num_workers: int | None
-) -> None:
+) -> Iterator[Outcome[str, int]]:
+    if not planned.todo:
+        return
     import ray
-    from ray.exceptions import RayTaskError
-    from ray.util import ActorPool
 
-    resources = ray.cluster_resources()
-    num_gpus = int(resources.get("GPU", 0))
-    num_cpus = int(resources["CPU"])
-    # An actor that finds no free core would wait for ever with its part.
-    num_actors = min(num_gpus or min(num_workers or num_cpus, num_cpus), len(planned.todo))
-    # A worker that dies is started again and makes its part again; nothing counts before the commit.
-    options = {"num_gpus": min(num_gpus, 1), "num_cpus": 1, "max_restarts": 2, "max_task_retries": 2}
-    actor = ray.remote(**options)(NegativeWorker)
-    pool = ActorPool([actor.remote(dataset_url, out_url, config) for _ in range(num_actors)])
-    with Progress(planned.num_todo, "negatives", "samples") as progress:
-        jobs = [(part, planned.parts[part]) for part in planned.todo]
-        try:
-            for num_samples in pool.map_unordered(lambda worker, job: worker.make_part.remote(*job), jobs):
-                progress.advance(num_samples)
-        except RayTaskError as error:
-            # The worker's own error, without the remote traceback that Ray wraps around it.
-            raise error.cause from error
+    with ray_session(), Progress(planned.num_todo, "negatives", "samples") as progress:
+        resources = ray.cluster_resources()
+        num_gpus, num_cpus = int(resources.get("GPU", 0)), int(resources["CPU"])
+        # An actor that finds no free core would wait for ever with its part.
+        wanted = num_gpus or min(num_workers or num_cpus, num_cpus)
+        actor = ray.remote(num_gpus=min(num_gpus, 1), num_cpus=1)(NegativeWorker)
+        yield from run_on_actors(
+            planned.todo,
+            make_actor=lambda: actor.remote(absolute_url(dataset_url), absolute_url(out_url), config),
+            start=lambda worker, part: worker.make_part.options(num_returns="streaming").remote(
+                part, planned.parts[part]
+            ),
+            num_actors=min(wanted, len(planned.todo)),
+            attempts=ATTEMPTS,
+            count=lambda made: made,
+            progress=progress,
+        )

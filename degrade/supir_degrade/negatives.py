@@ -8,7 +8,7 @@ Source: SUPIR (arXiv 2401.13627) §3.3: SDXL img2img, strength 0.5, on 100 K ima
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field, model_validator
 
-from supir_console import Config
+from supir_console import Config, UserError
 from supir_degrade.draw import sample_generator
 from supir_degrade.job import Outcome, write_outcomes
 from supir_degrade.sources import Source, UnreadablePhotoError, encode_png, read_photo
@@ -103,17 +103,28 @@ class NegativeWorker:
         torch.set_num_threads(1)
         return load_prior(self._config)
 
-    def make_part(self, part: str, members: list[Source]) -> int:
-        """Writes and commits one part; returns its number of samples."""
+    def make_part(self, part: str, members: list[Source]) -> Iterator[int]:
+        """Yields the number of samples after each batch; when it ends, the part is committed.
+
+        Args:
+            part: name of the part, here and in the dataset.
+            members: the photos to redraw.
+
+        Raises:
+            UserError: the model cannot be loaded.
+            DatasetError: the part's index cannot be read.
+        """
+        supir = self._supir
         requests, outcomes = self._read(part, members)
         size = self._config.batch_size
         samples: list[Sample] = []
         for start in range(0, len(requests), size):
             batch = requests[start : start + size]
-            images = redraw(self._supir, batch, self._config)
+            images = redraw(supir, batch, self._config)
             samples += [_sample(*made, self._config) for made in zip(batch, images, strict=True)]
+            yield len(batch)
         write_outcomes(self._out, part, outcomes)
-        return write_part(self._out, part, samples).num_samples
+        write_part(self._out, part, samples)
 
     def _read(self, part: str, members: list[Source]) -> tuple[list[Request], list[Outcome]]:
         index = self._dataset.index(part).to_pylist()
@@ -133,8 +144,8 @@ def load_prior(config: NegativesConfig) -> Supir:
     """Returns the model of the config, on a GPU where there is one.
 
     Raises:
-        ValueError: an unknown preset, or `sdxl` without `base`.
-        FileNotFoundError: no such folder.
+        UserError: no such folder, or it cannot be read.
+        ModelFileError: its files are damaged or do not fit together.
     """
     import torch
 
@@ -142,9 +153,12 @@ def load_prior(config: NegativesConfig) -> Supir:
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[config.dtype]
-    if config.folder:
-        return load_supir(config.folder, device=device, dtype=dtype)
-    return load_supir(preset=config.preset, base=config.base, device=device, dtype=dtype)
+    try:
+        if config.folder:
+            return load_supir(config.folder, device=device, dtype=dtype)
+        return load_supir(preset=config.preset, base=config.base, device=device, dtype=dtype)
+    except OSError as error:
+        raise UserError(f"the prior cannot be read: {error}; give another folder or base (--set)") from error
 
 
 def make_request(photo: NDArray[np.uint8], source: Source, config: NegativesConfig) -> Request:

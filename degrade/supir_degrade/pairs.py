@@ -10,35 +10,48 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from supir_console import Config, Progress, config_hash
 from supir_degrade.draw import sample_generator
-from supir_degrade.job import Outcome, claim, count_failed, write_outcomes
+from supir_degrade.job import FAILURES, Outcome, Plan, claim, plan_job, write_failures, write_outcomes
 from supir_degrade.pipeline import degrade
-from supir_degrade.recipe import Recipe
+from supir_degrade.recipe import Recipe, load_recipe
 from supir_degrade.sources import (
     Source,
     UnreadablePhotoError,
-    by_part,
     choose_sources,
     encode_png,
     read_photo,
 )
-from supir_shards import Dataset, Role, Sample, Store, finish_dataset, is_committed, write_part
+from supir_shards import Dataset, Role, Sample, Store, finish_dataset, write_part
 
 COMMAND = "supir-degrade pairs"
+DEFAULT_RECIPE = "realesrgan"
+
+
+def _named_recipe(value: Any) -> Any:
+    """A name, or a mapping without steps, stands for the recipe of that name with the mapping's keys changed."""
+    named = {"name": value} if isinstance(value, str) else value
+    if not isinstance(named, dict) or "steps" in named:
+        return value
+    base = load_recipe(str(named.get("name", DEFAULT_RECIPE)))
+    return {**base.model_dump(), **{key: item for key, item in named.items() if key != "name"}}
 
 
 class PairsConfig(Config):
     """Everything that decides what the pairs are."""
 
-    recipe: Recipe = Field(description="what the LQ side goes through")
-    count: int = Field(ge=1, description="number of pairs")
-    crop_px: int = Field(ge=16, description="side of the square crop, px")
+    recipe: Annotated[Recipe, BeforeValidator(_named_recipe)] = Field(
+        default_factory=lambda: load_recipe(DEFAULT_RECIPE),
+        description="what the LQ side goes through: a name, a YAML file, or a recipe's own keys",
+    )
+    count: int = Field(100, ge=1, description="number of pairs")
+    crop_px: int = Field(512, ge=16, description="side of the square crop, px")
     seed: int = Field(0, description="chooses photos, crops and degradations")
 
 
@@ -50,7 +63,28 @@ class Pair:
     lq: Sample
 
 
-def make_pairs(dataset: Dataset, out: str, config: PairsConfig) -> dict[str, int | str]:
+def plan(dataset: Dataset, out: str, config: PairsConfig) -> Plan:
+    """Returns what is to be made, after a look at what is there; nothing is written.
+
+    Raises:
+        UserError: too few photos, or `out` holds other work.
+        DatasetError: the dataset is not finished, damaged, or of another format.
+    """
+    sources = choose_sources(dataset, count=config.count, min_side_px=config.crop_px, seed=config.seed)
+    # The LQ part is written last: where it is, the HQ part is too.
+    return plan_job([Store(f"{out}/{side}") for side in ("hq", "lq")], COMMAND, config, sources)
+
+
+def cost(planned: Plan, config: PairsConfig) -> dict[str, int]:
+    """Returns what the rest of the job takes: pairs, parts, bytes of both sides' PNGs at most."""
+    return {
+        "pairs": planned.num_todo,
+        "parts": len(planned.todo),
+        "output_bytes_at_most": 2 * 3 * config.crop_px**2 * planned.num_todo,
+    }
+
+
+def make_pairs(dataset: Dataset, out: str, config: PairsConfig) -> dict[str, int | str | None]:
     """Writes the pairs that are not there yet and returns the run's summary.
 
     Args:
@@ -60,24 +94,28 @@ def make_pairs(dataset: Dataset, out: str, config: PairsConfig) -> dict[str, int
 
     Raises:
         UserError: too few photos, or `out` holds other work.
+        DatasetError: the dataset is not finished, damaged, or of another format.
     """
-    sources = choose_sources(dataset, count=config.count, min_side_px=config.crop_px, seed=config.seed)
+    planned = plan(dataset, out, config)
     hq, lq = Store(f"{out}/hq"), Store(f"{out}/lq")
     for store in (hq, lq):
-        claim(store, COMMAND, config, sources)
-    groups = by_part(sources)
-    with Progress(config.count, "pairs", "pairs") as progress:
-        for part, members in groups.items():
-            # The LQ part is written last: where it is, the HQ part is too.
-            if not is_committed(lq, part):
-                _write_pairs(dataset, part, members, hq=hq, lq=lq, config=config)
-            progress.advance(len(members))
+        claim(store, planned.mark)
+    with Progress(planned.num_todo, "pairs", "pairs") as progress:
+        for part in planned.todo:
+            _write_pairs(dataset, part, planned.parts[part], hq=hq, lq=lq, config=config)
+            progress.advance(len(planned.parts[part]))
     for store in (hq, lq):
         finish_dataset(
             store, command=COMMAND, config=config.model_dump(mode="json"), config_hash=config_hash(config)
         )
-    failed = count_failed(hq, list(groups))
-    return {"pairs": config.count - failed, "failed": failed, "hq": hq.url, "lq": lq.url}
+    failed = write_failures(hq, planned.parts, {})
+    return {
+        "pairs": config.count - failed,
+        "failed": failed,
+        "failures": f"{hq.url}/{FAILURES}" if failed else None,
+        "hq": hq.url,
+        "lq": lq.url,
+    }
 
 
 def make_pair(photo: NDArray[np.uint8], source: Source, config: PairsConfig) -> Pair:

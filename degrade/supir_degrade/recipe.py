@@ -17,36 +17,23 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from supir_console import Config, UserError, load_config
-from supir_degrade.trace import Interpolation, KernelKind, Subsampling
+from supir_degrade.bounds import (
+    Interpolations,
+    KernelSizes,
+    KernelWeights,
+    Probability,
+    QualityRange,
+    Range,
+    ScaleWeights,
+    ShapeRange,
+    SubsamplingWeights,
+    check_weights,
+    within,
+)
+from supir_degrade.trace import Interpolation, KernelKind
 
 RECIPES = ("realesrgan", "light", "web2026")
 
-
-def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
-    if not bounds[0] <= bounds[1]:
-        raise ValueError(f"a range is [low, high], got {list(bounds)}")
-    return bounds
-
-
-def _quality(bounds: tuple[int, int]) -> tuple[int, int]:
-    if not 1 <= bounds[0] <= bounds[1] <= 100:
-        raise ValueError(f"a quality range is [low, high] within 1..100, got {list(bounds)}")
-    return bounds
-
-
-def _weights(weights: dict[Any, float]) -> dict[Any, float]:
-    if not weights or min(weights.values()) < 0 or sum(weights.values()) <= 0:
-        raise ValueError(f"weights are zero or more and not all zero, got {weights}")
-    return weights
-
-
-Range = Annotated[tuple[float, float], AfterValidator(_ordered)]
-QualityRange = Annotated[tuple[int, int], AfterValidator(_quality)]
-Probability = Annotated[float, Field(ge=0, le=1)]
-KernelWeights = Annotated[dict[KernelKind, float], AfterValidator(_weights)]
-SubsamplingWeights = Annotated[dict[Subsampling, float], AfterValidator(_weights)]
-ScaleWeights = Annotated[dict[Annotated[float, Field(ge=1)], float], AfterValidator(_weights)]
-KernelSizes = Annotated[tuple[int, int], AfterValidator(_ordered)]
 
 KERNEL_MIX: dict[KernelKind, float] = {
     "iso": 0.45,
@@ -78,9 +65,11 @@ class BlurStep(_Step):
     do: Literal["blur"] = "blur"
     kernel_sizes: KernelSizes = Field((7, 21), description="smallest and largest kernel side, px, odd")
     kernels: KernelWeights = Field(KERNEL_MIX, description="weights of the kernel families")
-    sigma: Range = Field(description="standard deviation of the kernel, px")
-    beta_generalised: Range = Field((0.5, 4.0), description="shape of gen kernels; half the draws below 1")
-    beta_plateau: Range = Field((1.0, 2.0), description="shape of plateau kernels; split at 1 too")
+    sigma: Annotated[Range, within(0.01, 100)] = Field(description="standard deviation of the kernel, px")
+    beta_generalised: ShapeRange = Field(
+        (0.5, 4.0), description="shape of gen kernels; half the draws below 1"
+    )
+    beta_plateau: ShapeRange = Field((1.0, 2.0), description="shape of plateau kernels; split at 1 too")
     sinc_probability: Probability = Field(0.1, description="chance of a sinc kernel instead")
 
 
@@ -89,21 +78,23 @@ class SincStep(_Step):
 
     do: Literal["sinc"] = "sinc"
     kernel_sizes: KernelSizes = Field((7, 21), description="smallest and largest kernel side, px, odd")
-    min_cutoff: float = Field(math.pi / 3, gt=0, le=math.pi, description="lowest cutoff, radians per pixel")
+    min_cutoff: float = Field(
+        math.pi / 3, ge=0.01, le=math.pi, description="lowest cutoff, radians per pixel"
+    )
 
 
 class DefocusStep(_Step):
     """A disk kernel."""
 
     do: Literal["defocus"] = "defocus"
-    radius_px: Range = Field(description="radius of the disk, px")
+    radius_px: Annotated[Range, within(0.1, 100)] = Field(description="radius of the disk, px")
 
 
 class MotionStep(_Step):
     """A straight-line kernel at any angle."""
 
     do: Literal["motion"] = "motion"
-    length_px: Range = Field(description="length of the line, px")
+    length_px: Annotated[Range, within(0, 200)] = Field(description="length of the line, px")
 
 
 class ResizeStep(_Step):
@@ -113,15 +104,15 @@ class ResizeStep(_Step):
     of: Literal["input", "output"] = Field("input", description="the size that the factor multiplies")
     up_probability: Probability = Field(description="chance of a factor in [1, high]")
     down_probability: Probability = Field(description="chance of a factor in [low, 1]; else factor 1")
-    factor: Range = Field(description="lowest and highest factor")
-    interpolations: tuple[Interpolation, ...] = Field(ALL_INTERPOLATIONS, description="drawn evenly")
+    factor: Annotated[Range, within(0.01, 8)] = Field(description="lowest and highest factor")
+    interpolations: Interpolations = Field(ALL_INTERPOLATIONS, description="drawn evenly")
 
     @model_validator(mode="after")
     def _check(self) -> ResizeStep:
         if self.up_probability + self.down_probability > 1 + 1e-9:
             raise ValueError("up_probability + down_probability is above 1")
-        if not 0 < self.factor[0] <= 1 <= self.factor[1]:
-            raise ValueError(f"factor must enclose 1 and stay above 0, got {list(self.factor)}")
+        if not self.factor[0] <= 1 <= self.factor[1]:
+            raise ValueError(f"factor must enclose 1, got {list(self.factor)}")
         return self
 
 
@@ -129,7 +120,7 @@ class ToOutputStep(_Step):
     """Resampling to exactly the output size (input / scale)."""
 
     do: Literal["to_output"] = "to_output"
-    interpolations: tuple[Interpolation, ...] = Field(ALL_INTERPOLATIONS, description="drawn evenly")
+    interpolations: Interpolations = Field(ALL_INTERPOLATIONS, description="drawn evenly")
 
 
 class NoiseStep(_Step):
@@ -137,8 +128,10 @@ class NoiseStep(_Step):
 
     do: Literal["noise"] = "noise"
     gaussian_probability: Probability = Field(0.5, description="chance of Gaussian noise, else Poisson")
-    sigma: Range = Field(description="standard deviation of Gaussian noise, of 255")
-    poisson_scale: Range = Field(description="factor on Poisson noise")
+    sigma: Annotated[Range, within(0, 255)] = Field(
+        description="standard deviation of Gaussian noise, of 255"
+    )
+    poisson_scale: Annotated[Range, within(0, 100)] = Field(description="factor on Poisson noise")
     gray_probability: Probability = Field(0.4, description="chance that all channels share the noise")
 
 
@@ -146,9 +139,11 @@ class SharpenStep(_Step):
     """Unsharp mask stronger than a picture needs."""
 
     do: Literal["sharpen"] = "sharpen"
-    weight: Range = Field(description="share of the high frequencies that is added")
-    radius_px: tuple[int, int] = Field(description="smallest and largest blur kernel radius, px")
-    threshold: float = Field(0.0, ge=0, description="weakest difference that is sharpened, of 255")
+    weight: Annotated[Range, within(0, 10)] = Field(description="share of the high frequencies that is added")
+    radius_px: Annotated[tuple[int, int], within(1, 200)] = Field(
+        description="smallest and largest blur kernel radius, px"
+    )
+    threshold: float = Field(0.0, ge=0, le=255, description="weakest difference that is sharpened, of 255")
 
 
 class JpegStep(_Step):
@@ -165,7 +160,9 @@ class WebpStep(_Step):
 
     do: Literal["webp"] = "webp"
     quality: QualityRange = Field(description="lowest and highest quality")
-    methods: tuple[int, ...] = Field((0, 4), description="encoder efforts 0..6, drawn evenly")
+    methods: tuple[Annotated[int, Field(ge=0, le=6)], ...] = Field(
+        (0, 4), min_length=1, description="encoder efforts 0..6, drawn evenly"
+    )
 
 
 class AvifStep(_Step):
@@ -183,11 +180,19 @@ class Branch(Config):
     steps: tuple[Step, ...] = Field(description="what happens in this branch; may be empty")
 
 
+def _some_weight(branches: tuple[Branch, ...]) -> tuple[Branch, ...]:
+    check_weights({number: branch.weight for number, branch in enumerate(branches)})
+    return branches
+
+
+Branches = Annotated[tuple[Branch, ...], AfterValidator(_some_weight)]
+
+
 class OneOfStep(_Step):
     """Exactly one of several branches."""
 
     do: Literal["one_of"] = "one_of"
-    branches: tuple[Branch, ...] = Field(min_length=1, description="the alternatives")
+    branches: Branches = Field(description="the alternatives")
 
 
 class SharesStep(_Step):
@@ -198,11 +203,15 @@ class SharesStep(_Step):
     """
 
     do: Literal["shares"] = "shares"
-    rounds: tuple[int, int] = Field(description="fewest and most rounds")
-    photo_side_px: Range = Field(description="longer side of the whole photo, px, drawn log-uniformly")
-    caps_px: tuple[int, ...] = Field(min_length=1, description="caps on the longer side, drawn evenly, px")
-    interpolations: tuple[Interpolation, ...] = Field(ALL_INTERPOLATIONS, description="drawn evenly")
-    codecs: tuple[Branch, ...] = Field(min_length=1, description="what a platform re-encodes with")
+    rounds: Annotated[tuple[int, int], within(0, 20)] = Field(description="fewest and most rounds")
+    photo_side_px: Annotated[Range, within(16, 1e5)] = Field(
+        description="longer side of the whole photo, px, drawn log-uniformly"
+    )
+    caps_px: tuple[Annotated[int, Field(ge=16)], ...] = Field(
+        min_length=1, description="caps on the longer side, drawn evenly, px"
+    )
+    interpolations: Interpolations = Field(ALL_INTERPOLATIONS, description="drawn evenly")
+    codecs: Branches = Field(description="what a platform re-encodes with")
 
 
 Step = Annotated[
@@ -231,7 +240,7 @@ class Recipe(Config):
     clean_share: Probability = Field(0.0, description="share of samples that stay as they are")
     scale: ScaleWeights = Field({1.0: 1.0}, description="weights of the factor input side / output side")
     steps: tuple[Step, ...] = Field(description="the operations in their order")
-    enlarge: tuple[Interpolation, ...] = Field(("bicubic",), description="how the result gets its size back")
+    enlarge: Interpolations = Field(("bicubic",), description="how the result gets its size back")
 
 
 for _model in (Branch, OneOfStep, SharesStep, Recipe):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from supir_console import UserError
-from supir_shards import BadImage, Dataset, DatasetError, Role, image_size
+from supir_shards import BadImage, Dataset, DatasetError, Role, decode_rgb
 
 COLUMNS = ["key", "role", "width", "height"]
 
@@ -46,7 +46,9 @@ def choose_sources(dataset: Dataset, *, count: int, min_side_px: int, seed: int)
 
     Raises:
         UserError: the dataset has fewer such photos.
+        DatasetError: the dataset is not finished, damaged, or of another format.
     """
+    dataset.manifest  # noqa: B018  # a choice among the photos that happen to be there would not be repeatable
     ranked = heapq.nsmallest(
         count, ((_rank(seed, found.key), found) for found in _eligible(dataset, min_side_px))
     )
@@ -58,7 +60,7 @@ def choose_sources(dataset: Dataset, *, count: int, min_side_px: int, seed: int)
     return sorted(found for _, found in ranked)
 
 
-def by_part(sources: list[Source]) -> dict[str, list[Source]]:
+def by_part(sources: Sequence[Source]) -> dict[str, list[Source]]:
     """Returns the sources grouped by part, in their order."""
     groups: dict[str, list[Source]] = {}
     for source in sources:
@@ -75,24 +77,18 @@ def read_photo(dataset: Dataset, source: Source, row: dict[str, object]) -> NDAr
         row: its row of the part's index.
 
     Raises:
-        UnreadablePhotoError: its bytes are missing, altered or no picture.
+        UnreadablePhotoError: its bytes are missing, altered or no picture, or of another size than the index says.
     """
     try:
-        return decode(dataset.read_image(source.part, row))
+        photo = decode_rgb(dataset.read_image(source.part, row))
     except (DatasetError, BadImage, OSError) as error:
         raise UnreadablePhotoError(f"{source.part}/{source.key}: {error}") from error
-
-
-def decode(data: bytes) -> NDArray[np.uint8]:
-    """Returns the picture, uint8 (H, W, 3) RGB.
-
-    Raises:
-        BadImage: the header is no picture's or promises too many pixels.
-        OSError: the pixels are damaged.
-    """
-    image_size(data)
-    with Image.open(io.BytesIO(data)) as file:
-        return np.asarray(file.convert("RGB"))
+    height, width = photo.shape[:2]
+    if (width, height) != (row["width"], row["height"]):
+        raise UnreadablePhotoError(
+            f"{source.part}/{source.key}: is {width}x{height} px, its index says {row['width']}x{row['height']}"
+        )
+    return photo
 
 
 def encode_png(image: NDArray[np.uint8]) -> bytes:

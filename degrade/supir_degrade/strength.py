@@ -10,11 +10,10 @@ import math
 from typing import Any
 
 from supir_console import UserError
+from supir_degrade.bounds import QualityRange, Range
 from supir_degrade.recipe import (
     Branch,
     OneOfStep,
-    QualityRange,
-    Range,
     Recipe,
     ResizeStep,
     SharesStep,

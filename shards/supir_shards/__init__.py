@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from supir_shards.captions import write_captions as write_captions
     from supir_shards.image_header import BadImage as BadImage
     from supir_shards.image_header import image_size as image_size
+    from supir_shards.image_pixels import decode_rgb as decode_rgb
     from supir_shards.layout import FORMAT_VERSION as FORMAT_VERSION
     from supir_shards.layout import MANIFEST as MANIFEST
     from supir_shards.layout import caption_path as caption_path
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from supir_shards.schema import INDEX_SCHEMA as INDEX_SCHEMA
     from supir_shards.schema import ledger_schema as ledger_schema
     from supir_shards.storage import Store as Store
+    from supir_shards.storage import absolute_url as absolute_url
     from supir_shards.takedown import drop_samples as drop_samples
     from supir_shards.tar_guard import Limits as Limits
     from supir_shards.tar_guard import TarSample as TarSample
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "captions": ("read_captions", "write_captions"),
     "image_header": ("BadImage", "image_size"),
+    "image_pixels": ("decode_rgb",),
     "layout": (
         "FORMAT_VERSION",
         "MANIFEST",
@@ -72,7 +75,7 @@ _MODULES = {
     "reader": ("Dataset",),
     "record": ("Box", "Caption", "DatasetError", "Record", "Role", "Sample", "caption_for", "sample_key"),
     "schema": ("CAPTION_SCHEMA", "INDEX_SCHEMA", "ledger_schema"),
-    "storage": ("Store",),
+    "storage": ("Store", "absolute_url"),
     "takedown": ("drop_samples",),
     "tar_guard": ("Limits", "TarSample", "iter_tar"),
     "verification": ("Problem", "ProblemKind", "verify"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from supir_shards.quarantine import printable
 from supir_shards.record import DatasetError
 
 FORMAT_VERSION = 1
@@ -20,6 +21,27 @@ _PART = r"part-\d{6}"
 _CAPTION_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 PART_FILE = rf"^({SHARDS}/{_PART}\.tar|({INDEX}|{LEDGER}|{CAPTIONS}/{_CAPTION_NAME})/{_PART}\.parquet)$"
 """What every path of a part's file matches."""
+
+
+class OtherFormatError(DatasetError):
+    """The file is sound, but of another format version than this release reads."""
+
+
+def require_format(name: str, version: object) -> None:
+    """Refuse a file of another format version before anything else in it is believed.
+
+    Args:
+        name: the file or dataset, for the message.
+        version: what it states.
+
+    Raises:
+        OtherFormatError: it is not ``FORMAT_VERSION``.
+    """
+    if str(version) != str(FORMAT_VERSION):
+        raise OtherFormatError(
+            f"{name} has format {printable(str(version))}, this release of supir-stack reads {FORMAT_VERSION};"
+            " upgrade it"
+        )
 
 
 def part_name(number: int) -> str:

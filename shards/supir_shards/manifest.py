@@ -26,6 +26,7 @@ from supir_shards.layout import (
     index_path,
     part_files,
     part_of,
+    require_format,
     shard_path,
 )
 from supir_shards.part_writer import shard_info
@@ -103,20 +104,14 @@ def load_manifest(store: Store) -> Manifest:
         ) from error
     try:
         content = json.loads(data)
-        if isinstance(content, dict) and content.get("format_version", FORMAT_VERSION) != FORMAT_VERSION:
-            raise _other_format(store, content["format_version"])
+        if isinstance(content, dict):
+            require_format(store.url, content.get("format_version", FORMAT_VERSION))
         return Manifest.model_validate(content)
     except (ValidationError, json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DatasetError(
             f"{store.url}/{MANIFEST} is damaged ({reason}); restore it, or delete it and rerun all commands"
         ) from error
-
-
-def _other_format(store: Store, version: object) -> DatasetError:
-    return DatasetError(
-        f"{store.url} has format {version}, this release of {DISTRIBUTION} reads {FORMAT_VERSION}; upgrade it"
-    )
 
 
 def finish_dataset(store: Store, *, command: str, config: dict[str, Any], config_hash: str) -> Manifest:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from supir_shards.layout import FORMAT_VERSION, index_path, shard_path
+from supir_shards.layout import FORMAT_VERSION, index_path, require_format, shard_path
 from supir_shards.record import EXTENSIONS, KEY_LENGTH, DatasetError, Role, Sample
 
 if TYPE_CHECKING:
@@ -84,14 +84,19 @@ def shard_info(part: str, index: pa.Table) -> PartInfo:
     """What an index says about its part's tar.
 
     Raises:
-        DatasetError: the table is not an index, has holes or unknown roles, or is another part's index.
+        DatasetError: the table is not an index, is of another format version, has holes or unknown roles, or is
+            another part's index.
     """
     from supir_shards.schema import INDEX_SCHEMA
 
     path = index_path(part)
     metadata = index.schema.metadata or {}
+    if META_VERSION in metadata:
+        require_format(path, metadata[META_VERSION].decode(errors="replace"))
     columns = list(index.schema)[: len(INDEX_SCHEMA)]
-    if not {META_SHA256, META_BYTES, META_PART} <= metadata.keys() or columns != list(INDEX_SCHEMA):
+    if not {META_VERSION, META_SHA256, META_BYTES, META_PART} <= metadata.keys() or columns != list(
+        INDEX_SCHEMA
+    ):
         raise DatasetError(
             f"{path} is not an index of this format (columns {index.schema.names}); run verify"
         )

@@ -147,6 +147,11 @@ class Store:
             raise FileNotFoundError(f"{self.url}/{path} does not exist") from error
 
 
+def absolute_url(url: str | Path) -> str:
+    """A local path made absolute, for workers that run in another folder; a URL as it is."""
+    return str(url) if "://" in str(url) else str(Path(url).absolute())
+
+
 def table_from(data: bytes, name: str) -> pa.Table:
     """An Arrow table from Parquet bytes.
 
@@ -166,10 +171,8 @@ def table_from(data: bytes, name: str) -> pa.Table:
 def _filesystem(url: str, options: dict[str, Any]) -> tuple[AbstractFileSystem, str]:
     from fsspec.core import url_to_fs
 
-    if "://" not in url:
-        url = str(Path(url).absolute())
     try:
-        fs, root = url_to_fs(url, **options)
+        fs, root = url_to_fs(absolute_url(url), **options)
     except (ValueError, ImportError) as error:
         raise DatasetError(
             f"cannot open {url}: {error}; give a local path or a URL such as s3://…"

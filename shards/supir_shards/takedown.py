@@ -1,6 +1,6 @@
 """Samples out of a finished part: for takedown requests.
 
-Place in the flow: ``supir-curate remove``; ``finish_dataset`` must follow.
+Place in the flow: a library function only, no command calls it yet; ``finish_dataset`` must follow.
 The law: after it, neither picture, metadata nor captions of a dropped sample are in the part, and every
 other byte of the other samples is as before. Killed at any moment, the same call again completes it: the
 tar is taken as the truth about what is left, the old index as the truth about the samples.

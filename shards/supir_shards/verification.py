@@ -21,6 +21,7 @@ from supir_shards.layout import (
     LEDGER,
     MANIFEST,
     SHARDS,
+    OtherFormatError,
     index_path,
     part_files,
     part_of,
@@ -65,6 +66,9 @@ def verify(url: str | Path | Store) -> list[Problem]:
 
     Args:
         url: local path, fsspec URL, or a ``Store``.
+
+    Raises:
+        DatasetError: there is no dataset at that place, or a newer release wrote it.
     """
     return list(iter_problems(url if isinstance(url, Store) else Store(url)))
 
@@ -73,11 +77,18 @@ def iter_problems(store: Store) -> Iterator[Problem]:
     """The problems one after the other, while the files are read."""
     found = [path for folder in (SHARDS, INDEX, CAPTIONS, LEDGER) for path in store.list(folder)]
     present = set(part_files(found))
+    has_manifest = store.exists(MANIFEST)
+    if not present and not has_manifest:
+        raise DatasetError(
+            f"{store.url} holds no dataset: neither {MANIFEST} nor {INDEX}/part-*.parquet there; check the path"
+        )
     try:
         manifest = load_manifest(store)
+    except OtherFormatError:
+        raise  # nothing that this release knows about files applies to those of another
     except DatasetError as error:
         manifest = None
-        kind = ProblemKind.ALTERED if store.exists(MANIFEST) else ProblemKind.MISSING
+        kind = ProblemKind.ALTERED if has_manifest else ProblemKind.MISSING
         yield Problem(kind=kind, path=MANIFEST, detail=str(error))
     if manifest and not _is_as_written(store, manifest):
         detail = "it was edited after it was written; run the command that makes it again"

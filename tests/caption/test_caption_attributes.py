@@ -62,6 +62,10 @@ def test_contrast_is_the_range_of_lightness():
         ((160, 0, 170), "purple"),
         ((255, 120, 190), "pink"),
         ((110, 70, 30), "brown"),
+        ((139, 69, 19), "brown"),  # saddle brown: a dark orange
+        ((90, 40, 35), "brown"),  # mahogany: a dull dark red
+        ((130, 30, 40), "red"),  # burgundy
+        ((140, 50, 45), "red"),  # brick
         ((225, 205, 170), "beige"),
         ((128, 128, 128), "grey"),
         ((5, 5, 5), "black"),
@@ -131,6 +135,65 @@ def test_light_and_contrast_in_words():
     halves[:, 64:] = 255
     assert words(halves)[1] == "Strong contrast."
     assert words(flat(128, 128, 128))[1] == "Gentle contrast."
+
+
+def colour_noise() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (600, 700, 3), dtype=np.uint8)
+
+
+def stripes(width_px: int) -> np.ndarray:
+    columns = (np.arange(700) // width_px % 2 * 255).astype(np.uint8)
+    return np.repeat(np.tile(columns, (600, 1))[..., None], 3, axis=2)
+
+
+@pytest.mark.parametrize("picture", [stripes(1), stripes(2), stripes(3), stripes(64)])
+def test_stripes_of_any_width_have_full_contrast_and_no_colour(picture: np.ndarray):
+    attributes = measure(picture)
+    assert attributes.contrast == pytest.approx(100.0, abs=0.1)
+    assert attributes.lightness == pytest.approx(50.0, abs=5)  # 64 px stripes do not end evenly
+    assert words(picture)[:2] == ("Almost without colour.", "Strong contrast.")
+
+
+def test_full_range_noise_has_the_contrast_and_the_colours_of_its_pixels():
+    gray = np.repeat(colour_noise()[..., :1], 3, axis=2)
+    assert words(gray)[:2] == ("Almost without colour.", "Strong contrast.")
+    coloured = measure(colour_noise())
+    assert coloured.chroma > 50
+    assert coloured.monochrome is False
+    assert words(colour_noise())[0] == "Many colours, in vivid colour."  # no three cover half of it
+
+
+@pytest.mark.parametrize(
+    ("colour", "sentence"),
+    [
+        ((130, 30, 40), "Mainly red."),
+        ((123, 63, 0), "Mainly brown."),
+        ((0, 0, 90), "Mainly blue."),
+        ((0, 0, 255), "Mainly blue, in vivid colour."),
+        ((220, 30, 40), "Mainly red, in vivid colour."),
+        ((120, 110, 105), "Almost without colour."),
+        ((136, 128, 124), "Almost without colour."),
+    ],
+)
+def test_deep_colours_are_not_called_vivid(colour: tuple[int, int, int], sentence: str):
+    assert words(flat(*colour))[0] == sentence
+
+
+@pytest.mark.parametrize(
+    ("widths", "sentence"),
+    [
+        ((18, 17, 16, 49), "Mainly red, blue and green, in vivid colour."),
+        ((18, 16, 16, 50), "Many colours, in vivid colour."),
+    ],
+)
+def test_mainly_means_more_than_half(widths: tuple[int, ...], sentence: str):
+    *named, rest = np.split(flat(255, 0, 0, side=100), np.cumsum(widths)[:-1], axis=1)
+    for stripe, colour in zip(named[1:], [(30, 60, 200), (30, 160, 30)], strict=True):
+        stripe[:] = colour
+    others = [(255, 230, 0), (160, 0, 170), (5, 5, 5), (0, 170, 170)]  # each less than 15 %
+    for stripe, colour in zip(np.array_split(rest, 4, axis=1), others, strict=True):
+        stripe[:] = colour
+    assert words(np.hstack([*named, rest]))[0] == sentence
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (33, 31), (500, 7)])

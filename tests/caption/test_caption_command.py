@@ -162,6 +162,21 @@ def test_another_config_under_the_same_name_is_refused(dataset: Path):
     assert plan(str(dataset), tags_config("name=other")).images == 4
 
 
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"\xff\xfe", b"[]", b"{}", b'{"config_hash": "a", "config": 3}']
+)
+def test_a_damaged_record_of_the_config_is_named_with_its_mend(dataset: Path, content: bytes):
+    place = dataset / "report/captions/tags/config.json"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        plan(str(dataset), tags_config())
+    assert str(caught.value).startswith(f"{place} is damaged (")
+    assert "restore it, use another --name, or delete captions/tags/ and report/captions/tags/" in str(
+        caught.value
+    )
+
+
 def test_speed_settings_do_not_change_what_made_the_captions():
     assert tags_config("run.workers=7").made_by_hash() == tags_config("vllm.max_tokens=9").made_by_hash()
     assert tags_config("seed=1").made_by_hash() != tags_config().made_by_hash()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,11 @@ from supir_shards import Dataset, Role, Store, read_captions, shard_path
 
 CONFIG = CaptionConfig(
     name="t", engine="tags", regions=RegionConfig(size_px=256), run=RunConfig(batch_images=2, workers=1)
+)
+# Its width is a text and its orientation 6: turning such a photo upright raises struct.error in Pillow.
+QUIRKY_EXIF = (
+    b"Exif\0\0MM\0*\0\0\0\x08\0\x02\x01\0\0\x02\0\0\0\x06\0\0\0&\x01\x12\0\x03\0\0\0\x01\0\x06"
+    b"\0\0\0\0\0\0hello\0"
 )
 FAILURES = "report/captions/t/failures/part-000000.jsonl"
 
@@ -76,6 +82,18 @@ def test_bad_samples_are_recorded_and_the_rest_is_captioned(
     assert by_reason["bad_image"]["sample"] == half.key
     assert "truncated" in by_reason["bad_image"]["detail"]
     assert altered.key in by_reason["altered"]["sample"]
+
+
+def test_a_photo_with_a_broken_exif_block_is_captioned(
+    tmp_path, photo, as_jpeg, as_sample, write_dataset, captioner
+):
+    cat = as_sample(photo("chelsea"))
+    data = as_jpeg(photo("chelsea"), exif=QUIRKY_EXIF)
+    store = write_dataset(tmp_path / "d", [[dataclasses.replace(cat, image=data)]])
+    list(captioner(store).caption_part("part-000000"))
+    whole = read_captions(store, "t", "part-000000")[cat.key][0]
+    assert whole.text.startswith("A cat")
+    assert not store.exists(FAILURES)
 
 
 def test_two_runs_of_a_part_write_the_same_bytes_whatever_the_batch(

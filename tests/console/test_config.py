@@ -118,3 +118,14 @@ def test_a_validator_speaks_in_its_own_words():
     with pytest.raises(UserError) as caught:
         load_config(Batches, None, ["batch=6"])
     assert str(caught.value) == "batch=6 is not a multiple of 4; use 16"
+
+
+@pytest.mark.parametrize("value", [".nan", ".inf", "-.inf"])
+def test_numbers_that_are_none_are_refused_in_every_config(value: str) -> None:
+    class Rates(Config):
+        rate: float = 1.0
+        weights: dict[str, float] = {}  # noqa: RUF012 - pydantic copies it
+
+    for override in (f"rate={value}", f"weights.a={value}"):
+        with pytest.raises(UserError, match=r"finite number \(got -?(nan|inf)\)"):
+            load_config(Rates, None, [override])

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,13 +15,14 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from supir_console import UserError, load_config
+from supir_degrade import negative_job
 from supir_degrade.cli import app
 from supir_degrade.img2img import img2img, img2img_sigmas
-from supir_degrade.negatives import NegativesConfig, make_request
+from supir_degrade.negatives import NegativesConfig, NegativeWorker, make_request
 from supir_degrade.sources import Source
 from supir_model import load_supir
 from supir_model.diffusion import sigma_table
-from supir_shards import Dataset, index_path, shard_path
+from supir_shards import Dataset, index_path, shard_path, verify
 
 SETTINGS = ["preset=tiny", "size_px=128", "steps=4", "batch_size=2", "words={oil painting: 1, dirty: 0.5}"]
 
@@ -55,7 +58,8 @@ def made(photos: Path, cluster: None, tmp_path_factory: pytest.TempPathFactory) 
     out = tmp_path_factory.mktemp("negatives") / "out"
     result = _run(photos, "-o", out, "--count", 5, "--workers", 2, "--json")
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout) == {"samples": 5, "made": 5, "failed": 0, "dataset": str(out)}
+    counts = {"samples": 5, "made": 5, "failed": 0, "failures": None}
+    assert json.loads(result.stdout) == {**counts, "dataset": str(out)}
     return out
 
 
@@ -84,6 +88,66 @@ def test_a_killed_job_continues_with_another_number_of_workers_to_the_same_bytes
     result = _run(photos, "-o", tmp_path / "n", "--count", 5, "--workers", 1, "--json")
     assert json.loads(result.stdout)["made"] == 5
     assert _files(tmp_path / "n") == _files(made)
+
+
+def test_a_part_that_kills_its_workers_is_listed_and_the_next_run_makes_it(
+    made: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marks = tmp_path / "killed"
+
+    class Deadly(NegativeWorker):
+        def make_part(self, part: str, members: list[Source]) -> Iterator[int]:
+            if part == "part-000000":
+                with marks.open("a") as file:
+                    file.write("x")
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield from NegativeWorker.make_part(self, part, members)
+
+    out = tmp_path / "n"
+    monkeypatch.setattr(negative_job, "NegativeWorker", Deadly)
+    result = _run(photos, "-o", out, "--count", 5, "--workers", 1, "--json")
+    assert result.exit_code == 1, result.exception
+    assert marks.read_text() == "xxx"
+    summary = json.loads(result.stdout.splitlines()[0])  # Ray may speak up once the job's session is over
+    assert (summary["samples"], summary["made"], summary["failed"]) == (2, 2, 1)
+    (failure,) = [json.loads(line) for line in Path(summary["failures"]).read_text().splitlines()]
+    assert (failure["part"], failure["sample"], failure["reason"]) == ("part-000000", "", "part")
+    assert failure["detail"].startswith("ActorDiedError: ")
+    assert verify(out) == []
+
+    monkeypatch.undo()
+    again = _run(photos, "-o", out, "--count", 5, "--workers", 1, "--json")
+    assert again.exit_code == 0
+    assert json.loads(again.stdout.splitlines()[0])["made"] == 3
+    assert _files(out) == _files(made)
+
+
+def test_what_only_the_user_can_mend_ends_the_job_with_the_workers_words(
+    photos: Path, cluster: None, tmp_path: Path
+) -> None:
+    result = _run(
+        photos, "-o", tmp_path / "n", "--count", 5, "--workers", 1, "--set", f"folder={tmp_path / 'none'}"
+    )
+    assert isinstance(result.exception, ValueError)
+    assert type(result.exception).__module__.startswith("supir_")
+    assert str(tmp_path / "none") in str(result.exception)
+    assert "Traceback" not in str(result.exception)
+
+
+def test_a_dry_run_refuses_what_the_run_refuses_and_writes_nothing(made: Path, photos: Path) -> None:
+    before = _files(made)
+    refused = _run(photos, "-o", made, "--count", 4, "--dry-run")
+    assert "holds the work of another config or of other photos" in str(refused.exception)
+    strange = _run(photos, "-o", photos, "--count", 5, "--dry-run")
+    assert "already holds other files; give an empty folder (-o)" in str(strange.exception)
+    assert _files(made) == before
+
+
+def test_the_config_is_printed_without_a_dataset(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["negatives", "--count", "7", "--print-config"])
+    assert result.exit_code == 0, result.output
+    (tmp_path / "c.yaml").write_text(result.stdout)
+    assert load_config(NegativesConfig, tmp_path / "c.yaml") == NegativesConfig(count=7)
 
 
 def test_a_finished_job_makes_nothing_and_another_config_is_refused(made: Path, photos: Path) -> None:
@@ -169,6 +233,8 @@ def test_the_default_prompt_is_the_papers_ten_words(astronaut: np.ndarray) -> No
         ("size_px=500", "a multiple of 32 px"),
         ("preset=minni", "preset 'minni' is unknown; use one of sdxl, mini, tiny"),
         ("preset=sdxl", "preset sdxl needs base"),
+        ("guidance_scale=.nan", r"guidance_scale.*finite number \(got nan\)"),
+        ("words={dirty: 1, messy: .inf}", "finite number"),
         ("strenght=1", "unknown config key 'strenght'; did you mean 'strength'"),
     ],
 )

@@ -3,7 +3,9 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import struct
 import tarfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,24 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from supir_degrade import Trace, replay
+from supir_console import UserError, load_config
+from supir_degrade import Trace, load_recipe, replay
 from supir_degrade.cli import app
-from supir_shards import Dataset, index_path, shard_path, verify
+from supir_degrade.pairs import PairsConfig, make_pairs
+from supir_shards import (
+    Dataset,
+    DatasetError,
+    Role,
+    Sample,
+    Store,
+    finish_dataset,
+    index_path,
+    shard_path,
+    verify,
+    write_part,
+)
+
+CONFIG = PairsConfig(recipe=load_recipe("realesrgan", ["clean_share=0"]), count=5, crop_px=128)
 
 
 def _run(*arguments: object) -> object:
@@ -31,7 +48,7 @@ def _pixels(data: bytes) -> np.ndarray:
 @pytest.fixture(scope="module")
 def made(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("pairs") / "out"
-    result = _run(photos, "-o", out, "--count", 5, "--crop", 128, "--set", "clean_share=0", "--json")
+    result = _run(photos, "-o", out, "--count", 5, "--crop", 128, "--set", "recipe.clean_share=0", "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["pairs"] == 5
     return out
@@ -64,7 +81,7 @@ def test_negatives_and_small_photos_are_not_chosen(made: Path, photos: Path) -> 
 
 
 def test_a_second_run_elsewhere_gives_the_same_bytes(made: Path, photos: Path, tmp_path: Path) -> None:
-    _run(photos, "-o", tmp_path / "b", "--count", 5, "--crop", 128, "--set", "clean_share=0")
+    _run(photos, "-o", tmp_path / "b", "--count", 5, "--crop", 128, "--set", "recipe.clean_share=0")
     assert _files(tmp_path / "b") == _files(made)
     assert verify(made / "hq") == []
     assert verify(made / "lq") == []
@@ -75,15 +92,105 @@ def test_a_part_without_its_lq_index_is_made_again(made: Path, photos: Path, tmp
     (tmp_path / "c/lq" / index_path("part-000001")).unlink()
     (tmp_path / "c/hq" / shard_path("part-000001")).write_bytes(b"half")
     kept = (tmp_path / "c/lq" / shard_path("part-000000")).stat().st_mtime_ns
-    result = _run(photos, "-o", tmp_path / "c", "--count", 5, "--crop", 128, "--set", "clean_share=0")
+    result = _run(photos, "-o", tmp_path / "c", "--count", 5, "--crop", 128, "--set", "recipe.clean_share=0")
     assert result.exit_code == 0
     assert _files(tmp_path / "c") == _files(made)
     assert (tmp_path / "c/lq" / shard_path("part-000000")).stat().st_mtime_ns == kept
 
 
 def test_other_options_are_refused_in_the_same_folder(made: Path, photos: Path) -> None:
-    result = _run(photos, "-o", made, "--count", 4, "--crop", 128, "--set", "clean_share=0")
+    result = _run(photos, "-o", made, "--count", 4, "--crop", 128, "--set", "recipe.clean_share=0")
     assert "holds the work of another config or of other photos" in str(result.exception)
+
+
+def test_a_damaged_mark_is_named_with_its_mend(made: Path, photos: Path, tmp_path: Path) -> None:
+    shutil.copytree(made, tmp_path / "d")
+    for content in (b"", b"{", b"\xff\xfe"):
+        (tmp_path / "d/lq/job.json").write_bytes(content)
+        with pytest.raises(
+            UserError, match=r"d/lq/job\.json is damaged .*; restore that file, or give another"
+        ):
+            make_pairs(Dataset(photos), str(tmp_path / "d"), CONFIG)
+    (tmp_path / "d/lq/job.json").write_bytes(b"[]")
+    with pytest.raises(UserError, match="holds the work of another config"):
+        make_pairs(Dataset(photos), str(tmp_path / "d"), CONFIG)
+
+
+def test_a_dry_run_prints_what_is_left_and_writes_nothing(made: Path, photos: Path, tmp_path: Path) -> None:
+    options = ("--count", 5, "--crop", 128, "--set", "recipe.clean_share=0", "--dry-run", "--json")
+    fresh, done = (json.loads(_run(photos, "-o", out, *options).stdout) for out in (tmp_path / "n", made))
+    assert fresh == {"pairs": 5, "parts": 2, "output_bytes_at_most": 5 * 2 * 3 * 128**2}
+    assert done == {"pairs": 0, "parts": 0, "output_bytes_at_most": 0}
+    assert not (tmp_path / "n").exists()
+    refused = _run(photos, "-o", made, "--count", 4, "--crop", 128, "--dry-run")
+    assert "holds the work of another config" in str(refused.exception)
+
+
+def test_the_printed_config_is_read_back_and_flags_change_it(tmp_path: Path) -> None:
+    flags = ["--recipe", "light", "--count", "7", "--set", "recipe.clean_share=0.5", "--set", "seed=3"]
+    printed = CliRunner().invoke(app, ["pairs", *flags, "--print-config"])
+    assert printed.exit_code == 0, printed.output
+    (tmp_path / "c.yaml").write_text(printed.stdout)
+    recipe = load_recipe("light", ["clean_share=0.5"])
+    assert load_config(PairsConfig, tmp_path / "c.yaml") == PairsConfig(recipe=recipe, count=7, seed=3)
+    assert "# side of the square crop, px\ncrop_px: 512\n" in printed.stdout
+    again = CliRunner().invoke(
+        app, ["pairs", "--config", str(tmp_path / "c.yaml"), "--recipe", "web2026", "--print-config"]
+    )
+    (tmp_path / "d.yaml").write_text(again.stdout)
+    changed = load_config(PairsConfig, tmp_path / "d.yaml")
+    assert (changed.recipe, changed.count) == (load_recipe("web2026"), 7)
+
+
+def test_a_recipe_is_a_name_or_a_name_with_changed_keys_in_a_config_file(tmp_path: Path) -> None:
+    assert PairsConfig().recipe == load_recipe("realesrgan")
+    (tmp_path / "c.yaml").write_text("recipe: light")
+    assert load_config(PairsConfig, tmp_path / "c.yaml").recipe == load_recipe("light")
+    (tmp_path / "c.yaml").write_text("recipe: {clean_share: 0}")
+    assert load_config(PairsConfig, tmp_path / "c.yaml").recipe == load_recipe(
+        "realesrgan", ["clean_share=0"]
+    )
+    (tmp_path / "c.yaml").write_text("recipe: {name: light, clean_shar: 0}")
+    with pytest.raises(UserError, match=r"recipe\.clean_shar'; did you mean 'recipe\.clean_share'"):
+        load_config(PairsConfig, tmp_path / "c.yaml")
+    (tmp_path / "c.yaml").write_text("recipe: lite")
+    with pytest.raises(
+        UserError, match=r"key 'recipe': recipe 'lite' is neither a file nor one of realesrgan"
+    ):
+        load_config(PairsConfig, tmp_path / "c.yaml")
+
+
+@pytest.mark.parametrize("command", ["pairs", "negatives", "preview"])
+def test_an_unfinished_or_newer_dataset_is_refused(photos: Path, tmp_path: Path, command: str) -> None:
+    shutil.copytree(photos, tmp_path / "photos")
+    arguments = [command, str(tmp_path / "photos"), "-o", str(tmp_path / "out")]
+    manifest = tmp_path / "photos/dataset.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format_version": 2}))
+    newer = CliRunner().invoke(app, arguments).exception
+    assert isinstance(newer, DatasetError)
+    assert "has format 2, this release of supir-stack reads 1; upgrade it" in str(newer)
+    manifest.unlink()
+    unfinished = CliRunner().invoke(app, arguments).exception
+    assert isinstance(unfinished, DatasetError)
+    assert "holds no finished dataset: dataset.json is missing" in str(unfinished)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["pairs"], "DATASET is missing; type: supir-degrade pairs DATASET -o VAL"),
+        (["negatives"], "DATASET is missing; type: supir-degrade negatives DATASET -o NEG"),
+        (["preview"], "IMAGE or DATASET is missing; type: supir-degrade preview photo.jpg -o sheet.png"),
+        (["pairs", "{photos}"], "-o is missing; type: supir-degrade pairs DATASET -o VAL"),
+        (["negatives", "{photos}"], "-o is missing"),
+        (["preview", "{photos}"], "-o is missing"),
+    ],
+)
+def test_what_is_missing_on_the_line_is_named(photos: Path, arguments: list[str], message: str) -> None:
+    result = CliRunner().invoke(app, [argument.format(photos=photos) for argument in arguments])
+    assert isinstance(result.exception, UserError)
+    assert message in str(result.exception)
 
 
 def test_both_tars_unpack_into_folders_of_equal_names(made: Path) -> None:
@@ -109,6 +216,43 @@ def test_an_altered_photo_is_recorded_and_the_rest_is_made(photos: Path, tmp_pat
     failed = [entry for entry in ledger if entry["status"] == "failed"]
     assert [(entry["key"], entry["reason"]) for entry in failed] == [(row["key"], "unreadable")]
     assert "was altered" in failed[0]["detail"]
+
+
+def _with_chunk(image: np.ndarray, kind: bytes, data: bytes) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    chunk = struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    return buffer.getvalue()[:33] + chunk + buffer.getvalue()[33:]
+
+
+def test_pictures_that_no_decoder_takes_are_recorded_and_the_rest_is_made(
+    astronaut: np.ndarray, tmp_path: Path
+) -> None:
+    long_text = b"c\0\0" + zlib.compress(b"x" * 2_000_000)
+    stored = {
+        "a" * 32: _with_chunk(astronaut, b"zTXt", long_text),  # ValueError in Pillow
+        "b" * 32: _with_chunk(astronaut, b"IHDR", b"\0"),
+        "c" * 32: _with_chunk(astronaut, b"tEXt", b"sound"),
+        "d" * 32: _with_chunk(astronaut[:400], b"tEXt", b"smaller than its index says"),
+    }
+    samples = [
+        Sample(key=key, image=data, extension="png", role=Role.PHOTO, width=512, height=512)
+        for key, data in stored.items()
+    ]
+    store = Store(tmp_path / "photos")
+    write_part(store, "part-000000", samples)
+    finish_dataset(store, command="test", config={}, config_hash="0")
+    result = _run(store.url, "-o", tmp_path / "out", "--count", 4, "--crop", 64, "--json")
+    assert result.exit_code == 1, result.exception
+    assert [record.key for record in Dataset(tmp_path / "out/lq").samples()] == ["c" * 32]
+    summary = json.loads(result.stdout)
+    assert (summary["pairs"], summary["failed"]) == (1, 3)
+    listed = [json.loads(line) for line in Path(summary["failures"]).read_text().splitlines()]
+    assert [(entry["sample"], entry["reason"]) for entry in listed] == [
+        (letter * 32, "unreadable") for letter in "abd"
+    ]
+    assert "Decompressed data too large" in listed[0]["detail"]
+    assert "is 512x400 px, its index says 512x512" in listed[2]["detail"]
 
 
 def test_too_few_photos_are_told_with_both_numbers(photos: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 from PIL import Image
 from typer.testing import CliRunner
 
+from supir_console import UserError
 from supir_degrade import degrade, load_recipe, sample_generator
 from supir_degrade.cli import app
 from supir_degrade.preview import GAP_PX, contact_sheet, draw_rows, label
@@ -64,3 +66,18 @@ def test_importing_the_command_loads_no_heavy_library() -> None:
     loaded = set(done.stdout.split())
     assert "typer" in loaded
     assert not loaded & {"torch", "ray", "cv2", "scipy", "PIL"}
+
+
+def test_the_printed_recipe_is_read_back(tmp_path: Path) -> None:
+    arguments = ["preview", "--recipe", "web2026", "--set", "clean_share=0.25", "--print-config"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    (tmp_path / "r.yaml").write_text(result.stdout)
+    assert load_recipe(tmp_path / "r.yaml") == load_recipe("web2026", ["clean_share=0.25"])
+
+
+def test_a_damaged_image_is_named_with_its_file(tmp_path: Path) -> None:
+    (tmp_path / "half.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+    result = CliRunner().invoke(app, ["preview", str(tmp_path / "half.jpg"), "-o", str(tmp_path / "s.png")])
+    assert isinstance(result.exception, UserError)
+    assert re.search(r"half\.jpg: .*cut off at 4 bytes; give a sound JPEG", str(result.exception))

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from supir_console import UserError
-from supir_degrade import RECIPES, Recipe, draw, load_recipe, sample_generator
+from supir_degrade import RECIPES, Recipe, degrade, draw, load_recipe, sample_generator
 from supir_degrade.recipe import BlurStep, JpegStep, NoiseStep, OneOfStep, ResizeStep
 from supir_degrade.strength import weaken
 
@@ -79,19 +79,19 @@ def test_a_recipe_written_as_yaml_and_read_again_is_the_same(name: str, tmp_path
         ),
         (
             "name: x\nsteps: [{do: blur, sigma: [3, 2]}]",
-            r"steps\.0\.blur\.sigma.*\[low, high\], got \[3\.0, 2\.0\]",
+            r"steps\.0\.blur\.sigma.*\[low, high\] within 0\.01\.\.100, got \[3\.0, 2\.0\]",
         ),
         ("name: x\nsteps: [{do: melt}]", r"steps\.0.*'melt'.*'blur', 'sinc'"),
         ("name: x\nsteps: [{do: jpeg, quality: [0, 90]}]", r"within 1\.\.100, got \[0, 90\]"),
         ("name: x\nscale: {0.5: 1}\nsteps: []", r"scale.*greater than or equal to 1"),
-        ("name: x\nscale: {4: 0}\nsteps: []", r"not all zero, got \{4\.0: 0\.0\}"),
+        ("name: x\nscale: {4: 0}\nsteps: []", r"not all zero, 1e\+09 in all at most; got \{4\.0: 0\.0\}"),
         (
             "name: x\nsteps: [{do: resize, up_probability: 0.6, down_probability: 0.6, factor: [0.5, 2]}]",
             r"up_probability \+ down_probability is above 1",
         ),
         (
             "name: x\nsteps: [{do: resize, up_probability: 0, down_probability: 1, factor: [1.5, 2]}]",
-            r"enclose 1 and stay above 0, got \[1\.5, 2\.0\]",
+            r"enclose 1, got \[1\.5, 2\.0\]",
         ),
     ],
 )
@@ -100,6 +100,96 @@ def test_a_wrong_recipe_is_named_with_its_mend(text: str, message: str, tmp_path
     path.write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=message):
         load_recipe(path)
+
+
+SHARES = "{do: shares, rounds: [1, 4], photo_side_px: [1200, 6000], caps_px: [720], codecs: [{steps: []}]"
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        ("{do: blur, sigma: [0, 0]}", r"blur\.sigma.*within 0\.01\.\.100, got \[0\.0, 0\.0\]"),
+        ("{do: blur, sigma: [1, .inf]}", r"blur\.sigma\.1.*finite number \(got inf\)"),
+        ("{do: blur, sigma: [.nan, 2]}", r"blur\.sigma\.0.*finite number \(got nan\)"),
+        ("{do: blur, sigma: [1, 1000]}", r"blur\.sigma.*within 0\.01\.\.100"),
+        ("{do: blur, sigma: [1, 2], kernel_sizes: [8, 20]}", r"both odd, within 1\.\.101, got \[8, 20\]"),
+        ("{do: blur, sigma: [1, 2], kernel_sizes: [21, 7]}", r"\[low, high\], both odd.*got \[21, 7\]"),
+        ("{do: blur, sigma: [1, 2], kernel_sizes: [-3, 7]}", r"got \[-3, 7\]"),
+        ("{do: blur, sigma: [1, 2], kernels: {iso: .inf}}", r"kernels\.iso.*finite"),
+        (
+            "{do: blur, sigma: [1, 2], beta_plateau: [2, 3]}",
+            r"around 1 within 0\.1\.\.20, got \[2\.0, 3\.0\]",
+        ),
+        ("{do: sinc, min_cutoff: 1.0e-200}", r"min_cutoff.*greater than or equal to 0\.01"),
+        ("{do: defocus, radius_px: [0, 3]}", r"radius_px.*within 0\.1\.\.100, got \[0\.0, 3\.0\]"),
+        ("{do: motion, length_px: [-1, 3]}", r"length_px.*within 0\.\.200"),
+        ("{do: resize, up_probability: 0, down_probability: 1, factor: [0, 2]}", r"within 0\.01\.\.8"),
+        ("{do: resize, up_probability: 0, down_probability: 1, factor: [0.5, 999]}", r"within 0\.01\.\.8"),
+        ("{do: to_output, interpolations: []}", r"interpolations.*at least 1 item"),
+        ("{do: noise, sigma: [-1, 3], poisson_scale: [0, 1]}", r"sigma.*within 0\.\.255"),
+        ("{do: noise, sigma: [1, 3], poisson_scale: [-1, 1]}", r"poisson_scale.*within 0\.\.100"),
+        ("{do: sharpen, weight: [0, 1], radius_px: [4, 1]}", r"radius_px.*within 1\.\.200, got \[4, 1\]"),
+        ("{do: webp, quality: [50, 90], methods: [9]}", r"methods\.0.*less than or equal to 6 \(got 9\)"),
+        ("{do: webp, quality: [50, 90], methods: []}", r"methods.*at least 1 item"),
+        ("{do: one_of, branches: [{weight: 0, steps: []}]}", r"branches.*not all zero.*got \{0: 0\.0\}"),
+        ("{do: one_of, branches: []}", r"branches.*not all zero.*got \{\}"),
+        (SHARES + ", photo_side_px: [0, 10]}", r"photo_side_px.*within 16\.\.100000, got \[0\.0, 10\.0\]"),
+        (SHARES + ", rounds: [4, 1]}", r"rounds.*within 0\.\.20, got \[4, 1\]"),
+        (SHARES + ", caps_px: [0]}", r"caps_px\.0.*greater than or equal to 16 \(got 0\)"),
+    ],
+)
+def test_numbers_that_make_no_picture_are_refused(step: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text(f"name: x\nsteps: [{step}]", encoding="utf-8")
+    with pytest.raises(UserError, match=message):
+        load_recipe(path)
+
+
+def test_scale_is_bounded_and_enlarging_needs_a_way() -> None:
+    with pytest.raises(UserError, match=r"scale.*less than or equal to 64"):
+        load_recipe("light", ["scale={1000: 1}"])
+    with pytest.raises(UserError, match=r"enlarge.*at least 1 item"):
+        load_recipe("light", ["enlarge=[]"])
+
+
+# Each field at the lowest and at the highest value that is accepted; cutoffs at the lowest.
+EXTREMES = [
+    *(
+        f"{{do: blur, sigma: [{s}, {s}], kernel_sizes: [{k}, {k}], kernels: {{{kind}: 1}}, sinc_probability: 0,"
+        f" beta_generalised: {beta}, beta_plateau: {beta}}}"
+        for s in (0.01, 100)
+        for k in (1, 3, 101)
+        for kind, beta in (("iso", "[1, 1]"), ("gen_aniso", "[0.1, 1]"), ("plateau_aniso", "[1, 20]"))
+    ),
+    *(f"{{do: sinc, min_cutoff: 0.01, kernel_sizes: [{k}, {k}]}}" for k in (1, 101)),
+    *(f"{{do: defocus, radius_px: [{r}, {r}]}}" for r in (0.1, 100)),
+    *(f"{{do: motion, length_px: [{r}, {r}]}}" for r in (0, 200)),
+    *(
+        f"{{do: resize, up_probability: {up}, down_probability: {1 - up}, factor: [0.01, 8]}}, {{do: to_output}}"
+        for up in (0, 1)
+    ),
+    *(f"{{do: noise, sigma: [{s}, {s}], poisson_scale: [{p}, {p}]}}" for s, p in ((0, 0), (255, 100))),
+    *(
+        f"{{do: sharpen, weight: [{w}, {w}], radius_px: [{r}, {r}], threshold: {t}}}"
+        for w, r, t in ((0, 1, 0), (10, 200, 255))
+    ),
+    *(f"{{do: webp, quality: [{q}, {q}], methods: [{m}]}}" for q, m in ((1, 0), (100, 6))),
+    *(f"{{do: shares, rounds: [20, 20], photo_side_px: [{p}, {p}], caps_px: [16], codecs: [{{steps: []}}]}}"
+      for p in (16, 100000)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("steps", EXTREMES)
+def test_a_gray_picture_stays_gray_at_both_ends_of_every_range(steps: str, tmp_path: Path) -> None:
+    path = tmp_path / "extreme.yaml"
+    path.write_text(f"name: x\nscale: {{64: 1}}\nsteps: [{steps}]", encoding="utf-8")
+    recipe = load_recipe(path)
+    gray = np.full((40, 56, 3), 128, np.uint8)
+    for number in range(3):
+        degraded, _ = degrade(gray, recipe, sample_generator(0, "k", number))
+        assert degraded.shape == gray.shape
+        # Strong noise is clipped, which moves the mean; a black or a white picture would be 127 off.
+        assert abs(float(degraded.mean()) - 128) < 40
 
 
 def test_an_unknown_recipe_name_lists_those_there_are() -> None:

@@ -128,6 +128,29 @@ def test_another_format_is_refused_by_number(dataset: Store) -> None:
         load_manifest(dataset)
 
 
+@pytest.mark.parametrize("version", [b"2", b"0", b"\xff"])
+def test_an_index_of_another_format_is_refused_before_its_columns_are_looked_at(
+    dataset: Store, version: bytes
+) -> None:
+    table = dataset.read_table(index_path(PART))
+    metadata = {**table.schema.metadata, b"supir.format_version": version}
+    newer = table.drop_columns(["texture"]).replace_schema_metadata(metadata)
+    dataset.write_table(index_path(PART), newer)
+    message = f"{index_path(PART)} has format .*, this release of supir-stack reads 1; upgrade it"
+    with pytest.raises(DatasetError, match=message):
+        Dataset(dataset).index(PART)
+    with pytest.raises(DatasetError, match=message):
+        finish(dataset)
+
+
+def test_an_index_that_states_no_format_is_none(dataset: Store) -> None:
+    table = dataset.read_table(index_path(PART))
+    metadata = {key: value for key, value in table.schema.metadata.items() if not key.endswith(b"version")}
+    dataset.write_table(index_path(PART), table.replace_schema_metadata(metadata))
+    with pytest.raises(DatasetError, match="is not an index of this format"):
+        Dataset(dataset).index(PART)
+
+
 def test_a_manifest_cannot_name_files_outside_the_dataset(dataset: Store) -> None:
     content = json.loads(dataset.read(MANIFEST))
     content["files"]["../../etc/passwd"] = {"bytes": 1, "sha256": "00"}

@@ -19,6 +19,7 @@ from supir_shards import (
     DatasetError,
     ProblemKind,
     Store,
+    absolute_url,
     finish_dataset,
     part_name,
     shard_path,
@@ -214,3 +215,12 @@ def test_a_table_comes_back_and_equal_tables_have_equal_bytes(store: Store) -> N
     store.write_table("ledger/b.parquet", pa.table({"key": ["a", "b"], "value": [1.5, None]}))
     assert store.read_table("ledger/a.parquet").equals(table)
     assert store.read("ledger/a.parquet") == store.read("ledger/b.parquet")
+
+
+def test_a_local_path_is_made_absolute_and_a_url_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert absolute_url("photos") == absolute_url(Path("photos")) == str(tmp_path / "photos")
+    assert absolute_url("/data/photos") == "/data/photos"
+    assert absolute_url("s3://bucket/photos") == "s3://bucket/photos"

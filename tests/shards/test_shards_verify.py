@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from supir_shards import (
     MANIFEST,
+    DatasetError,
     Problem,
     ProblemKind,
     Store,
@@ -165,6 +166,28 @@ def test_other_changes_are_named(
 ) -> None:
     change(dataset)
     assert found(dataset) == expected
+
+
+@pytest.mark.parametrize("place", ["none", "other"])
+def test_a_place_that_is_no_dataset_is_refused(tmp_path: Path, place: str) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/photo.jpg").write_bytes(b"x")
+    with pytest.raises(DatasetError, match=rf"{place} holds no dataset: neither dataset\.json nor index/"):
+        verify(tmp_path / place)
+
+
+def test_a_dataset_of_another_format_is_not_called_damaged(dataset: Store) -> None:
+    content = json.loads(dataset.read(MANIFEST)) | {"format_version": 2}
+    dataset.write(MANIFEST, json.dumps(content).encode())
+    with pytest.raises(DatasetError, match="has format 2, this release of supir-stack reads 1; upgrade it"):
+        verify(dataset)
+
+
+def test_a_finished_dataset_without_parts_has_no_problem(tmp_path: Path) -> None:
+    from supir_shards import finish_dataset
+
+    finish_dataset(Store(tmp_path / "d"), command="supir-curate", config={}, config_hash="aa")
+    assert verify(tmp_path / "d") == []
 
 
 def test_a_part_written_after_the_finish_is_an_orphan(dataset: Store, make_sample) -> None:

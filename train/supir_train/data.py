@@ -9,7 +9,6 @@ Legend: B images a batch, S crop side in pixels.
 
 from __future__ import annotations
 
-import io
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +22,7 @@ from torch.utils.data import Dataset as TorchDataset
 from supir_console import UserError
 from supir_degrade import Recipe, degrade, load_recipe, sample_generator
 from supir_model.prompts import NEGATIVE_PROMPT, positive_prompt
-from supir_shards import BadImage, Dataset, DatasetError, caption_for, image_size
+from supir_shards import BadImage, Dataset, DatasetError, caption_for, decode_rgb
 from supir_train.config import DataConfig, TrainConfig
 from supir_train.crops import CropBox, TooSmallError, choose_box, cut
 from supir_train.order import Draw, Place, Position, Walk, mixed
@@ -125,14 +124,9 @@ class CropMaker(TorchDataset[Made]):
         return Crop(key=draw.key, hq=hq, lq=lq, prompt=prompt)
 
     def _image(self, draw: Draw) -> NDArray[np.uint8]:
-        from PIL import Image
-
         if draw.key in self._decoded:
             return self._decoded[draw.key]
-        data = self._sources[draw.source].read_image(draw.part, draw.row)
-        image_size(data)
-        with Image.open(io.BytesIO(data)) as file:
-            image = np.asarray(file.convert("RGB"))
+        image = decode_rgb(self._sources[draw.source].read_image(draw.part, draw.row))
         if self._decoded_bytes + image.nbytes <= self._config.cache_bytes:
             self._decoded[draw.key] = image
             self._decoded_bytes += image.nbytes

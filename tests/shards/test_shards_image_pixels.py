@@ -1,0 +1,182 @@
+"""`decode_rgb`: every mode becomes RGB as curation saw it, and whatever the bytes are, only BadImage comes out."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, PngImagePlugin
+
+from supir_shards import BadImage, QuarantineReason, decode_rgb
+
+# Its width is a text and its orientation 6: turning such a photo upright raises struct.error in Pillow.
+QUIRKY_EXIF = (
+    b"Exif\0\0MM\0*\0\0\0\x08\0\x02\x01\0\0\x02\0\0\0\x06\0\0\0&\x01\x12\0\x03\0\0\0\x01\0\x06"
+    b"\0\0\0\0\0\0hello\0"
+)
+BROKEN_EXIF = b"Exif\0\0II*\0\xff\xff\xff\xff" + bytes(range(60))
+
+
+def encoded(image: Image.Image, image_format: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, image_format, **options)
+    return buffer.getvalue()
+
+
+def noise(mode: str = "RGB", side: int = 40) -> Image.Image:
+    pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    return Image.fromarray(pixels).convert(mode)
+
+
+def with_chunk(png: bytes, kind: bytes, data: bytes) -> bytes:
+    """The PNG with one more chunk, its checksum right, after the header."""
+    chunk = struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    return png[:33] + chunk + png[33:]
+
+
+def exif_turned() -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return exif
+
+
+SOUND = [
+    encoded(noise(), "JPEG", exif=exif_turned(), quality=95),
+    encoded(noise(), "JPEG", progressive=True, exif=BROKEN_EXIF),
+    encoded(noise(), "PNG", exif=exif_turned()),
+    encoded(noise("P"), "PNG", transparency=3),
+    encoded(noise(), "WEBP", exif=exif_turned()),
+    encoded(noise("RGBA"), "WEBP", lossless=True, exif=exif_turned()),
+    encoded(noise("P"), "GIF"),
+]
+
+
+def test_pixels_are_those_that_are_stored_whatever_the_exif_block_says() -> None:
+    picture = noise()
+    expected = np.asarray(picture)
+    np.testing.assert_array_equal(decode_rgb(encoded(picture, "PNG", exif=exif_turned())), expected)
+    np.testing.assert_array_equal(decode_rgb(encoded(picture, "WEBP", lossless=True)), expected)
+    plain = encoded(picture, "JPEG", quality=95)
+    for exif in (exif_turned(), BROKEN_EXIF, QUIRKY_EXIF, b"Exif\0\0"):
+        data = encoded(picture, "JPEG", quality=95, exif=exif)
+        np.testing.assert_array_equal(decode_rgb(data), decode_rgb(plain))
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "expected"),
+    [
+        ("1", 1, (255, 255, 255)),
+        ("L", 77, (77, 77, 77)),
+        ("LA", (255, 0), (128, 128, 128)),
+        ("RGBA", (255, 0, 0, 255), (255, 0, 0)),
+        ("RGBA", (255, 0, 0, 0), (128, 128, 128)),
+        ("I;16", 65_535, (255, 255, 255)),
+        ("I;16", 32_896, (128, 128, 128)),
+    ],
+)
+def test_every_mode_becomes_rgb_at_its_own_level(mode: str, colour: Any, expected: tuple[int, ...]) -> None:
+    pixels = decode_rgb(encoded(Image.new(mode, (5, 4), colour), "PNG"))
+    assert (pixels.shape, pixels.dtype) == ((4, 5, 3), np.uint8)
+    assert {tuple(pixel) for pixel in pixels.reshape(-1, 3).tolist()} == {expected}
+
+
+def test_ink_of_a_cmyk_jpeg_becomes_light() -> None:
+    pixels = decode_rgb(encoded(Image.new("CMYK", (16, 16), (255, 0, 0, 0)), "JPEG", quality=100))
+    assert np.abs(pixels.astype(int) - (0, 255, 255)).max() <= 3
+
+
+def png_of(width: int, height: int) -> bytes:
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    png = encoded(noise(), "PNG")
+    return png[:12] + header + struct.pack(">I", zlib.crc32(header)) + png[33:]
+
+
+def long_text() -> bytes:
+    info = PngImagePlugin.PngInfo()
+    info.add_text("comment", "x" * 2_000_000, zip=True)
+    return encoded(noise(), "PNG", pnginfo=info)
+
+
+def nameless_chunk() -> bytes:
+    """A PNG whose second chunk of pixels has lost its name."""
+    png = encoded(noise(side=200), "PNG")
+    second = png.index(b"IDAT", png.index(b"IDAT") + 4)
+    return png[:second] + b"\0\0\0\0" + png[second + 4 :]
+
+
+BAD, LARGE = QuarantineReason.BAD_IMAGE, QuarantineReason.IMAGE_TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    ("data", "reason", "message"),
+    [
+        (long_text(), BAD, r"ValueError: Decompressed data too large"),
+        (with_chunk(SOUND[2], b"pHYs", b"\0"), BAD, r"png cannot be decoded \(ValueError"),
+        (nameless_chunk(), BAD, r"png cannot be decoded \(SyntaxError: broken PNG file"),
+        (SOUND[2][:300], BAD, r"png cannot be decoded \(OSError: image file is truncated"),
+        (SOUND[0][:-200], BAD, r"jpg cannot be decoded \(OSError: image file is truncated"),
+        (SOUND[4][:300], BAD, r"webp cannot be decoded \(OSError"),
+        (png_of(15_000, 15_000), LARGE, r"exceeds limit of 178956970 pixels"),
+        (png_of(20_000, 20_000), LARGE, r"declares 20000x20000 px, more than 268435456"),
+        (b"II*\0" + bytes(60), BAD, r"not JPEG, PNG, WebP or GIF"),
+    ],
+    ids=[
+        "long text",
+        "short chunk",
+        "nameless chunk",
+        "cut png",
+        "cut jpeg",
+        "cut webp",
+        "bomb",
+        "larger bomb",
+        "tiff",
+    ],
+)
+def test_a_damaged_picture_is_refused_with_its_reason(
+    data: bytes, reason: QuarantineReason, message: str
+) -> None:
+    with pytest.raises(BadImage, match=message) as caught:
+        decode_rgb(data)
+    assert caught.value.reason is reason
+
+
+def pixels_or_reason(data: bytes) -> np.ndarray | str:
+    try:
+        return decode_rgb(data)
+    except BadImage as error:
+        return error.detail
+
+
+@settings(max_examples=600, deadline=None)
+@given(
+    data=st.sampled_from(SOUND),
+    place=st.floats(0, 1, exclude_max=True),
+    patch=st.binary(max_size=24),
+    cut=st.floats(0.02, 1.2),
+)
+def test_damaged_pictures_give_pixels_or_a_bad_image(
+    data: bytes, place: float, patch: bytes, cut: float
+) -> None:
+    position = int(place * len(data))
+    damaged = (data[:position] + patch + data[position + len(patch) :])[: int(cut * len(data))]
+    outcome = pixels_or_reason(damaged)
+    if isinstance(outcome, str):
+        assert outcome.isprintable()
+    else:
+        assert (outcome.ndim, outcome.shape[2], outcome.dtype) == (3, 3, np.uint8)
+
+
+CHUNKS = b"IHDR PLTE tRNS iCCP cHRM gAMA sRGB pHYs tEXt zTXt iTXt eXIf acTL fcTL fdAT IEND".split()
+
+
+@settings(max_examples=300, deadline=None)
+@given(kind=st.sampled_from(CHUNKS), content=st.binary(max_size=40))
+def test_any_png_chunk_gives_pixels_or_a_bad_image(kind: bytes, content: bytes) -> None:
+    outcome = pixels_or_reason(with_chunk(SOUND[2], kind, content))
+    assert isinstance(outcome, np.ndarray) or outcome.isprintable()
