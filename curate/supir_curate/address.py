@@ -65,6 +65,14 @@ class PublicResolver(AbstractResolver):
         """Releases nothing: the system's resolver holds nothing."""
 
 
+def host_of(url: str) -> str:
+    """Returns the host that a URL names, in lower case; "" where it names none or is no URL at all."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
 def is_public(address: str) -> bool:
     """Returns whether an IP address is on the public internet, IPv4 inside IPv6 included."""
     ip = ipaddress.ip_address(address.partition("%")[0])

@@ -1,6 +1,9 @@
-"""The curator's config. The scoring hash covers what changes a score; rules and packing can change afterwards.
+"""The curator's config: a section a step, recorded by the step that it belongs to.
 
-Place in the flow: `cli` reads it; each step gets its own section.
+Place in the flow: `cli` reads it; `score` records source, fetch.policy and probe in `plan.json`, `select` its rules in
+`selection.json`. The law: a later step works with what was recorded, and a key that is given to it with another
+value is refused; a key at its default counts as not given.
+The pace of fetching decides nothing and is not recorded.
 """
 
 from __future__ import annotations
@@ -8,15 +11,16 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import BaseModel, Field, StrictInt, field_validator
 
-from supir_console import Config, config_hash
-from supir_curate.rules import DEFAULT_RULES, Rule, Rules
+from supir_console import UserError
+from supir_curate.rules import DEFAULT_RULES, Rule, Rules, StrictConfig
+from supir_curate.verdict import Reason
 
 MAX_DECODABLE_PIXELS = 178_956_970  # Pillow refuses anything larger as a decompression bomb
 
 
-class SourceConfig(Config):
+class SourceConfig(StrictConfig):
     """How the source is read."""
 
     part_size: int = Field(
@@ -32,8 +36,8 @@ class SourceConfig(Config):
     licence: str = Field(default="", description="licence of every candidate that names none itself")
 
 
-class FetchPolicy(Config):
-    """What may be fetched. Part of the scoring hash."""
+class FetchPolicy(StrictConfig):
+    """What may be fetched. Recorded."""
 
     user_agent: str = Field(
         default="supir-curate/0.1 (+https://arxiv.org/abs/2401.13627)",
@@ -41,13 +45,13 @@ class FetchPolicy(Config):
         description="name that sites see and robots.txt may address; add how to reach you",
     )
     honour_robots: bool = Field(
-        default=True, description="obey robots.txt (RFC 9309); unreachable counts as no"
+        default=True, description="obey robots.txt (RFC 9309); while it cannot be had nothing is fetched"
     )
     honour_opt_out: bool = Field(
         default=True, description="obey X-Robots-Tag noai, noimageai and tdm-reservation: 1"
     )
-    allowed_ports: tuple[int, ...] = Field(
-        default=(80, 443), description="TCP ports of public hosts that may be asked"
+    allowed_ports: tuple[StrictInt, ...] = Field(
+        default=(80, 443), strict=False, description="TCP ports of public hosts that may be asked"
     )
     max_bytes: int = Field(default=32 * 2**20, ge=1, description="bytes of a picture; a larger one fails")
     max_redirects: int = Field(
@@ -55,8 +59,8 @@ class FetchPolicy(Config):
     )
 
 
-class FetchPace(Config):
-    """How fast. Not part of the scoring hash: a resumed run may go slower."""
+class FetchPace(StrictConfig):
+    """How fast. Not recorded: a resumed run may go slower."""
 
     concurrency: int = Field(default=128, ge=1, description="requests under way a fetcher")
     per_host_concurrency: int = Field(
@@ -74,14 +78,14 @@ class FetchPace(Config):
     )
 
 
-class FetchConfig(Config):
+class FetchConfig(StrictConfig):
     """Fetching of URL sources."""
 
     policy: FetchPolicy = Field(default=FetchPolicy(), description="what may be fetched")
     pace: FetchPace = Field(default=FetchPace(), description="how fast")
 
 
-class ProbeConfig(Config):
+class ProbeConfig(StrictConfig):
     """Measuring."""
 
     working_side_px: int = Field(
@@ -97,7 +101,7 @@ class ProbeConfig(Config):
     )
 
 
-class SelectConfig(Config):
+class SelectConfig(StrictConfig):
     """Deciding, by a query over the ledger."""
 
     rules: Rules = Field(
@@ -126,10 +130,10 @@ class SelectConfig(Config):
                 )
             changes = rule.model_dump() if isinstance(rule, Rule) else rule
             table[str(reason)] = {**table[str(reason)], **changes} if isinstance(changes, dict) else changes
-        return table
+        return {Reason(reason): rule for reason, rule in table.items()}
 
 
-class PackConfig(Config):
+class PackConfig(StrictConfig):
     """Writing of shards."""
 
     max_side_px: int = Field(
@@ -141,7 +145,7 @@ class PackConfig(Config):
     )
 
 
-class CurateConfig(Config):
+class CurateConfig(StrictConfig):
     """Everything that decides what a dataset holds."""
 
     source: SourceConfig = Field(default=SourceConfig(), description="how the source is read")
@@ -150,14 +154,75 @@ class CurateConfig(Config):
     select: SelectConfig = Field(default=SelectConfig(), description="deciding; may change after scoring")
     pack: PackConfig = Field(default=PackConfig(), description="writing of shards")
 
-    def scoring_hash(self) -> str:
-        """Returns the hash of everything that can change the ledger, 16 hex digits."""
-        return config_hash(ScoringConfig(source=self.source, policy=self.fetch.policy, probe=self.probe))
+    def scoring(self) -> ScoringConfig:
+        """Returns everything that can change the ledger."""
+        return ScoringConfig(source=self.source, policy=self.fetch.policy, probe=self.probe)
+
+    def with_recorded(
+        self, dataset: str, scoring: ScoringConfig, select: SelectConfig | None = None
+    ) -> CurateConfig:
+        """Returns this config with the sections that earlier steps recorded, as a later step works with it.
+
+        Args:
+            dataset: named in the message.
+            scoring: what the ledger was made under.
+            select: what the selection was made under; None where it is still to be made.
+
+        Raises:
+            UserError: a key differs from what was recorded, and from its default.
+        """
+        fetch = FetchConfig(policy=scoring.policy, pace=self.fetch.pace)
+        recorded = CurateConfig(
+            source=scoring.source,
+            fetch=fetch,
+            probe=scoring.probe,
+            select=select or self.select,
+            pack=self.pack,
+        )
+        changed = differences(self, recorded, default=CurateConfig())
+        if changed:
+            raise UserError(
+                f"{dataset} was made with {', '.join(changed)}; leave out what an earlier step recorded,"
+                " or begin with that step and a new dataset"
+            )
+        return recorded
+
+    def record(self) -> dict[str, Any]:
+        """Returns what `dataset.json` records: all but the pace, which decides nothing."""
+        return self.model_dump(mode="json", exclude={"fetch": {"pace"}})
 
 
-class ScoringConfig(Config):
+class ScoringConfig(StrictConfig):
     """The part of the config under which a ledger was made."""
 
     source: SourceConfig
     policy: FetchPolicy
     probe: ProbeConfig
+
+
+def differences(
+    given: BaseModel, recorded: BaseModel, *, default: BaseModel | None = None, above: str = ""
+) -> list[str]:
+    """Returns the keys in which two configs differ, each as "key=recorded value, not given value".
+
+    Args:
+        given: config that was asked for.
+        recorded: config of the same kind.
+        default: config of the same kind; a key that `given` has at this value counts as not given.
+        above: keys that lead here, each with its dot.
+    """
+    found: list[str] = []
+    for name in type(given).model_fields:
+        values: list[Any] = [getattr(config, name, None) for config in (given, recorded, default)]
+        ours, theirs, usual = values
+        key = above + name
+        if isinstance(ours, BaseModel):
+            found += differences(ours, theirs, default=usual, above=f"{key}.")
+        elif isinstance(ours, dict):
+            for part, rule in ours.items():
+                found += differences(
+                    rule, theirs[part], default=usual and usual[part], above=f"{key}.{part}."
+                )
+        elif ours != theirs and (default is None or ours != usual):
+            found.append(f"{key}={theirs}, not {ours}")
+    return found

@@ -9,16 +9,18 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
-from urllib.parse import urlsplit
 
+from supir_curate.address import host_of
 from supir_curate.config import CurateConfig
+from supir_curate.folder import Folder
 from supir_curate.measure import measure
 from supir_curate.picture import BadPicture, decode
-from supir_curate.plan import Candidate, absolute, list_candidates
-from supir_shards import Store
+from supir_curate.plan import Candidate, Plan, list_candidates, no_candidates
+from supir_curate.select import KEPT, read_scores, selection_path
+from supir_shards import DatasetError, Store, absolute_url
 
 SAMPLE = 4  # pictures scored to learn the pace of this machine
 ASSUMED_BYTES = 400_000  # of a web photo with a megapixel or more
@@ -34,14 +36,21 @@ def estimate(source: str, config: CurateConfig, workers: int) -> dict[str, Any]:
         source: folder of images, or Parquet of URLs.
         config: the run's config.
         workers: processes that score at the same time; 0 for every core.
+
+    Raises:
+        UserError: the source does not exist, or holds nothing to look at.
     """
-    kind, candidates = list_candidates(absolute(source), config.source)
+    kind, candidates = list_candidates(absolute_url(source), config.source)
     is_folder = kind == "folder"
-    figures = _folder(Store(absolute(source)), candidates, config) if is_folder else _urls(candidates, config)
+    figures = (
+        _folder(Folder(absolute_url(source)), candidates, config) if is_folder else _urls(candidates, config)
+    )
     cores = workers or os.cpu_count() or 1
     count = figures["candidates"]
+    if not count:
+        raise no_candidates(absolute_url(source))
     return {
-        "source": absolute(source),
+        "source": absolute_url(source),
         "kind": kind,
         "parts": -(-count // config.source.part_size),
         **figures,
@@ -51,32 +60,63 @@ def estimate(source: str, config: CurateConfig, workers: int) -> dict[str, Any]:
     }
 
 
-def _folder(store: Store, candidates: Iterator[Candidate], config: CurateConfig) -> dict[str, Any]:
+def packing_cost(store: Store, plan: Plan, parts: Sequence[str]) -> dict[str, Any]:
+    """Returns what packing will write: parts, samples, and the bytes of their originals.
+
+    Args:
+        store: the dataset, with its selection.
+        plan: its plan.
+        parts: names of the parts that are still to be packed.
+    """
+    samples = original_bytes = 0
+    for part in parts:
+        states = store.read_table(selection_path(part)).column("state").to_pylist()
+        sizes = read_scores(store, part).column("bytes").to_pylist()
+        kept = [size for state, size in zip(states, sizes, strict=True) if state == KEPT]
+        samples += len(kept)
+        original_bytes += sum(kept)
+    return {
+        "dataset": store.url,
+        "parts": len(parts),
+        "parts_done": plan.num_parts - len(parts),
+        "samples": samples,
+        "original_bytes": original_bytes,
+    }
+
+
+def _folder(folder: Folder, candidates: Iterator[Candidate], config: CurateConfig) -> dict[str, Any]:
     paths = [candidate.url for candidate in candidates]
     spread = islice(paths, 0, None, max(1, len(paths) // SAMPLE))
-    seconds = [_scoring_seconds(store, path, config) for path in islice(spread, SAMPLE)]
+    seconds = [_scoring_seconds(folder, path, config) for path in islice(spread, SAMPLE)]
     return {
         "candidates": len(paths),
-        "source_bytes": sum(store.size(path) for path in paths),
+        "source_bytes": sum(_bytes(folder, path) for path in paths),
         "seconds_a_picture": round(sum(seconds) / max(1, len(seconds)), 3),
         "seconds_measured_on": len(seconds),
     }
 
 
-def _scoring_seconds(store: Store, path: str, config: CurateConfig) -> float:
+def _scoring_seconds(folder: Folder, path: str, config: CurateConfig) -> float:
     started = time.perf_counter()
     try:
-        picture = decode(store.read(path), config.probe.max_pixels, config.probe.working_side_px)
+        picture = decode(folder.read(path), config.probe.max_pixels, config.probe.working_side_px)
         measure(picture, config.probe.working_side_px)
-    except (BadPicture, OSError):
+    except (BadPicture, OSError, DatasetError):
         pass  # a failed candidate costs its time too
     return time.perf_counter() - started
+
+
+def _bytes(folder: Folder, path: str) -> int:
+    try:
+        return folder.size(path)
+    except (OSError, DatasetError):
+        return 0  # the run will say why it cannot be read
 
 
 def _urls(candidates: Iterator[Candidate], config: CurateConfig) -> dict[str, Any]:
     hosts: Counter[str] = Counter()
     for candidate in candidates:
-        hosts[urlsplit(candidate.url).hostname or ""] += 1
+        hosts[host_of(candidate.url)] += 1
     host, most = max(hosts.items(), key=lambda item: item[1], default=("", 0))
     count = hosts.total()
     return {

@@ -1,8 +1,8 @@
 """URLs in, original bytes out, in source order: asynchronous, polite, and with its evidence.
 
 Place in the flow: for URL sources, before `score`; a part's result is its spool file. The law: every candidate comes
-out once, with bytes that begin like a picture or with a reason; each redirect is checked like the first URL, robots.txt
-included; a failure that may pass is tried again with growing pauses.
+out once, with bytes that begin like a picture or with a reason, whatever it makes go wrong; each redirect is checked
+like the first URL, robots.txt included; a failure that may pass is tried again with growing pauses.
 """
 
 from __future__ import annotations
@@ -12,21 +12,27 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from urllib.parse import urljoin
 
 from supir_curate.config import FetchConfig
-from supir_curate.originals import Evidence, Original, spool_path, write_spool
+from supir_curate.originals import Evidence, Original, spool_path, valid_text, write_spool
 from supir_curate.plan import Candidate, read_candidates
 from supir_curate.robots import Robots, opt_out
 from supir_curate.verdict import Reason
-from supir_curate.web import RETRIED_STATUSES, Answer, Expectation, FetchFailure, Web
+from supir_curate.web import (
+    MAX_DETAIL,
+    Answer,
+    Expectation,
+    FetchFailure,
+    Web,
+    redirect_target,
+    status_failure,
+)
 from supir_shards import Store
 
 PICTURE_STARTS = (b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a")
 REDIRECTS = (301, 302, 303, 307, 308)
 AHEAD = 2  # candidates of a part under way or waiting to be written, as a multiple of the concurrency
 DNS_THREADS = 64  # names are resolved by the system, one a thread
-MAX_RETRY_AFTER_S = 60.0
 
 
 class Fetcher:
@@ -60,6 +66,7 @@ class Fetcher:
 
     async def originals(self, candidates: Iterable[Candidate]) -> AsyncIterator[Original]:
         """Yields every candidate with its bytes or its reason, in the order given."""
+        self._opened()
         window: deque[asyncio.Task[Original]] = deque()
         for row, candidate in enumerate(candidates):
             window.append(asyncio.create_task(self._original(row, candidate)))
@@ -80,10 +87,13 @@ class Fetcher:
                 if failure.answer is not None:
                     trace.answers.append(failure.answer)
                 if not failure.may_pass or attempt == pace.retries:
-                    return replace(
-                        base, reason=failure.reason, detail=str(failure), evidence=trace.evidence()
-                    )
-                await asyncio.sleep(max(pace.backoff_s * 2**attempt, trace.retry_after_s()))
+                    return _failed(base, failure.reason, str(failure), trace)
+                await asyncio.sleep(max(pace.backoff_s * 2**attempt, failure.retry_after_s))
+            # One odd URL must not end a crawl of millions; what we choked on stands in the ledger.
+            except Exception as error:
+                return _failed(
+                    base, Reason.UNEXPECTED, f"{type(error).__name__}: {error}"[:MAX_DETAIL], trace
+                )
         raise AssertionError("every attempt returns or raises")
 
     async def _picture(self, url: str, trace: Trace) -> bytes:
@@ -91,19 +101,16 @@ class Fetcher:
         policy = self._config.policy
         expected = Expectation(policy.max_bytes, self._require_consent, _require_picture)
         for _ in range(policy.max_redirects + 1):
+            web.checked_host(url)
             if policy.honour_robots:
-                verdict = await robots.verdict(url)
-                trace.robots = verdict.said
-                if not verdict.allowed:
-                    raise FetchFailure(Reason.ROBOTS_DISALLOWED, f"robots.txt of {url}: {verdict.said}")
+                await _require_robots(robots, url, trace)
             answer = await web.get(url, expected)
             trace.answers.append(answer)
             if answer.status == 200:
                 return answer.body
             if answer.status not in REDIRECTS or "Location" not in answer.headers:
-                may_pass = answer.status in RETRIED_STATUSES
-                raise FetchFailure(Reason.HTTP_ERROR, f"status {answer.status}", may_pass=may_pass)
-            url = urljoin(url, answer.headers["Location"])
+                raise status_failure(answer)
+            url = redirect_target(answer)
         raise FetchFailure(Reason.TOO_MANY_REDIRECTS, f"more than {policy.max_redirects}")
 
     def _require_consent(self, answer: Answer) -> None:
@@ -128,27 +135,44 @@ class Trace:
     answers: list[Answer] = field(default_factory=list)
     robots: str | None = None
 
-    def retry_after_s(self) -> float:
-        """Returns the seconds that the last answer asks to wait, 0 without, at most a minute."""
-        value = self.answers[-1].headers.get("Retry-After", "") if self.answers else ""
-        return min(float(value), MAX_RETRY_AFTER_S) if value.isdecimal() else 0.0
-
     def evidence(self) -> Evidence:
         """Returns the evidence for the ledger."""
         if not self.answers:
-            return Evidence(robots=self.robots)
+            return Evidence(robots=self.robots and valid_text(self.robots))
         last = self.answers[-1]
-        return Evidence(
-            final_url=last.url,
-            address=last.address,
-            http_status=last.status,
-            content_type=last.headers.get("Content-Type"),
-            etag=last.headers.get("ETag"),
-            redirects="\n".join(answer.url for answer in self.answers[:-1]) or None,
-            robots=self.robots,
-            x_robots_tag=", ".join(last.headers.getall("X-Robots-Tag", [])) or None,
-            fetched=last.headers.get("Date"),
-        )
+        texts = {
+            "final_url": last.url,
+            "address": last.address,
+            "content_type": last.headers.get("Content-Type"),
+            "etag": last.headers.get("ETag"),
+            "redirects": "\n".join(answer.url for answer in self.answers[:-1]),
+            "robots": self.robots,
+            "x_robots_tag": ", ".join(last.headers.getall("X-Robots-Tag", [])),
+            "fetched": last.headers.get("Date"),
+        }
+        known = {name: valid_text(text) for name, text in texts.items() if text}
+        return Evidence(http_status=last.status, **known)
+
+
+def _failed(base: Original, reason: Reason, detail: str, trace: Trace) -> Original:
+    return replace(base, reason=reason, detail=valid_text(detail), evidence=trace.evidence())
+
+
+async def _require_robots(robots: Robots, url: str, trace: Trace) -> None:
+    """Raises FetchFailure where robots.txt says no, or as long as it cannot be had, with the true reason."""
+    try:
+        verdict = await robots.verdict(url)
+    except FetchFailure as failure:
+        trace.robots = str(failure)
+        raise FetchFailure(
+            failure.reason,
+            f"robots.txt: {failure}",
+            may_pass=failure.may_pass,
+            retry_after_s=failure.retry_after_s,
+        ) from failure
+    trace.robots = verdict.said
+    if not verdict.allowed:
+        raise FetchFailure(Reason.ROBOTS_DISALLOWED, f"robots.txt of {url}: {verdict.said}")
 
 
 def _require_picture(start: bytes) -> None:

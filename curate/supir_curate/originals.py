@@ -1,8 +1,8 @@
 """The original bytes of candidates, from wherever they are: a folder, or the spool that the fetcher filled.
 
 Place in the flow: `score` and `pack` read here, so that a picture is fetched once and never again. The law: a part's
-originals come in source order, one at a time; a candidate without bytes comes with its reason. Spool files are
-Parquet, one row a candidate, written whole or not at all.
+originals come in source order, one at a time; a candidate without bytes comes with its reason; every text in them is
+valid Unicode. Spool files are Parquet, one row a candidate, written whole or not at all.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from supir_console import UserError
+from supir_curate.folder import Folder
 from supir_curate.plan import Plan, read_candidates
 from supir_curate.verdict import Reason
-from supir_shards import Store
+from supir_shards import DatasetError, Store
 
 SPOOL = "spool"
 GROUP_BYTES = 32 * 2**20  # of pictures in one row group: what a reader holds at once
@@ -73,6 +74,11 @@ class Original:
     evidence: Evidence = Evidence()
 
 
+def valid_text(text: str) -> str:
+    """Returns a text that can be stored: bytes of a header or file name that are not Unicode become escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def spool_path(part: str) -> str:
     """Returns where a part's fetched bytes lie."""
     return f"{SPOOL}/{part}.parquet"
@@ -101,7 +107,7 @@ def read_originals(
     if plan.kind == "urls":
         yield from _read_spool(spool_store(store, plan), part, wanted)
         return
-    source = Store(plan.source)
+    source = Folder(plan.source)
     for row, candidate in enumerate(read_candidates(store, part)):
         if wanted(row):
             yield _read_file(source, row, candidate.url, candidate.licence, max_bytes)
@@ -127,16 +133,16 @@ async def write_spool(store: Store, part: str, originals: AsyncIterator[Original
             writer.write_table(_spool_table(group))
 
 
-def _read_file(source: Store, row: int, path: str, licence: str, max_bytes: int) -> Original:
+def _read_file(source: Folder, row: int, path: str, licence: str, max_bytes: int) -> Original:
     def failed(reason: Reason, detail: str) -> Original:
-        return Original(row=row, url=path, licence=licence, reason=reason, detail=detail)
+        return Original(row=row, url=path, licence=licence, reason=reason, detail=valid_text(detail))
 
     try:
         size = source.size(path)
         if size > max_bytes:
             return failed(Reason.TOO_MANY_BYTES, f"{size} bytes, more than {max_bytes}")
         return Original(row=row, url=path, licence=licence, data=source.read(path))
-    except OSError as error:
+    except (OSError, DatasetError) as error:  # a remote name that a store refuses is one bad item too
         return failed(Reason.UNREADABLE, f"{type(error).__name__}: {error}")
 
 

@@ -1,9 +1,9 @@
-"""The kept pictures of one part written as a shard: original bytes wherever they fit, encoded once where not.
+"""The kept pictures of one part written as a shard: original bytes wherever they fit, encoded once, in sRGB, where not.
 
 Place in the flow: after `select`; the work unit that `cluster` runs many of. The law: a picture is never enlarged and
-never encoded twice, and stands upright without its EXIF orientation; what was done to it stands in its metadata; the
-bytes are those that were scored (SHA-256) or the part fails. Reducing goes to the longest allowed side, but never
-takes the short side below the training size.
+never encoded twice, and stands upright without its EXIF orientation; what was done to it stands in its metadata; its
+bytes are those that were scored (SHA-256), and a picture that changed or went since is left out and noted. Reducing
+goes to the longest allowed side, but never takes the short side below the training size.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from pydantic import BaseModel, ConfigDict
 
 from supir_console import UserError, config_hash
 from supir_curate.config import CurateConfig, PackConfig
+from supir_curate.failures import note_changed
 from supir_curate.originals import Original, read_originals
-from supir_curate.picture import Header, decode_rgb, read_header
-from supir_curate.plan import Plan
+from supir_curate.picture import Header, decode_srgb, read_header
+from supir_curate.plan import Plan, read_state
 from supir_curate.scores import SCORE_NAMES
 from supir_curate.select import KEPT, PACKING, load_selection, selection_path
 from supir_curate.upright import upright, upright_size
@@ -43,13 +44,15 @@ def begin_packing(store: Store, config: PackConfig) -> None:
     """Notes under which selection and config the dataset is packed, before its first shard.
 
     Raises:
-        UserError: nothing was selected, or packing began under another selection or config.
+        UserError: nothing was selected, packing began under another selection or config, or its note is damaged.
     """
     packing = Packing(select_hash=load_selection(store).select_hash, pack_hash=config_hash(config))
     if not store.exists(PACKING):
         store.write(PACKING, packing.model_dump_json(indent=1).encode() + b"\n")
         return
-    begun = Packing.model_validate_json(store.read(PACKING))
+    begun = read_state(
+        store, PACKING, Packing, "delete it and pack again with the config that packing was begun under"
+    )
     if begun != packing:
         raise UserError(
             f"{store.url} was packed under {begun.select_hash}/{begun.pack_hash} (selection/pack config), this is"
@@ -60,6 +63,8 @@ def begin_packing(store: Store, config: PackConfig) -> None:
 def pack_part(dataset: str, plan: Plan, part: str, config: CurateConfig) -> int:
     """Writes and commits a part's shard; returns its number of samples.
 
+    Pictures that are no longer what was scored are left out and noted.
+
     Args:
         dataset: path or URL of the dataset.
         plan: its plan.
@@ -67,7 +72,7 @@ def pack_part(dataset: str, plan: Plan, part: str, config: CurateConfig) -> int:
         config: its pack and probe sections.
 
     Raises:
-        UserError: a file of the source changed or went since it was scored, or the fetched bytes are gone.
+        UserError: the fetched bytes are gone.
     """
     store = Store(dataset)
     selection = store.read_table(selection_path(part)).to_pylist()
@@ -75,18 +80,21 @@ def pack_part(dataset: str, plan: Plan, part: str, config: CurateConfig) -> int:
     ledger = {row["source_row"]: row for row in store.read_table(ledger_path(part)).to_pylist()}
     max_bytes = config.fetch.policy.max_bytes
     originals = read_originals(store, plan, part, kept.__contains__, max_bytes) if kept else iter(())
-    return write_part(store, part, _samples(originals, ledger, config)).num_samples
+    return write_part(store, part, _samples(store, part, originals, ledger, config.pack)).num_samples
 
 
-def _samples(originals: Iterator[Original], ledger: dict[int, Any], config: CurateConfig) -> Iterator[Sample]:
+def _samples(
+    store: Store, part: str, originals: Iterator[Original], ledger: dict[int, Any], config: PackConfig
+) -> Iterator[Sample]:
+    changed = []
     for original in originals:
         row = ledger[original.row]
-        if hashlib.sha256(original.data).hexdigest() != row["sha256"]:
-            seen = original.detail or "other bytes"
-            raise UserError(
-                f"{original.url} is not what was scored ({seen}); restore it, or start a new dataset"
-            )
-        yield make_sample(original, row, config.pack)
+        if hashlib.sha256(original.data).hexdigest() == row["sha256"]:
+            yield make_sample(original, row, config)
+            continue
+        seen = original.detail or f"other bytes: {len(original.data)}, scored were {row['bytes']}"
+        changed.append((original.row, original.url, seen))
+    note_changed(store, part, changed)  # before the index, which marks the part as done
 
 
 def make_sample(original: Original, row: dict[str, Any], config: PackConfig) -> Sample:
@@ -101,7 +109,9 @@ def make_sample(original: Original, row: dict[str, Any], config: PackConfig) -> 
     full_size = upright_size(header.width, header.height, header.orientation)
     size = stored_size(*full_size, config)
     is_original = size == full_size and _is_storable(header)
-    image = original.data if is_original else _encoded(original.data, header.orientation, size, config)
+    image, is_converted = original.data, False
+    if not is_original:
+        image, is_converted = _encoded(original.data, header.orientation, size, config)
     texture = np.frombuffer(row["texture"], np.uint8).reshape(row["texture_rows"], row["texture_cols"])
     texture = upright(texture, header.orientation)
     scores = {name: row[f"score.{name}"] for name in SCORE_NAMES}
@@ -117,7 +127,7 @@ def make_sample(original: Original, row: dict[str, Any], config: PackConfig) -> 
         scores={name: value for name, value in scores.items() if not math.isnan(value)},
         texture=texture.tobytes(),
         texture_shape=texture.shape,
-        metadata=_metadata(original, header, is_original),
+        metadata=_metadata(original, header, reencoded=not is_original, converted_to_srgb=is_converted),
     )
 
 
@@ -142,19 +152,23 @@ def _is_storable(header: Header) -> bool:
     return header.is_plain and header.orientation == 1 and header.format in STORABLE
 
 
-def _encoded(data: bytes, orientation: int, size: tuple[int, int], config: PackConfig) -> bytes:
-    """Returns the upright picture as JPEG with full-resolution colour, reduced by Lanczos if it is to be smaller."""
+def _encoded(data: bytes, orientation: int, size: tuple[int, int], config: PackConfig) -> tuple[bytes, bool]:
+    """Returns the upright picture as JPEG with full-resolution colour, and whether a profile was applied.
+
+    It is reduced by Lanczos if it is to be smaller.
+    """
     from PIL import Image
 
-    image = Image.fromarray(upright(decode_rgb(data), orientation))
+    rgb, is_converted = decode_srgb(data)
+    image = Image.fromarray(upright(rgb, orientation))
     if image.size != size:
         image = image.resize(size, Image.Resampling.LANCZOS)
     sink = io.BytesIO()
     image.save(sink, "JPEG", quality=config.jpeg_quality, subsampling=0, optimize=True)
-    return sink.getvalue()
+    return sink.getvalue(), is_converted
 
 
-def _metadata(original: Original, header: Header, is_original: bool) -> dict[str, Any]:
+def _metadata(original: Original, header: Header, **done: bool) -> dict[str, Any]:
     metadata: dict[str, Any] = {
         "original": {
             "sha256": hashlib.sha256(original.data).hexdigest(),
@@ -165,8 +179,9 @@ def _metadata(original: Original, header: Header, is_original: bool) -> dict[str
             "mode": header.mode,
             "bit_depth": header.bit_depth,
             "exif_orientation": header.orientation,
+            "icc_profile": header.icc_profile,
         },
-        "reencoded": not is_original,
+        **done,
     }
     if original.text:
         metadata["alt_text"] = original.text

@@ -4,7 +4,8 @@ Place in the flow: `score` decodes each candidate here, `measure` looks at it. T
 any decoder sees the bytes; a picture that cannot be decoded whole raises `BadPicture` with its reason and is never
 given a score. Pixels stay as stored: the EXIF orientation is noted, not applied.
 
-Limits: ICC profiles are not applied; CMYK becomes RGB by Pillow's plain formula; damage in the middle of a JPEG that
+Limits: ICC profiles are applied by `decode_srgb` alone, and without one CMYK becomes RGB by Pillow's plain formula;
+damage in the middle of a JPEG that
 libjpeg repairs silently is not seen.
 """
 
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from supir_curate.srgb import profile_name, to_srgb
 from supir_curate.verdict import Reason
 from supir_shards import BadImage, QuarantineReason, image_size
 
@@ -52,6 +54,7 @@ class Header:
         bit_depth: bits a channel as stored.
         orientation: EXIF orientation, 1 to 8; 1 without one.
         luma_table: the JPEG's 64 luma quantisation steps row by row; empty for other formats.
+        icc_profile: description of the embedded colour profile, None without one.
     """
 
     format: str
@@ -61,6 +64,7 @@ class Header:
     bit_depth: int
     orientation: int
     luma_table: tuple[int, ...]
+    icc_profile: str | None
 
     @property
     def is_plain(self) -> bool:
@@ -133,6 +137,14 @@ def decode_rgb(data: bytes) -> NDArray[np.uint8]:
         return _to_rgb(_open(data))[0]
 
 
+def decode_srgb(data: bytes) -> tuple[NDArray[np.uint8], bool]:
+    """Returns like `decode_rgb`, but with an embedded colour profile applied, and whether one was."""
+    with _naming_damage():
+        image = _open(data)
+        converted = to_srgb(image)
+        return _to_rgb(converted or image)[0], converted is not None
+
+
 def checked_format(data: bytes, max_pixels: int) -> str:
     """Returns the format that the header declares, "jpg", "png", "webp" or "gif".
 
@@ -182,6 +194,7 @@ def _header(image: Image.Image, data: bytes) -> Header:
         bit_depth=data[24] if stored_format == "png" else 8,  # IHDR is always the first chunk
         orientation=_orientation(image),
         luma_table=tuple(getattr(image, "quantization", {}).get(0, ())),
+        icc_profile=profile_name(image),
     )
 
 

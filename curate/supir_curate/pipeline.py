@@ -7,10 +7,12 @@ yet and nothing else, so a run that was stopped anywhere continues, and a finish
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
-from supir_console import Progress, config_hash
+from supir_console import Progress, UserError, config_hash
 from supir_curate.cluster import Cluster, Fetching
-from supir_curate.config import CurateConfig
+from supir_curate.config import CurateConfig, FetchConfig
+from supir_curate.failures import write_failures
 from supir_curate.originals import SPOOL, spool_store
 from supir_curate.pack import begin_packing, pack_part
 from supir_curate.plan import Plan, make_plan
@@ -51,19 +53,40 @@ def pack(store: Store, plan: Plan, config: CurateConfig, cluster: Cluster) -> Ma
     Args:
         store: the dataset, with its selection.
         plan: its plan.
-        config: the run's config.
+        config: the config as earlier steps recorded it.
         cluster: where the parts are worked on.
+
+    Raises:
+        UserError: parts are not scored, packing began under another config, or the source is gone.
     """
     require_scored(store, plan)
     begin_packing(store, config.pack)
-    done = set(store.list(INDEX))
-    todo = [part for part in plan.parts() if index_path(part) not in done]
+    todo = unpacked_parts(store, plan)
+    if todo:
+        require_source(plan)
     with Progress(len(todo), "pack", "parts") as progress:
         for _ in cluster.run(partial(pack_part, store.url, plan, config=config), todo):
             progress.advance()
-    return finish_dataset(
-        store, command=COMMAND, config=config.model_dump(mode="json"), config_hash=config_hash(config)
-    )
+    write_failures(store, plan)
+    # The pace decides nothing and must not make two datasets differ.
+    recorded = config.model_copy(update={"fetch": FetchConfig(policy=config.fetch.policy)})
+    return finish_dataset(store, command=COMMAND, config=recorded.record(), config_hash=config_hash(recorded))
+
+
+def unpacked_parts(store: Store, plan: Plan) -> list[str]:
+    """Returns the parts whose shard is not committed yet."""
+    done = set(store.list(INDEX))
+    return [part for part in plan.parts() if index_path(part) not in done]
+
+
+def require_source(plan: Plan) -> None:
+    """Raises UserError if a whole source folder is gone, as with a disk that is not mounted.
+
+    One picture that went is noted and left out; without this, all of them would be.
+    """
+    place = Path(plan.source)
+    if plan.kind == "folder" and "://" not in plan.source and not (place.is_dir() and any(place.iterdir())):
+        raise UserError(f"{place} is gone or empty, but pictures of it are to be packed; mount or restore it")
 
 
 def drop_spool(store: Store, plan: Plan) -> None:

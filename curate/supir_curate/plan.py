@@ -11,17 +11,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from supir_console import UserError
-from supir_shards import Store, part_name
+from supir_curate.config import CurateConfig, ScoringConfig, SourceConfig, differences
+from supir_curate.folder import escaped
+from supir_shards import Store, absolute_url, part_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-    from supir_curate.config import CurateConfig, SourceConfig
 
 PLAN = "plan.json"
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
@@ -30,13 +30,15 @@ TEXT_COLUMNS = ("caption", "TEXT", "text")
 LICENCE_COLUMNS = ("licence", "license", "LICENCE", "LICENSE")
 READ_ROWS = 64 * 1024
 
+State = TypeVar("State", bound=BaseModel)
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """One picture to look at.
 
     Args:
-        url: URL, or path below the source folder.
+        url: URL, or path below the source folder as `folder.escaped` writes it.
         text: alt text that came with it, "" without.
         licence: licence that came with it, "" without.
     """
@@ -49,14 +51,15 @@ class Candidate:
 class Plan(BaseModel):
     """The content of `plan.json`.
 
-    `source` is an absolute path or URL; `spool` is the dataset that holds fetched bytes, "" for this one.
+    `source` is an absolute path or URL; `scoring` is the config that the ledger is made under; `spool` is the dataset
+    that holds fetched bytes, "" for this one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["folder", "urls"]
     source: str
-    scoring_hash: str
+    scoring: ScoringConfig
     num_candidates: int
     num_parts: int
     spool: str = ""
@@ -77,28 +80,52 @@ def make_plan(store: Store, source: str, config: CurateConfig) -> Plan:
     Raises:
         UserError: nothing to look at, a column is missing, or the dataset belongs to another source or config.
     """
-    place = absolute(source)
+    place = absolute_url(source)
     if store.exists(PLAN):
         plan = load_plan(store)
-        _require_same(plan, place, config.scoring_hash(), store.url)
+        _require_same(plan, place, config.scoring(), store.url)
         return plan
     kind, candidates = list_candidates(place, config.source)
     sizes = [
         _write_part(store, number, rows) for number, rows in _chunks(candidates, config.source.part_size)
     ]
     if not sizes:
-        raise UserError(
-            f"{place} holds no candidates; give a folder with {_suffixes()} files or a Parquet of URLs"
-        )
+        raise no_candidates(place)
     plan = Plan(
         kind=kind,
         source=place,
-        scoring_hash=config.scoring_hash(),
+        scoring=config.scoring(),
         num_candidates=sum(sizes),
         num_parts=len(sizes),
     )
     save_plan(store, plan)
     return plan
+
+
+def no_candidates(place: str) -> UserError:
+    """Returns the error of a source that holds nothing to look at."""
+    suffixes = ", ".join(IMAGE_SUFFIXES)
+    return UserError(f"{place} holds no candidates; give a folder with {suffixes} files or a Parquet of URLs")
+
+
+def read_state(store: Store, path: str, model: type[State], mend: str) -> State:
+    """Returns a small JSON file of the dataset, read into its model.
+
+    Args:
+        store: the dataset.
+        path: of the file; it is there.
+        model: what it holds.
+        mend: what to do when it is damaged, for the message.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        return model.model_validate_json(store.read(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise UserError(f"{store.url}/{path} is damaged ({where}: {first['msg']}); {mend}") from error
 
 
 def load_plan(store: Store) -> Plan:
@@ -109,10 +136,7 @@ def load_plan(store: Store) -> Plan:
     """
     if not store.exists(PLAN):
         raise UserError(f"{store.url} has no {PLAN}; start with: supir-curate score SOURCE -o {store.url}")
-    try:
-        return Plan.model_validate_json(store.read(PLAN))
-    except ValidationError as error:
-        raise UserError(f"{store.url}/{PLAN} is damaged; start a new dataset") from error
+    return read_state(store, PLAN, Plan, "restore it from a copy, or start a new dataset")
 
 
 def save_plan(store: Store, plan: Plan) -> None:
@@ -155,16 +179,7 @@ def list_candidates(
         )
     if tables:
         return "urls", _read_urls(store, tables, config)
-    return "folder", (Candidate(url=path, licence=config.licence) for path in images)
-
-
-def absolute(source: str) -> str:
-    """Returns a source as every worker can open it: an absolute path, or the URL as it is."""
-    return source if "://" in source else str(Path(source).absolute())
-
-
-def _suffixes() -> str:
-    return ", ".join(IMAGE_SUFFIXES)
+    return "folder", (Candidate(url=escaped(path), licence=config.licence) for path in images)
 
 
 def _chunks(candidates: Iterator[Candidate], size: int) -> Iterator[tuple[int, list[Candidate]]]:
@@ -224,20 +239,32 @@ def _columns(names: list[str], config: SourceConfig, place: str) -> tuple[str, s
 def _batch_candidates(
     batch: pa.RecordBatch, columns: tuple[str, str, str], licence: str
 ) -> Iterator[Candidate]:
-    def values(column: str) -> list[Any]:
-        return batch.column(column).to_pylist() if column else [None] * batch.num_rows
+    import pyarrow as pa
 
-    for url, text, own in zip(*map(values, columns), strict=True):
-        yield Candidate(url=str(url or ""), text=str(text or ""), licence=str(own or licence))
+    def texts(column: str) -> list[str]:
+        if not column:
+            return [""] * batch.num_rows
+        values = batch.column(column)
+        # Nothing checks a file's text to be UTF-8, and one odd row must not end the list.
+        if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+            values = values.cast(pa.large_binary())
+        return [_text(value) for value in values.to_pylist()]
+
+    for url, text, own in zip(*map(texts, columns), strict=True):
+        yield Candidate(url=url, text=text, licence=own or licence)
 
 
-def _require_same(plan: Plan, place: str, scoring_hash: str, dataset: str) -> None:
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    return "" if value is None else str(value)
+
+
+def _require_same(plan: Plan, place: str, scoring: ScoringConfig, dataset: str) -> None:
     if plan.source != place:
         raise UserError(
             f"{dataset} was begun from {plan.source}, not {place}; give another -o for another source"
         )
-    if plan.scoring_hash != scoring_hash:
-        raise UserError(
-            f"{dataset} was scored under config {plan.scoring_hash}, this one is {scoring_hash}: source, fetch.policy"
-            " or probe changed; restore them, or give another -o"
-        )
+    changed = differences(scoring, plan.scoring)
+    if changed:
+        raise UserError(f"{dataset} was scored with {', '.join(changed)}; use the same, or give another -o")

@@ -7,25 +7,23 @@ escaped.
 
 from __future__ import annotations
 
-import csv
-import io
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from supir_curate.config import CurateConfig
+from supir_curate.failures import write_failures
 from supir_curate.plan import Plan
 from supir_curate.rules import Rules
 from supir_curate.scores import SCORES, Score
 from supir_curate.select import Selection, load_selection
-from supir_curate.survey import Best, Survey, failures, survey
+from supir_curate.survey import Best, Survey, survey
 from supir_curate.thumbnails import thumbnails
 from supir_curate.verdict import Reason
 from supir_shards import Store
 
 REPORT = "report/index.html"
-FAILURES = "report/failures.csv"
 TEMPLATE = "report.html.j2"
 TOP_HOSTS = 20
 CHART_PX = (300, 90)
@@ -37,7 +35,7 @@ def write_report(store: Store, plan: Plan, config: CurateConfig) -> str:
     Args:
         store: the dataset, with its selection.
         plan: its plan.
-        config: the config that it was selected under.
+        config: the config as it was recorded.
 
     Raises:
         UserError: nothing was selected yet.
@@ -55,16 +53,6 @@ def is_reported(store: Store) -> bool:
     """Returns whether the report on the present selection is there; after the spool went it cannot be made again."""
     mark = f'<meta name="selection" content="{load_selection(store).select_hash}">'
     return store.exists(REPORT) and mark.encode() in store.read(REPORT)
-
-
-def write_failures(store: Store, plan: Plan) -> str:
-    """Writes the list of failed candidates as CSV; returns its path below the dataset."""
-    sink = io.StringIO()
-    table = csv.writer(sink, lineterminator="\n")
-    table.writerow(["part", "source_row", "url", "reason", "detail"])
-    table.writerows(row.values() for row in failures(store, plan))
-    store.write(FAILURES, sink.getvalue().encode())
-    return FAILURES
 
 
 def _template() -> Any:

@@ -1,8 +1,9 @@
 """What sites ask of crawlers: robots.txt by host, and the headers that refuse use for AI.
 
 Place in the flow: the fetcher asks here before it asks for a picture, and again with the answer's headers. The law:
-robots.txt is fetched once a host while it is remembered; a file that says no, or that cannot be had because the host
-fails, means no; one that does not exist (status 400 to 499) means yes.
+robots.txt is fetched once a host while it is remembered; a file that says no means no; one that does not exist
+(status 400 to 499) means yes. While it cannot be had because the host fails nothing is fetched there, which is no word
+of the site's: the failure is the request's own, is not remembered, and may pass.
 
 Source: RFC 9309 §2.3.1; the X-Robots-Tag values noai and noimageai (DeviantArt, 2022); tdm-reservation from the W3C TDM
 Reservation Protocol.
@@ -13,12 +14,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from typing import NamedTuple
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from protego import Protego
 
-from supir_curate.verdict import Reason
-from supir_curate.web import Expectation, FetchFailure, Web
+from supir_curate.web import Answer, Expectation, Web, redirect_target, status_failure
 
 MAX_ROBOTS_BYTES = 500 * 1024  # RFC 9309 §2.5: parse at least this much
 MAX_REDIRECTS = 5  # RFC 9309 §2.3.1.2
@@ -33,6 +33,13 @@ class RobotsVerdict(NamedTuple):
     said: str
 
 
+class _File(NamedTuple):
+    """A host's robots.txt; `rules` is None where it has none, and `said` tells why."""
+
+    rules: Protego | None
+    said: str
+
+
 class Robots:
     """The robots.txt files of every host asked so far.
 
@@ -44,41 +51,57 @@ class Robots:
     def __init__(self, web: Web, user_agent: str) -> None:
         self._web = web
         self._user_agent = user_agent
-        self._files: dict[str, asyncio.Task[tuple[Protego | None, RobotsVerdict]]] = {}
+        self._files: dict[str, asyncio.Task[_File]] = {}
 
     async def verdict(self, url: str) -> RobotsVerdict:
-        """Returns whether a URL may be fetched; the first URL of a host waits for its robots.txt."""
+        """Returns whether a URL may be fetched; the URLs that come first wait together for the host's robots.txt.
+
+        Args:
+            url: one that `Web.checked_host` passed.
+
+        Raises:
+            FetchFailure: robots.txt cannot be had now; the next URL asks for it again.
+        """
         parts = urlsplit(url)
         origin = f"{parts.scheme}://{parts.netloc}"
-        if origin not in self._files:
-            if len(self._files) >= MAX_FILES:
-                del self._files[next(iter(self._files))]
-            self._files[origin] = asyncio.create_task(self._fetch(origin))
-        rules, general = await self._files[origin]
+        rules, said = await self._file(origin)
         if rules is None:
-            return general
+            return RobotsVerdict(True, said)
         delay_s = rules.crawl_delay(self._user_agent)
         if delay_s and parts.hostname:
             self._web.pace.slow_down(parts.hostname, float(delay_s))
         allowed = rules.can_fetch(url, self._user_agent)
         return RobotsVerdict(allowed, "allowed" if allowed else "disallowed")
 
-    async def _fetch(self, origin: str) -> tuple[Protego | None, RobotsVerdict]:
-        url = f"{origin}/robots.txt"
-        for _ in range(MAX_REDIRECTS + 1):
-            try:
-                answer = await self._web.get(url, Expectation(MAX_ROBOTS_BYTES))
-            except FetchFailure as error:
-                # Where robots.txt may not be asked for the picture may not either; that failure will name itself.
-                allowed = error.reason in (Reason.BAD_URL, Reason.PRIVATE_ADDRESS) and url.startswith(origin)
-                return None, RobotsVerdict(allowed, f"unreachable: {error}")
-            if answer.status == 200:
-                return Protego.parse(answer.body.decode("utf-8", "replace")), RobotsVerdict(True, "")
+    async def _file(self, origin: str) -> _File:
+        if origin not in self._files:
+            if len(self._files) >= MAX_FILES:
+                del self._files[next(iter(self._files))]
+            self._files[origin] = asyncio.create_task(self._fetch(origin))
+        task = self._files[origin]
+        try:
+            return await task
+        except Exception:
+            if self._files.get(origin) is task:
+                del self._files[origin]
+            raise
+
+    async def _fetch(self, origin: str) -> _File:
+        answer = await self._answer(f"{origin}/robots.txt")
+        if answer.status == 200:
+            return _File(Protego.parse(answer.body.decode("utf-8", "replace")), "")
+        if 300 <= answer.status < 500 and answer.status != 429:
+            return _File(None, f"status {answer.status}")
+        raise status_failure(answer)
+
+    async def _answer(self, url: str) -> Answer:
+        """Returns the first answer that is no redirect, or the last of too many, which count as no file."""
+        for _ in range(MAX_REDIRECTS):
+            answer = await self._web.get(url, Expectation(MAX_ROBOTS_BYTES))
             if not 300 <= answer.status < 400:
-                break
-            url = urljoin(url, answer.headers.get("Location", ""))
-        missing = 300 <= answer.status < 500 and answer.status != 429
-        return None, RobotsVerdict(missing, f"status {answer.status}")
+                return answer
+            url = redirect_target(answer)
+        return await self._web.get(url, Expectation(MAX_ROBOTS_BYTES))
 
 
 def opt_out(tags: Iterable[str], tdm_reservation: str | None, user_agent: str) -> str | None:

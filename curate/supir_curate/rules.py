@@ -16,14 +16,20 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from supir_console import Config
 from supir_curate.scores import SCORE_NAMES
 from supir_curate.verdict import Reason
 
 
-class Rule(Config):
+class StrictConfig(Config):
+    """Base of the curator's config: `true` is no number, and neither is "3"."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class Rule(StrictConfig):
     """One limit on one score."""
 
     score: str = Field(description="score that is compared; supir-curate report shows them all")

@@ -13,7 +13,7 @@ from typing import Any
 
 from supir_curate.config import CurateConfig, ProbeConfig
 from supir_curate.measure import Measurement, measure
-from supir_curate.originals import Original, read_originals
+from supir_curate.originals import Original, read_originals, valid_text
 from supir_curate.picture import BadPicture, Picture, decode
 from supir_curate.plan import Plan
 from supir_curate.scores import SCORE_NAMES
@@ -63,12 +63,12 @@ def _ledger_row(part: str, original: Original, config: ProbeConfig) -> dict[str,
     }
     try:
         picture = decode(original.data, config.max_pixels, config.working_side_px)
+        return row | _measured(picture, measure(picture, config.working_side_px))
     except BadPicture as error:
         return row | {"reason": str(error.reason), "detail": _short(error)}
     # One poisoned picture must not end a run of millions; what a decoder or probe choked on stands in the ledger.
     except Exception as error:
-        return row | {"reason": str(Reason.UNDECODABLE), "detail": _short(error)}
-    return row | _measured(picture, measure(picture, config.working_side_px))
+        return row | {"reason": str(Reason.UNEXPECTED), "detail": _short(error)}
 
 
 def _measured(picture: Picture, measurement: Measurement) -> dict[str, Any]:
@@ -88,4 +88,4 @@ def _measured(picture: Picture, measurement: Measurement) -> dict[str, Any]:
 
 def _short(error: Exception) -> str:
     text = str(error) if isinstance(error, BadPicture) else f"{type(error).__name__}: {error}"
-    return text[:MAX_DETAIL]
+    return valid_text(text[:MAX_DETAIL])

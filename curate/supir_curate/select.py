@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from supir_console import UserError, config_hash
 from supir_curate.config import SelectConfig
-from supir_curate.plan import PLAN, Plan, candidates_path, load_plan, save_plan
+from supir_curate.plan import PLAN, Plan, candidates_path, load_plan, read_state, save_plan
 from supir_curate.rules import PASSED, Rules, first_failed
 from supir_curate.score import FAILED
 from supir_curate.scores import SCORE_NAMES
@@ -33,11 +33,12 @@ KEPT, DROPPED = "kept", "dropped"
 
 
 class Selection(BaseModel):
-    """The content of `selection.json`: the config's hash, the counts, and how many each reason took."""
+    """The content of `selection.json`: the config and its hash, the counts, and how many each reason took."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     select_hash: str
+    config: SelectConfig
     seen: int
     failed: int
     dropped: int
@@ -78,6 +79,7 @@ def select(store: Store, plan: Plan, config: SelectConfig) -> Selection:
     tally = tally.checked()
     selection = Selection(
         select_hash=wanted,
+        config=config,
         seen=tally.seen,
         failed=tally.failed,
         dropped=tally.dropped,
@@ -92,11 +94,11 @@ def load_selection(store: Store) -> Selection:
     """Returns what was selected.
 
     Raises:
-        UserError: nothing was yet.
+        UserError: nothing was yet, or the file is damaged.
     """
     if not store.exists(SELECTION):
         raise UserError(f"{store.url} has no {SELECTION}; run: supir-curate select {store.url}")
-    return Selection.model_validate_json(store.read(SELECTION))
+    return read_state(store, SELECTION, Selection, f"delete it and run: supir-curate select {store.url}")
 
 
 def selection_path(part: str) -> str:

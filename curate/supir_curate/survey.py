@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
 
+from supir_curate.address import host_of
 from supir_curate.plan import Plan
 from supir_curate.rules import Rules
 from supir_curate.score import FAILED
@@ -146,7 +146,7 @@ def _examples(result: Survey, part: str, ledger: pa.Table, decisions: pa.Table) 
         best.offer(_smallest_keys(ledger, part, columns, chosen, PER_REASON))
     result.cluster_sizes.update(columns["detail"][columns["reason"] == Reason.NEAR_DUPLICATE])
     for place in np.flatnonzero(columns["state"] == FAILED):
-        host = urlsplit(ledger.column("url")[int(place)].as_py() or "").hostname or ""
+        host = host_of(ledger.column("url")[int(place)].as_py() or "")
         result.host_failures.setdefault(host, Counter())[columns["reason"][place]] += 1
 
 
@@ -175,11 +175,3 @@ def _example(ledger: pa.Table, part: str, place: int, rank: float, caption: str)
         return ledger.column(name)[place].as_py()
 
     return Example(rank, value("key") or "", part, value("source_row"), value("url"), caption)
-
-
-def failures(store: Store, plan: Plan) -> Iterator[dict[str, Any]]:
-    """Yields part, source_row, url, reason and detail of every failed candidate."""
-    for part in plan.parts():
-        ledger = read_scores(store, part)
-        chosen = ledger.filter([status == FAILED for status in ledger.column("status").to_pylist()])
-        yield from chosen.select(["part", "source_row", "url", "reason", "detail"]).to_pylist()

@@ -21,7 +21,7 @@ class Reason(StrEnum):
     # failed: it could not be fetched …
     BAD_URL = "bad_url"  # not an http or https URL, or one with credentials or an odd port
     PRIVATE_ADDRESS = "private_address"  # the host, or one it redirects to, is not on the public internet
-    ROBOTS_DISALLOWED = "robots_disallowed"  # robots.txt says no, or could not be had
+    ROBOTS_DISALLOWED = "robots_disallowed"  # robots.txt says no
     OPTED_OUT = "opted_out"  # the answer's headers refuse use for AI
     CONNECTION_FAILED = "connection_failed"
     TIMED_OUT = "timed_out"
@@ -29,6 +29,8 @@ class Reason(StrEnum):
     TOO_MANY_REDIRECTS = "too_many_redirects"
     TOO_MANY_BYTES = "too_many_bytes"
     UNREADABLE = "unreadable"  # a file of a folder source that cannot be opened
+    CHANGED_SINCE_SCORED = "changed_since_scored"  # kept, but gone or other bytes when it was to be packed
+    UNEXPECTED = "unexpected"  # our own code choked on it; the detail says how
     # … or decoded
     NOT_AN_IMAGE = "not_an_image"  # not JPEG, PNG, WebP or GIF by its first bytes
     TOO_MANY_PIXELS = "too_many_pixels"

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import NamedTuple
+from urllib.parse import urljoin
 
 import aiohttp
 from aiohttp.connector import Connection
@@ -25,6 +26,7 @@ CHUNK_BYTES = 64 * 1024
 START_BYTES = 12  # RIFF....WEBP is the longest mark
 RETRIED_STATUSES = (429, 500, 502, 503, 504)
 MAX_DETAIL = 200  # characters of a server's or library's words in the ledger
+MAX_RETRY_AFTER_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +49,23 @@ class Answer:
 
 
 class FetchFailure(Exception):  # noqa: N818 - an outcome, not a defect
-    """A request that gave no body: `reason` for counting, `may_pass` if a retry makes sense, `answer` if one came."""
+    """A request that gave no body.
 
-    def __init__(self, reason: Reason, detail: str, *, may_pass: bool = False) -> None:
+    Args:
+        reason: for counting.
+        detail: what was seen.
+        may_pass: whether a retry makes sense.
+        retry_after_s: seconds that the host asks to wait before one.
+    """
+
+    def __init__(
+        self, reason: Reason, detail: str, *, may_pass: bool = False, retry_after_s: float = 0.0
+    ) -> None:
         super().__init__(detail[:MAX_DETAIL])
         self.reason = reason
         self.may_pass = may_pass
-        self.answer: Answer | None = None
+        self.retry_after_s = retry_after_s
+        self.answer: Answer | None = None  # where one came
 
 
 class Expectation(NamedTuple):
@@ -109,7 +121,7 @@ class Web:
         Raises:
             FetchFailure: nothing may be or could be had from that URL.
         """
-        host = self._checked_host(url)
+        host = self.checked_host(url)
         head: Answer | None = None
         try:
             async with self.pace.turn(host), self._session.get(url, allow_redirects=False) as response:
@@ -129,13 +141,42 @@ class Web:
             reason, detail, may_pass = _connection_failure(error)
             raise _after(head, reason, detail, may_pass=may_pass) from error
 
-    def _checked_host(self, url: str) -> str:
+    def checked_host(self, url: str) -> str:
+        """Returns the host of a URL that may be asked.
+
+        Raises:
+            FetchFailure: it is no such URL, or is written with an address that is not public.
+        """
         try:
             return checked_url(url, self._reach).hostname or ""
         except BadUrl as error:
             raise FetchFailure(Reason.BAD_URL, str(error)) from error
         except PrivateAddress as error:
             raise FetchFailure(Reason.PRIVATE_ADDRESS, str(error)) from error
+
+
+def redirect_target(answer: Answer) -> str:
+    """Returns the URL that a redirect leads to; it is not checked yet.
+
+    Raises:
+        FetchFailure: its Location is no URL.
+    """
+    location = answer.headers.get("Location", "")
+    try:
+        return urljoin(answer.url, location)
+    except ValueError as error:
+        raise FetchFailure(Reason.BAD_URL, f"redirected to {location!r}: {error}") from error
+
+
+def status_failure(answer: Answer) -> FetchFailure:
+    """Returns the failure that an answer other than 200 is, with the pause that it asks for, at most a minute."""
+    wanted = answer.headers.get("Retry-After", "")
+    return FetchFailure(
+        Reason.HTTP_ERROR,
+        f"status {answer.status}",
+        may_pass=answer.status in RETRIED_STATUSES,
+        retry_after_s=min(float(wanted), MAX_RETRY_AFTER_S) if wanted.isdecimal() else 0.0,
+    )
 
 
 class _PeerResponse(aiohttp.ClientResponse):

@@ -116,22 +116,6 @@ def test_selecting_anew_reads_no_picture_and_leaves_the_old_dataset(
     assert content(dataset) == before
 
 
-def test_a_file_that_changed_after_scoring_is_not_packed(curate, collection, settings, tmp_path):
-    source, dataset = tmp_path / "source", tmp_path / "dataset"
-    shutil.copytree(collection / "set-2", source)
-    curate("score", source, "-o", dataset, *settings)
-    curate("select", dataset, *settings)
-    kept = next(row for row in rows(dataset, "selection") if row["state"] == "kept")
-    victim = next(row["url"] for row in rows(dataset, "ledger") if row["key"] == kept["key"])
-    original = (source / victim).read_bytes()
-    (source / victim).write_bytes(original + b"\0")
-    with pytest.raises(UserError, match=rf"1 of 2 parts failed.*{victim} is not what was scored"):
-        curate("pack", dataset, *settings)
-    (source / victim).write_bytes(original)
-    assert curate("pack", dataset, *settings).code == 0
-    assert verify(dataset) == []
-
-
 def test_large_and_odd_pictures_are_encoded_once_and_say_so(curate, photos, settings, tmp_path):
     source, dataset = tmp_path / "source", tmp_path / "dataset"
     source.mkdir()
@@ -251,7 +235,8 @@ def test_wrong_input_is_one_line_that_says_how_to_mend_it(
 
 def test_another_scoring_config_needs_another_dataset(curate, curated, collection, settings):
     with pytest.raises(
-        UserError, match=r"was scored under config .* probe changed; restore them, or give another -o"
+        UserError,
+        match=r"was scored with probe.working_side_px=1024, not 512; use the same, or give another -o",
     ):
         curate("run", collection, "-o", curated[0], *settings, "--set", "probe.working_side_px=512")
 
@@ -263,7 +248,9 @@ def test_verify_names_a_damaged_file(command, curated, tmp_path):
         file.truncate(5000)
     done = subprocess.run(command("verify", copy, "--json"), capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    problems = json.loads(done.stdout)["problems"]
+    summary = json.loads(done.stdout)
+    problems = summary["problems"]
+    assert summary["num_problems"] == len(problems) > 0
     assert any(line.startswith("truncated: shards/part-000001.tar") for line in problems)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supir_curate.dedup import twins
+from supir_curate.dedup import near_pairs, twins
 from supir_curate.survivors import Survivors
 from supir_curate.verdict import Reason
 
@@ -105,3 +107,17 @@ def test_a_chain_of_small_changes_does_not_merge_its_ends():
 @pytest.mark.parametrize("count", [0, 1])
 def test_few_pictures_have_no_twins(count):
     assert twins(np.zeros(count, dtype=np.uint64), 4).tolist() == [-1] * count
+
+
+@settings(max_examples=100, deadline=None)
+@given(clustered_hashes(), st.integers(0, 11))
+def test_every_near_pair_is_found_once(hashes, distance):
+    distinct = np.unique(hashes)
+    found = [tuple(pair) for pairs in near_pairs(distinct, distance) for pair in pairs.tolist()]
+    codes = [int(value) for value in distinct]
+    expected = [
+        (one, other)
+        for one, other in combinations(range(len(codes)), 2)
+        if (codes[one] ^ codes[other]).bit_count() <= distance
+    ]
+    assert sorted(found) == expected

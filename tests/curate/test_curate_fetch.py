@@ -9,10 +9,9 @@ import pytest
 
 from supir_curate.config import FetchConfig, FetchPace, FetchPolicy
 from supir_curate.fetch import Fetcher
-from supir_curate.originals import read_originals, write_spool
-from supir_curate.plan import Candidate, Plan
+from supir_curate.plan import Candidate
 from supir_curate.verdict import Reason
-from supir_shards import Store
+from supir_curate.web import Web
 
 MAX_BYTES = 200_000
 PACE = FetchPace(per_host_delay_s=0, timeout_s=3.0, retries=1, backoff_s=0.05, per_host_concurrency=16)
@@ -85,6 +84,9 @@ def server(web_server, page, jpeg):
             "/loop.jpg": page(302, headers={"Location": "/loop.jpg"}),
             "/to-file.jpg": page(302, headers={"Location": "file:///etc/passwd"}),
             "/to-secret.jpg": page(302, headers={"Location": "/secret.jpg"}),
+            "/to-nothing.jpg": page(302, headers={"Location": "http://["}),
+            "/latin1.jpg": page(200, jpeg, {"ETag": "caf\xe9", "Content-Type": "image/jpeg"}),
+            "/latin1-noai.jpg": page(200, jpeg, {"X-Robots-Tag": "noai, caf\xe9"}),
             "/secret.jpg": page(200, jpeg),
         }
     )
@@ -109,6 +111,9 @@ CASES = {
     "/cut.jpg": Reason.CONNECTION_FAILED,
     "/loop.jpg": Reason.TOO_MANY_REDIRECTS,
     "/to-file.jpg": Reason.BAD_URL,
+    "/to-nothing.jpg": Reason.BAD_URL,
+    "/latin1.jpg": None,
+    "/latin1-noai.jpg": Reason.OPTED_OUT,
 }
 
 
@@ -210,14 +215,72 @@ def test_the_checked_address_is_the_one_connected_to(web_server, page, jpeg, mon
 
 
 @pytest.mark.parametrize(
-    ("status", "reason"),
-    [(404, None), (401, None), (429, Reason.ROBOTS_DISALLOWED), (500, Reason.ROBOTS_DISALLOWED)],
+    ("status", "reason", "asked"),
+    [(404, None, 1), (401, None, 1), (429, Reason.HTTP_ERROR, 2), (500, Reason.HTTP_ERROR, 2)],
 )
-def test_a_missing_robots_file_allows_and_a_failing_host_does_not(web_server, page, jpeg, status, reason):
+def test_no_robots_file_allows_and_a_failing_host_does_not(web_server, page, jpeg, status, reason, asked):
     server = web_server({"/robots.txt": page(status), "/ok.jpg": page(200, jpeg)})
     original = fetched(CONFIG, [server.url("/ok.jpg")])[0]
     assert original.reason is reason
     assert original.evidence.robots == f"status {status}"
+    assert original.detail == (f"robots.txt: status {status}" if reason else "")
+    assert server.asked("/robots.txt") == asked
+    assert server.asked("/ok.jpg") == (reason is None)
+
+
+def test_a_robots_file_that_fails_once_is_asked_for_again(web_server, page, jpeg):
+    answers = [page(503), page(200, b"User-agent: *\nDisallow: /secret\n")]
+    server = web_server({"/robots.txt": lambda page: answers.pop(0)(page), "/ok.jpg": page(200, jpeg)})
+    ok, again, secret = fetched(CONFIG, [server.url(path) for path in ("/ok.jpg", "/ok.jpg", "/secret.jpg")])
+    assert (ok.data, again.data, ok.evidence.robots) == (jpeg, jpeg, "allowed")
+    assert secret.reason is Reason.ROBOTS_DISALLOWED
+    assert server.asked("/robots.txt") == 2
+
+
+def test_a_robots_file_that_comes_too_late_is_a_time_out(web_server, page, jpeg):
+    server = web_server({"/robots.txt": lambda handler: time.sleep(1.5), "/ok.jpg": page(200, jpeg)})
+    quick = FetchConfig(pace=PACE.model_copy(update={"timeout_s": 0.5}))
+    original = fetched(quick, [server.url("/ok.jpg")])[0]
+    assert (original.reason, server.asked("/robots.txt")) == (Reason.TIMED_OUT, 2)
+
+
+def test_a_host_that_does_not_exist_refused_nothing():
+    gone = fetched(CONFIG, ["http://nowhere.invalid/a.jpg"])[0]
+    assert (gone.reason, gone.detail[:35]) == (
+        Reason.CONNECTION_FAILED,
+        "robots.txt: ClientConnectorDNSError",
+    )
+
+
+@pytest.mark.parametrize("honour_robots", [True, False])
+@pytest.mark.parametrize(
+    "url", ["http://[::1", "http://[/a.jpg", "http://a:b/", "http://\udce9/", "", "a.jpg"]
+)
+def test_a_malformed_url_does_not_stop_its_part(server, jpeg, url, honour_robots):
+    policy = FetchPolicy(honour_robots=honour_robots)
+    bad, good = fetched(FetchConfig(policy=policy, pace=PACE), [url, server.url("/ok.jpg")])
+    assert (bad.reason, bad.data) == (Reason.BAD_URL, b"")
+    assert good.data == jpeg
+
+
+def test_what_nobody_foresaw_of_one_url_does_not_stop_its_part(server, jpeg, monkeypatch):
+    checked_host = Web.checked_host
+
+    def choking(web, url):
+        if url.endswith("odd.jpg"):
+            raise RuntimeError("odd")
+        return checked_host(web, url)
+
+    monkeypatch.setattr(Web, "checked_host", choking)
+    odd, good = fetched(CONFIG, [server.url("/odd.jpg"), server.url("/ok.jpg")])
+    assert (odd.reason, odd.detail) == (Reason.UNEXPECTED, "RuntimeError: odd")
+    assert good.data == jpeg
+
+
+def test_bytes_of_a_header_that_are_no_text_can_be_stored(originals):
+    assert originals["/latin1.jpg"].evidence.etag == "caf\\udce9"
+    assert originals["/latin1-noai.jpg"].detail == "noai, caf\\udce9"
+    assert originals["/latin1-noai.jpg"].evidence.x_robots_tag == "noai, caf\\udce9"
 
 
 def test_a_host_that_asks_to_wait_gets_its_pause(web_server, page, jpeg):
@@ -235,16 +298,3 @@ def test_a_crawl_delay_is_kept(web_server, page, jpeg):
     fetched(CONFIG, [server.url("/ok.jpg")] * 3)
     times = [when for when, _, path in server.requests if path == "/ok.jpg"]
     assert min(times[1] - times[0], times[2] - times[1]) >= 0.29
-
-
-def test_the_spool_gives_back_what_was_fetched(originals, tmp_path):
-    async def stream():
-        for original in originals.values():
-            yield original
-
-    store = Store(tmp_path)
-    asyncio.run(write_spool(store, "part-000000", stream()))
-    plan = Plan(kind="urls", source="x", scoring_hash="", num_candidates=len(originals), num_parts=1)
-    everything = list(read_originals(store, plan, "part-000000", lambda _row: True, MAX_BYTES))
-    assert everything == list(originals.values())
-    assert [one.row for one in read_originals(store, plan, "part-000000", {2}.__contains__, MAX_BYTES)] == [2]

@@ -7,13 +7,14 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms, JpegImagePlugin
 from PIL.ImageOps import exif_transpose
 
 from supir_curate.config import PackConfig
 from supir_curate.originals import Original
 from supir_curate.pack import make_sample
 from supir_curate.scores import SCORE_NAMES
+from supir_curate.srgb import to_srgb
 from supir_curate.upright import upright
 
 TEXTURE = np.array([[10, 20, 30], [40, 50, 60]], np.uint8)
@@ -56,6 +57,75 @@ def test_a_turned_photo_is_stored_upright_with_its_texture_map(photos):
         [60, 30],
     ]
     assert sample.metadata["reencoded"] is True
+
+
+def scaled(table: list[int], quality: int) -> list[int]:
+    """A table of the JPEG standard (annex K) at a quality above 50, by the formula of the Independent JPEG Group."""
+    return [max(1, (step * (200 - 2 * quality) + 50) // 100) for step in table]
+
+
+# Annex K.1, first row and column alone tell luma from chroma; row by row.
+LUMA_ROW, CHROMA_ROW = [16, 11, 10, 16, 24, 40, 51, 61], [17, 18, 24, 47, 99, 99, 99, 99]
+
+
+@pytest.mark.parametrize("quality", [97, 90])
+def test_an_encoded_photo_has_the_quality_and_the_full_colour_that_it_should(photos, quality):
+    turned = original(photos["rocket"], 3)
+    sample = make_sample(turned, ledger_row(turned.data), PackConfig(jpeg_quality=quality))
+    stored = Image.open(io.BytesIO(sample.image))
+    assert stored.quantization[0][:8] == scaled(LUMA_ROW, quality)
+    assert stored.quantization[1][:8] == scaled(CHROMA_ROW, quality)
+    assert JpegImagePlugin.get_sampling(stored) == 0  # 4:4:4
+
+
+def exchanged_profile() -> bytes:
+    """An sRGB profile that says: what is stored as red is green, and the other way round."""
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return srgb.replace(b"rXYZ", b"----").replace(b"gXYZ", b"rXYZ").replace(b"----", b"gXYZ")
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "P"])
+def test_an_encoded_photo_is_brought_to_srgb(photos, mode):
+    image = Image.fromarray(photos["rocket"])
+    image = image.quantize(256) if mode == "P" else image.convert("RGBA")
+    shown = np.asarray(image.convert("RGB"), np.int16)
+    sink = io.BytesIO()
+    image.save(sink, "PNG", icc_profile=exchanged_profile())
+    tagged = Original(row=0, url="file:a.png", data=sink.getvalue())
+    sample = make_sample(tagged, ledger_row(tagged.data), PackConfig())
+    stored = Image.open(io.BytesIO(sample.image))
+    assert "icc_profile" not in stored.info
+    assert np.abs(np.asarray(stored, np.int16) - shown[..., [1, 0, 2]]).mean() < 2.0  # one JPEG, quality 97
+    assert sample.metadata["converted_to_srgb"] is True
+    assert sample.metadata["original"]["icc_profile"] == "sRGB built-in"
+
+
+@pytest.mark.parametrize("profile", [b"no profile", None])
+def test_a_profile_that_cannot_be_used_changes_nothing(photos, profile):
+    sink = io.BytesIO()
+    Image.fromarray(photos["rocket"]).convert("RGBA").save(sink, "PNG", icc_profile=profile)
+    odd = Original(row=0, url="file:a.png", data=sink.getvalue())
+    sample = make_sample(odd, ledger_row(odd.data), PackConfig())
+    stored = np.asarray(Image.open(io.BytesIO(sample.image)), np.int16)
+    assert np.abs(stored - photos["rocket"]).mean() < 2.0
+    assert sample.metadata["converted_to_srgb"] is False
+    assert sample.metadata["original"]["icc_profile"] == (profile and "unreadable")
+
+
+def test_a_profile_of_other_channels_than_the_picture_changes_nothing():
+    gray = Image.new("L", (64, 64), 77)
+    gray.info["icc_profile"] = exchanged_profile()
+    assert to_srgb(gray) is None
+
+
+def test_a_photo_that_keeps_its_bytes_keeps_its_profile(photos):
+    sink = io.BytesIO()
+    Image.fromarray(photos["rocket"]).save(sink, "JPEG", icc_profile=exchanged_profile())
+    plain = Original(row=0, url="file:a.jpg", data=sink.getvalue())
+    sample = make_sample(plain, ledger_row(plain.data), PackConfig())
+    assert sample.image == plain.data
+    assert sample.metadata["converted_to_srgb"] is False
+    assert sample.metadata["original"]["icc_profile"] == "sRGB built-in"
 
 
 def test_an_upright_photo_keeps_its_bytes(photos):

@@ -90,12 +90,12 @@ def test_a_wrong_key_is_named_with_its_mend(override, message):
         load_config(CurateConfig, None, [override])
 
 
-def test_rules_and_pace_do_not_change_the_scoring_hash_and_probes_do():
-    base = CurateConfig().scoring_hash()
+def test_rules_and_pace_do_not_change_the_scoring_config_and_probes_do():
+    base = CurateConfig().scoring()
     same = ["select.rules.grey.limit=null", "fetch.pace.retries=9", "pack.max_side_px=4096"]
-    assert load_config(CurateConfig, None, same).scoring_hash() == base
+    assert load_config(CurateConfig, None, same).scoring() == base
     for override in ("probe.working_side_px=512", "source.part_size=7", "fetch.policy.max_bytes=1000"):
-        assert load_config(CurateConfig, None, [override]).scoring_hash() != base
+        assert load_config(CurateConfig, None, [override]).scoring() != base
 
 
 def test_a_verdict_has_no_truth_value():

@@ -1,0 +1,73 @@
+"""The list of candidates that failed, for people: report/failures.csv.
+
+Place in the flow: `score`, `pack` and `report` write it anew. The law: a candidate without scores stands in it with
+what the ledger says, and so does a kept picture that was no longer what was scored when it was to be packed: `pack`
+notes those in `changed/`, one table a part, for the ledger and the selection never change.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from supir_curate.plan import Plan
+from supir_curate.score import FAILED
+from supir_curate.select import read_scores
+from supir_curate.verdict import Reason
+from supir_shards import Store
+
+FAILURES = "report/failures.csv"
+CHANGED = "changed"
+
+
+class Failure(NamedTuple):
+    """One line of the list."""
+
+    part: str
+    source_row: int
+    url: str
+    reason: str
+    detail: str
+
+
+def write_failures(store: Store, plan: Plan) -> str:
+    """Writes the list as CSV unless it stands already; returns its path below the dataset."""
+    sink = io.StringIO()
+    table = csv.writer(sink, lineterminator="\n")
+    table.writerow(Failure._fields)
+    table.writerows(failed_candidates(store, plan))
+    table.writerows(changed_pictures(store))
+    content = sink.getvalue().encode()
+    if not store.exists(FAILURES) or store.read(FAILURES) != content:
+        store.write(FAILURES, content)
+    return FAILURES
+
+
+def failed_candidates(store: Store, plan: Plan) -> Iterator[Failure]:
+    """Yields every candidate without scores."""
+    for part in plan.parts():
+        ledger = read_scores(store, part)
+        chosen = ledger.filter([status == FAILED for status in ledger.column("status").to_pylist()])
+        for row in chosen.select(Failure._fields).to_pylist():
+            yield Failure(**row)
+
+
+def changed_pictures(store: Store) -> Iterator[Failure]:
+    """Yields every kept picture that could not be packed."""
+    for path in store.list(CHANGED):
+        for row in store.read_table(path).to_pylist():
+            yield Failure(reason=str(Reason.CHANGED_SINCE_SCORED), **row)
+
+
+def note_changed(store: Store, part: str, changed: Sequence[tuple[int, str, str]]) -> None:
+    """Writes which pictures of a part (source row, url, what was seen) could not be packed; none leaves no file."""
+    import pyarrow as pa
+
+    path = f"{CHANGED}/{part}.parquet"
+    store.delete(path)
+    if changed:
+        rows, urls, details = map(list, zip(*changed, strict=True))
+        columns = {"part": [part] * len(rows), "source_row": rows, "url": urls, "detail": details}
+        store.write_table(path, pa.table(columns))

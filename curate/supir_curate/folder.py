@@ -1,0 +1,67 @@
+r"""A folder of pictures as a source: file names as text and back, and the bytes behind them.
+
+Place in the flow: `plan` lists names, `originals` reads files. The law: every file that the folder lists can be named
+in a table and found again by that name, whatever bytes its name has: a backslash is doubled and a byte that is not
+UTF-8 becomes `\xNN`, as in `caf\xe9.jpg`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from supir_shards import Store
+
+_ESCAPE = re.compile(rb"\\(\\|x[0-9a-f]{2})")
+
+
+def escaped(name: str) -> str:
+    r"""Returns a file name, as the system gives it, as valid text.
+
+    Example:
+        >>> print(escaped("caf\udce9.jpg"), escaped("a\\b.jpg"), escaped("café.jpg"))
+        caf\xe9.jpg a\\b.jpg café.jpg
+    """
+    return os.fsencode(name.replace("\\", "\\\\")).decode("utf-8", "backslashreplace")
+
+
+def unescaped(text: str) -> str:
+    """Returns the file name that `escaped` made a text of."""
+    data = _ESCAPE.sub(
+        lambda match: b"\\" if match[1] == b"\\" else bytes([int(match[1][1:], 16)]), text.encode()
+    )
+    return os.fsdecode(data)
+
+
+class Folder:
+    """A source folder.
+
+    Args:
+        place: absolute path, or fsspec URL.
+    """
+
+    def __init__(self, place: str) -> None:
+        # A dataset's paths have no backslashes, so a Store refuses them; on a local disk they are letters.
+        self._local = None if "://" in place else Path(place)
+        self._store = Store(place)
+
+    def size(self, path: str) -> int:
+        """Returns the bytes of a file, given its escaped path.
+
+        Raises:
+            OSError: it cannot be had.
+            DatasetError: it is remote, and its name holds a backslash.
+        """
+        name = unescaped(path)
+        return self._local.joinpath(name).stat().st_size if self._local else self._store.size(name)
+
+    def read(self, path: str) -> bytes:
+        """Returns the content of a file, given its escaped path.
+
+        Raises:
+            OSError: it cannot be had.
+            DatasetError: it is remote, and its name holds a backslash.
+        """
+        name = unescaped(path)
+        return self._local.joinpath(name).read_bytes() if self._local else self._store.read(name)
