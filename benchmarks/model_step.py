@@ -25,7 +25,7 @@ from supir_model import Supir, TextConditioning
 from supir_model.connectors import Connectors
 from supir_model.control import ControlEncoder
 from supir_model.guidance import LinearScale, guided
-from supir_model.memory import compile_blocks
+from supir_model.memory import compile_blocks, lay_out_channels_last
 from supir_model.presets import FULL_DEPTH, PRESETS
 
 SIGMA, TIMESTEP = 1.0, 260
@@ -97,7 +97,8 @@ def _supir(width: int, device: torch.device, dtype: torch.dtype, compiled: bool)
     supir = Supir(unet=unet, control=control, connectors=connectors, vae=idle, text=idle, robust_encoder=idle)
     if compiled:
         compile_blocks(supir, fullgraph=True)
-    return supir.to(memory_format=torch.channels_last)
+    lay_out_channels_last(supir)
+    return supir
 
 
 def _sides(supir: Supir, side: int, dtype: torch.dtype) -> dict[str, Callable[[], object]]:

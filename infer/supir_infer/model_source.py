@@ -172,6 +172,7 @@ def load_model(source: ModelSource, device: str, dtype: str) -> Supir:
     import torch
 
     from supir_model import load_supir
+    from supir_model.memory import lay_out_channels_last
 
     if dtype not in DTYPES:
         raise UserError(f"--dtype {dtype} is unknown; use {', '.join(DTYPES)}")
@@ -180,8 +181,10 @@ def load_model(source: ModelSource, device: str, dtype: str) -> Supir:
     precision = automatic if dtype == "auto" else getattr(torch, dtype)
     try:
         if source.path is None:
-            return load_supir(preset=source.name, device=chosen, dtype=precision)
-        return load_supir(source.path, source.checkpoint, device=chosen, dtype=precision)
+            supir = load_supir(preset=source.name, device=chosen, dtype=precision)
+        else:
+            supir = load_supir(source.path, source.checkpoint, device=chosen, dtype=precision)
+        lay_out_channels_last(supir)
     except torch.OutOfMemoryError as error:
         raise UserError(
             f"the model {source.name} does not fit into the memory of {chosen}; use --dtype bfloat16, or --device cpu"
@@ -191,3 +194,4 @@ def load_model(source: ModelSource, device: str, dtype: str) -> Supir:
         reason = str(error) if known else f"{type(error).__name__}: {error}"
         files = f"{source.path} with {source.checkpoint}" if source.checkpoint else source.path
         raise UserError(f"the model {source.name} ({files}) cannot be loaded: {reason}") from error
+    return supir

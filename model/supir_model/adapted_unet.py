@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from supir_model.connectors import Connectors
+from supir_model.prepared import repeated
 
 
 def adapted_eps(
@@ -78,8 +79,8 @@ def _encode(
 ) -> tuple[Tensor, list[Tensor], Tensor]:
     """Time embedding (R, 4·w0), the nine skips shallow to deep, the middle block's output."""
     copies = len(context) // len(x_in)
-    temb = unet.time_embedding(unet.get_time_embed(x_in, timestep)).repeat(copies, 1) + embedding
-    hidden = unet.conv_in(x_in).repeat(copies, 1, 1, 1)
+    temb = repeated(unet.time_embedding(unet.get_time_embed(x_in, timestep)), copies) + embedding
+    hidden = repeated(unet.conv_in(x_in), copies)
     skips = [hidden]
     for block in unet.down_blocks:
         text = {"encoder_hidden_states": context} if hasattr(block, "attentions") else {}

@@ -1,6 +1,6 @@
 """Official SUPIR checkpoints, opened onto an SDXL base and written back, every tensor accounted for.
 
-Place in the flow: `load_supir(base, checkpoint)` and `Supir.save_checkpoint`.
+Place in the flow: `load_supir(base, checkpoint)` reads here; `save_checkpoint` is the way back.
 Law: what does not fit is refused by name before a tensor is read or a module is filled. The control encoder's depth
 is read from the names, the connectors' width from the shapes; all other widths are the base's.
 Source: layout of the released files: control encoder 810 tensors, connectors 118, robust encoder 106.
@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -33,6 +33,9 @@ from supir_model.official_names import (
     vae_name,
 )
 from supir_model.tensor_file import TensorFile
+
+if TYPE_CHECKING:
+    from supir_model.supir import Supir
 
 LEFTOVERS: Final = (CONTROL + "mask_LQ",)
 """Left in a released file by its training; nothing reads it."""
@@ -88,10 +91,11 @@ def load_checkpoint(
     return adapter
 
 
-def save_checkpoint(adapter: Adapter, path: str | Path, dtype: torch.dtype | None = None) -> None:
-    """Write the adapter as an official file, which opens to the same bits.
+def save_checkpoint(adapter: Adapter | Supir, path: str | Path, dtype: torch.dtype | None = None) -> None:
+    """Write control encoder, connectors and robust encoder as an official file, which opens to the same bits.
 
     Args:
+        adapter: an `Adapter`, or a whole model.
         path: ends in `.safetensors`, or in `.ckpt` for a file of torch.save.
         dtype: precision on disk; None keeps what is held.
 
@@ -119,11 +123,11 @@ def save_checkpoint(adapter: Adapter, path: str | Path, dtype: torch.dtype | Non
     temporary.replace(path)
 
 
-def _parts(adapter: Adapter) -> tuple[nn.Module, nn.Module, nn.Module]:
+def _parts(adapter: Adapter | Supir) -> tuple[nn.Module, nn.Module, nn.Module]:
     return adapter.control, adapter.connectors, adapter.robust_encoder
 
 
-def _parameters(adapter: Adapter) -> Iterator[tuple[nn.Module, str, str, tuple[int, ...]]]:
+def _parameters(adapter: Adapter | Supir) -> Iterator[tuple[nn.Module, str, str, tuple[int, ...]]]:
     """Module, our name, official name and official shape of every parameter."""
     robust_levels = len(adapter.robust_encoder.down_blocks)  # type: ignore[arg-type]
     naming: tuple[tuple[nn.Module, str, Callable[[str], str]], ...] = (

@@ -20,6 +20,7 @@ from diffusers.models.unets.unet_2d_blocks import UNetMidBlock2DCrossAttn, get_d
 from torch import Tensor, nn
 
 from supir_model.connectors import zero_module
+from supir_model.prepared import repeated
 
 NUM_MAPS = 10
 
@@ -116,8 +117,8 @@ class ControlEncoder(ModelMixin, ConfigMixin):
         """
         copies = len(context) // len(x_in)
         time = self.time_embedding(self.time_proj(timestep).to(x_in.dtype))
-        temb = time.repeat(copies, 1) + embedding
-        hidden = (self.conv_in(x_in) + hint).repeat(copies, 1, 1, 1)
+        temb = repeated(time, copies) + embedding
+        hidden = repeated(self.conv_in(x_in) + hint, copies)
         maps = (hidden,)
         for block in self.down_blocks:
             text = {"encoder_hidden_states": context} if hasattr(block, "attentions") else {}

@@ -71,20 +71,24 @@ def load_supir(
         chosen = replace(chosen, control_depth=control_depth)
     if base is not None:
         return _on_base(Path(base), checkpoint, chosen, tokenizer, seed, device, dtype)
-    if preset not in SMALL_PRESETS or checkpoint is not None:
+    if preset is None or preset not in SMALL_PRESETS or checkpoint is not None:
         raise ValueError(
             f"preset={preset!r} and checkpoint={checkpoint!r} need base=, an SDXL folder or file; without a base"
             f" use preset={' or '.join(map(repr, SMALL_PRESETS))}"
         )
     if chosen.embedded and weights == "embedded":
-        folder = WEIGHTS / preset
-        if not (folder / CONFIG).is_file():
-            raise FileNotFoundError(
-                f"the embedded weights of preset={preset!r} are not in this installation ({folder} has no"
-                f" {CONFIG}); reinstall supir-stack, or pass weights=None for an untrained model"
-            )
-        return load_folder(folder, device=device, dtype=dtype)
+        return _embedded(preset, device, dtype)
     return fresh(chosen, seed).to(device=device, dtype=dtype)
+
+
+def _embedded(preset: str, device: torch.device | str, dtype: torch.dtype) -> Supir:
+    folder = WEIGHTS / preset
+    if not (folder / CONFIG).is_file():
+        raise FileNotFoundError(
+            f"the embedded weights of preset={preset!r} are not in this installation ({folder} has no"
+            f" {CONFIG}); reinstall supir-stack, or pass weights=None for an untrained model"
+        )
+    return load_folder(folder, device=device, dtype=dtype)
 
 
 def fresh(preset: Preset, seed: int) -> Supir:

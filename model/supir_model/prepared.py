@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -43,3 +44,8 @@ class PreparedConditioning:
             control_embedding=None if control is None else control[prompts],
             hint=self.hint,
         )
+
+
+def repeated(tensor: Tensor, copies: int) -> Tensor:
+    """`copies` times the batch, one after the other; `Tensor.repeat` would give up the channels-last layout."""
+    return tensor if copies == 1 else torch.cat([tensor] * copies)

@@ -24,7 +24,7 @@ from supir_model.connectors import Connectors
 from supir_model.control import ControlEncoder
 from supir_model.diffusion import nearest_timestep, scale_input, sigma_at
 from supir_model.mini_vae import MiniVAE
-from supir_model.prepared import PreparedConditioning
+from supir_model.prepared import PreparedConditioning, repeated
 from supir_model.text import TextConditioning, TextEncoders
 
 Stage = Literal["adapter", "encoder", "prior", "autoencoder"]
@@ -206,7 +206,7 @@ class Supir(nn.Module):
         if prepared.hint is None or prepared.control_embedding is None or control_scale == 0.0:
             copies = len(prepared.context) // len(x_in)
             added = {"text_embeds": prepared.pooled, "time_ids": prepared.time_ids}
-            x_in, timestep = x_in.repeat(copies, 1, 1, 1), timestep.repeat(copies)
+            x_in, timestep = repeated(x_in, copies), repeated(timestep, copies)
             return self.unet(x_in, timestep, prepared.context, added_cond_kwargs=added).sample
         maps = self.control(x_in, timestep, prepared.hint, prepared.context, prepared.control_embedding)
         return adapted_eps(
@@ -229,7 +229,7 @@ class Supir(nn.Module):
         sigma_q = sigma_at(timestep, x.ndim)
         eps = self.eps(scale_input(x, sigma_q).to(self.unet.dtype), timestep, prepared, control_scale)
         copies = len(eps) // len(x)
-        return x.repeat(copies, 1, 1, 1) - sigma_q.repeat(copies, 1, 1, 1) * eps.float()
+        return repeated(x, copies) - repeated(sigma_q, copies) * eps.float()
 
     # --- training -----------------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from torch import nn
 
 from supir_console import Config, UserError, config_yaml, load_config
 from supir_model import Supir, load_supir
+from supir_model.memory import lay_out_channels_last
 from supir_train.adapter import adapter_phase
 from supir_train.checkpoint import (
     Checkpoint,
@@ -97,8 +98,7 @@ def prepare(config: TrainConfig) -> Run:
         for parameter in supir.parameters():
             if id(parameter) not in moving:
                 parameter.data = parameter.data.to(torch.bfloat16)
-    # Channels-last is the layout that convolutions are fastest in, on CPUs as on GPUs (figures in README.md).
-    _lay_out(supir.to(device), torch.channels_last)
+    lay_out_channels_last(supir.to(device))
     return Run(
         config=config,
         num_samples=num_samples,
@@ -164,12 +164,6 @@ def _load(config: TrainConfig) -> Supir:
             f"init: {config.init!r} is not there; give mini, fresh, RUN/model, a diffusers SDXL folder or an SDXL file"
         )
     return load_supir(config.init, config.checkpoint, seed=config.seed)
-
-
-def _lay_out(supir: Supir, layout: torch.memory_format) -> None:
-    for parameter in supir.parameters():
-        if parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=layout)
 
 
 def _holds_bf16(config: TrainConfig) -> bool:
@@ -276,7 +270,6 @@ def _export(run: Run) -> Path:
                 own[name].copy_(parameter)
     final, temporary = run.config.run / "model", run.config.run / ".model"
     shutil.rmtree(temporary, ignore_errors=True)
-    _lay_out(supir, torch.contiguous_format)
     supir.save_pretrained(temporary)
     shutil.rmtree(final, ignore_errors=True)
     temporary.rename(final)
