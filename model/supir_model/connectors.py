@@ -70,7 +70,9 @@ class ZeroSFT(nn.Module):
         else:
             raw, shifted = torch.cat([main, skip], dim=1), torch.cat([main, skip + residual], dim=1)
         hidden = nn.functional.silu(self.hidden(control))
-        adapted = self.norm(shifted) * (1 + self.gamma(hidden)) + self.beta(hidden)
+        normalised = self.norm(shifted)
+        # normalised · (1 + gamma) + beta, in two passes over memory instead of three
+        adapted = torch.addcmul(normalised + self.beta(hidden), normalised, self.gamma(hidden))
         return torch.lerp(raw, adapted, control_scale) if control_scale != 1.0 else adapted
 
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 
 from supir_model import TextConditioning, load_supir
+from supir_model.diffusion import sampling_sigmas
+from supir_model.guidance import LinearScale, guided
+from supir_model.sampler import sample_edm
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +106,48 @@ def latents(supir, *, x_in=None, z_lq=None, width=48, sizes=1, device="cpu"):
     x_in = torch.zeros(1, 8, 8, 8) if x_in is None else x_in
     z_lq = (torch.zeros(1, 8, 8, 8) if z_lq is None else z_lq).to(device)
     return supir.predict_eps(x_in, torch.tensor([1]), z_lq, text, supir.time_ids(64, 64, sizes))
+
+
+def test_a_run_computes_text_size_and_hint_once_and_both_branches_share_the_first_convolutions(supir):
+    calls: dict[str, list[int]] = {}
+    parts = {
+        "hint": supir.control.hint,
+        "control size": supir.control.add_embedding,
+        "unet size": supir.unet.add_embedding,
+        "control first": supir.control.conv_in,
+        "unet first": supir.unet.conv_in,
+        "control": supir.control,
+    }
+    handles = [
+        part.register_forward_hook(lambda _m, _i, out, name=name: calls.setdefault(name, []).append(len(out)))
+        for name, part in parts.items()
+    ]
+    x, z_lq = noise(2, 1, 8, 16, 16)
+    text = supir.encode_prompt(["blurry", "a cat"])
+    denoise = guided(
+        supir,
+        z_lq,
+        positive=text[1:],
+        negative=text[:1],
+        time_ids=supir.time_ids(128, 128, 1),
+        guidance_scale=LinearScale(4.0, 4.0),
+        control_scale=LinearScale(1.0, 1.0),
+    )
+    sample_edm(denoise, x, sampling_sigmas(3), noise=torch.zeros_like)
+    for handle in handles:
+        handle.remove()
+    assert calls["hint"] == [1]
+    assert calls["control size"] == calls["unet size"] == [2]
+    assert calls["control first"] == calls["unet first"] == [1, 1, 1]
+    assert calls["control"] == [10, 10, 10]  # ten maps a step
+
+
+def test_every_attention_runs_through_scaled_dot_product_attention(supir):
+    attentions = [
+        module
+        for part in (supir.unet, supir.control, supir.connectors)
+        for module in part.modules()
+        if isinstance(module, Attention)
+    ]
+    assert len(attentions) > 10
+    assert {type(attention.processor) for attention in attentions} == {AttnProcessor2_0}
