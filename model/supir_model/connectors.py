@@ -70,10 +70,16 @@ class ZeroSFT(nn.Module):
         else:
             raw, shifted = torch.cat([main, skip], dim=1), torch.cat([main, skip + residual], dim=1)
         hidden = nn.functional.silu(self.hidden(control))
-        normalised = self.norm(shifted)
-        # normalised · (1 + gamma) + beta, in two passes over memory instead of three
-        adapted = torch.addcmul(normalised + self.beta(hidden), normalised, self.gamma(hidden))
+        adapted = _modulated(self.norm(shifted), self.gamma(hidden), self.beta(hidden))
         return torch.lerp(raw, adapted, control_scale) if control_scale != 1.0 else adapted
+
+
+def _modulated(normalised: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+    """The sum normalised · (1 + gamma) + beta; `gamma` is given up for it where no graph is kept."""
+    if torch.is_grad_enabled():
+        return torch.addcmul(normalised + beta, normalised, gamma)
+    # in place: fresh pages would cost more than the arithmetic
+    return gamma.add_(1).mul_(normalised).add_(beta)
 
 
 class ZeroCrossAttention(nn.Module):
