@@ -39,6 +39,12 @@ StrengthOption = Annotated[
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", min=1, help="Actors where there is no GPU; one a core by default.")
 ]
+TargetsOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--estimate-targets", help="Write blur, noise, JPEG quality and scale of each LQ as scores."
+    ),
+]
 OutOption = Annotated[str | None, typer.Option("-o", "--output", help="New dataset, folder or URL.")]
 
 
@@ -86,6 +92,7 @@ def pairs(
     recipe: Annotated[str | None, typer.Option("--recipe", help=RECIPE_HELP)] = None,
     crop: Annotated[int | None, typer.Option("--crop", min=16, help=CROP_HELP)] = None,
     seed: Annotated[int | None, typer.Option("--seed", help=SEED_HELP)] = None,
+    estimate_targets: TargetsOption = None,
     config: ConfigOption = None,
     overrides: SetOption = [],  # noqa: B006 (typer copies it)
     dry_run: DryRunOption = False,
@@ -96,7 +103,7 @@ def pairs(
     from supir_degrade.pairs import PairsConfig, cost, make_pairs, plan
 
     named = _flags(recipe={"name": recipe} if recipe else None)  # first, so that --set can change its keys
-    flags = _flags(count=count, crop_px=crop, seed=seed)
+    flags = _flags(count=count, crop_px=crop, seed=seed, estimate_targets=estimate_targets)
     settings = load_config(PairsConfig, config, [*named, *overrides, *flags])
     if print_config:
         typer.echo(config_yaml(settings), nl=False)

@@ -16,22 +16,21 @@ from typing import TypeVar
 import numpy as np
 
 from supir_degrade import trace as ops
-from supir_degrade.recipe import (
+from supir_degrade.recipe import Branch, OneOfStep, Recipe, SharesStep, Step
+from supir_degrade.steps import (
     AvifStep,
     BlurStep,
-    Branch,
+    CameraNoiseStep,
     DefocusStep,
     JpegStep,
+    MoireStep,
     MotionStep,
     NoiseStep,
-    OneOfStep,
-    Recipe,
     ResizeStep,
-    SharesStep,
     SharpenStep,
     SincStep,
-    Step,
     ToOutputStep,
+    UpscalerStep,
     WebpStep,
 )
 from supir_degrade.trace import Op, Trace
@@ -110,10 +109,14 @@ def _draw_step(step: Step, rng: np.random.Generator, canvas: _Canvas) -> list[Op
             return [canvas.resize(canvas.output, interpolation)] if canvas.current != canvas.output else []
         case NoiseStep():
             return [_draw_noise(step, rng)]
+        case CameraNoiseStep():
+            return [_draw_camera_noise(step, rng)]
+        case MoireStep():
+            return [_draw_moire(step, rng)]
         case SharpenStep():
-            radius_px = _integer(rng, *step.radius_px)
-            weight = _uniform(rng, *step.weight)
-            return [ops.Sharpen(weight=weight, radius_px=radius_px, threshold=step.threshold)]
+            return [_draw_sharpen(step, rng, step.threshold)]
+        case UpscalerStep():
+            return _draw_upscaler(step, rng, canvas)
         case JpegStep() | WebpStep() | AvifStep():
             return [_draw_codec(step, rng)]
         case OneOfStep():
@@ -160,6 +163,36 @@ def _draw_noise(step: NoiseStep, rng: np.random.Generator) -> Op:
     if gaussian:
         return ops.GaussianNoise(sigma=_uniform(rng, *step.sigma), gray=gray, seed=seed)
     return ops.PoissonNoise(scale=_uniform(rng, *step.poisson_scale), gray=gray, seed=seed)
+
+
+def _draw_camera_noise(step: CameraNoiseStep, rng: np.random.Generator) -> Op:
+    shot = float(f"{math.exp(_uniform(rng, *map(math.log, step.shot))):.5g}")
+    read_sigma = _uniform(rng, *step.read_sigma)
+    return ops.CameraNoise(shot=shot, read_sigma=read_sigma, seed=_integer(rng, 0, 2**53 - 1))
+
+
+def _draw_moire(step: MoireStep, rng: np.random.Generator) -> Op:
+    return ops.Moire(
+        pitch=_uniform(rng, *step.pitch),
+        angle=_uniform(rng, -step.max_angle, step.max_angle),
+        lens_sigma=_uniform(rng, *step.lens_sigma),
+        blur_sigma_px=_uniform(rng, *step.blur_sigma_px),
+    )
+
+
+def _draw_sharpen(step: SharpenStep | UpscalerStep, rng: np.random.Generator, threshold: float) -> Op:
+    radius_px = _integer(rng, *step.radius_px)
+    return ops.Sharpen(weight=_uniform(rng, *step.weight), radius_px=radius_px, threshold=threshold)
+
+
+def _draw_upscaler(step: UpscalerStep, rng: np.random.Generator, canvas: _Canvas) -> list[Op]:
+    factor, interpolation = _weighted(rng, step.factor), _even(rng, step.interpolations)
+    large = canvas.current
+    small = (max(1, int(large[0] / factor)), max(1, int(large[1] / factor)))
+    resizes: list[Op] = []
+    if small != large:
+        resizes = [canvas.resize(small, "area"), canvas.resize(large, interpolation)]
+    return [*resizes, _draw_sharpen(step, rng, threshold=0.0)]
 
 
 def _draw_codec(step: JpegStep | WebpStep | AvifStep, rng: np.random.Generator) -> Op:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from supir_console import Config, UserError, config_hash
 from supir_degrade.sources import Source, by_part
@@ -17,15 +17,23 @@ from supir_shards import Store, is_committed, ledger_path, ledger_schema
 
 JOB = "job.json"
 FAILURES = "report/failures.jsonl"
+DROPPED = "report/dropped.jsonl"
+UNREADABLE = "unreadable"
+CLEAN = "clean"
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one source; `reason` is "" when it gave a sample, else "unreadable"."""
+    """What became of one source.
+
+    `reason` is "" when it gave a sample; "unreadable", a failure; or "clean", dropped as a filter asks. `scores`
+    are those of the sample, by the name of the ledger's column.
+    """
 
     source: Source
     reason: str = ""
     detail: str = ""
+    scores: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,22 +80,27 @@ def claim(store: Store, mark: Mapping[str, str]) -> None:
         store.write(JOB, json.dumps(mark, sort_keys=True).encode() + b"\n")
 
 
-def write_outcomes(store: Store, part: str, outcomes: Sequence[Outcome]) -> None:
-    """Writes the part's ledger: one row a source, `status` ok or failed."""
+def write_outcomes(
+    store: Store, part: str, outcomes: Sequence[Outcome], score_names: Sequence[str] = ()
+) -> None:
+    """Writes the part's ledger: one row a source, `status` ok or failed, a column for each of `score_names`."""
     import pyarrow as pa
+
+    from supir_shards.schema import SCORE_PREFIX
 
     rows = [
         {
             "key": outcome.source.key,
             "part": part,
             "source_row": outcome.source.row,
-            "status": "failed" if outcome.reason else "ok",
+            "status": "failed" if outcome.reason == UNREADABLE else "ok",
             "reason": outcome.reason,
             "detail": outcome.detail,
+            **{f"{SCORE_PREFIX}{name}": value for name, value in outcome.scores.items()},
         }
         for outcome in outcomes
     ]
-    store.write_table(ledger_path(part), pa.Table.from_pylist(rows, schema=ledger_schema(())))
+    store.write_table(ledger_path(part), pa.Table.from_pylist(rows, schema=ledger_schema(score_names)))
 
 
 def write_failures(store: Store, parts: Iterable[str], part_errors: Mapping[str, str]) -> int:
@@ -108,12 +121,37 @@ def write_failures(store: Store, parts: Iterable[str], part_errors: Mapping[str,
             for row in store.read_table(ledger_path(part)).to_pylist()
             if row["status"] == "failed"
         ]
-    if failures:
-        lines = (json.dumps(failure, ensure_ascii=False) + "\n" for failure in failures)
-        store.write(FAILURES, "".join(lines).encode())
-    else:
-        store.delete(FAILURES)
+    _write_report(store, FAILURES, failures)
     return len(failures)
+
+
+def write_dropped(store: Store, parts: Iterable[str], score_names: Sequence[str]) -> int:
+    """Lists every sample that a filter dropped in `DROPPED`, earlier runs' included; returns their number.
+
+    Args:
+        store: the output.
+        parts: the parts that are finished.
+        score_names: those given to `write_outcomes`; each line holds them.
+    """
+    from supir_shards.schema import SCORE_PREFIX
+
+    dropped = [
+        {"part": part, "sample": row["key"], "reason": row["reason"]}
+        | {name: row[f"{SCORE_PREFIX}{name}"] for name in score_names}
+        for part in parts
+        for row in store.read_table(ledger_path(part)).to_pylist()
+        if row["reason"] == CLEAN
+    ]
+    _write_report(store, DROPPED, dropped)
+    return len(dropped)
+
+
+def _write_report(store: Store, path: str, entries: Sequence[Mapping[str, object]]) -> None:
+    """Writes one line of JSON an entry, or no file where there is none."""
+    if entries:
+        store.write(path, "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries).encode())
+    else:
+        store.delete(path)
 
 
 def _is_claimed(store: Store, mark: Mapping[str, str]) -> bool:

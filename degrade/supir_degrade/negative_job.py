@@ -11,8 +11,15 @@ import time
 from collections.abc import Iterator
 
 from supir_console import Outcome, Progress, config_hash, ray_session, run_on_actors
-from supir_degrade.job import FAILURES, Plan, claim, plan_job, write_failures
-from supir_degrade.negatives import NegativesConfig, NegativeWorker, Request, load_prior, redraw
+from supir_degrade.job import DROPPED, FAILURES, Plan, claim, plan_job, write_dropped, write_failures
+from supir_degrade.negatives import (
+    QUALITY_SCORES,
+    NegativesConfig,
+    NegativeWorker,
+    Request,
+    load_prior,
+    redraw,
+)
 from supir_degrade.sources import Source, choose_sources
 from supir_shards import Dataset, Store, absolute_url, finish_dataset
 
@@ -66,6 +73,8 @@ def make_negatives(
 ) -> dict[str, int | str | None]:
     """Makes the parts that are missing, finishes the dataset, and returns the run's summary.
 
+    In the summary `made` counts the photos redrawn by this run, `clean` all that the filter dropped.
+
     Args:
         dataset: the photos.
         out: where the samples go.
@@ -74,7 +83,7 @@ def make_negatives(
         num_workers: actors where the cluster has no GPU, one a core if None; with GPUs there is one a GPU.
 
     Raises:
-        UserError: the model cannot be loaded.
+        UserError: the model or the score cannot be loaded.
         DatasetError: a part's index cannot be read.
     """
     claim(out, planned.mark)
@@ -87,9 +96,12 @@ def make_negatives(
         out, command=COMMAND, config=config.model_dump(mode="json"), config_hash=config_hash(config)
     )
     failed = write_failures(out, planned.parts, part_errors)
+    clean = write_dropped(out, [part for part in planned.parts if part not in part_errors], QUALITY_SCORES)
     return {
         "samples": manifest.totals.num_samples,
         "made": num_made,
+        "clean": clean,
+        "dropped": f"{out.url}/{DROPPED}" if clean else None,
         "failed": failed,
         "failures": f"{out.url}/{FAILURES}" if failed else None,
         "dataset": out.url,

@@ -8,7 +8,7 @@ Source: SUPIR (arXiv 2401.13627) §3.3: SDXL img2img, strength 0.5, on 100 K ima
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -19,7 +19,8 @@ from pydantic import AfterValidator, Field, model_validator
 
 from supir_console import Config, UserError
 from supir_degrade.draw import sample_generator
-from supir_degrade.job import Outcome, write_outcomes
+from supir_degrade.job import CLEAN, UNREADABLE, Outcome, write_outcomes
+from supir_degrade.quality import SHARPNESS, Score, load_score
 from supir_degrade.sources import Source, UnreadablePhotoError, encode_png, read_photo
 from supir_model import PRESETS
 from supir_model.prompts import NEGATIVE_QUALITY_WORDS
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from supir_model import Supir
 
 SIDE_MULTIPLE_PX = 32
+QUALITY_SCORES = ("quality", "source_quality")
 
 
 def _word_chances(words: dict[str, float]) -> dict[str, float]:
@@ -63,6 +65,13 @@ class NegativesConfig(Config):
     folder: str | None = Field(None, description="folder of a saved supir-stack model, instead of preset")
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="precision of the networks")
     batch_size: int = Field(4, ge=1, description="images a network call")
+    filter: bool = Field(
+        True, description="drop a sample that came out clean: its score is not lower than its source's"
+    )
+    filter_margin: float = Field(0.0, ge=0, description="how much lower a score has to be, in its own unit")
+    score: str = Field(
+        SHARPNESS, description="quality score: sharpness, or a no-reference metric of an installed pyiqa"
+    )
 
     @model_validator(mode="after")
     def _check_model(self) -> NegativesConfig:
@@ -103,40 +112,48 @@ class NegativeWorker:
         torch.set_num_threads(1)
         return load_prior(self._config)
 
+    @cached_property
+    def _score(self) -> Score:
+        return load_score(self._config.score)
+
     def make_part(self, part: str, members: list[Source]) -> Iterator[int]:
-        """Yields the number of samples after each batch; when it ends, the part is committed.
+        """Yields the number of redrawn photos after each batch; when it ends, the part is committed.
 
         Args:
             part: name of the part, here and in the dataset.
             members: the photos to redraw.
 
         Raises:
-            UserError: the model cannot be loaded.
+            UserError: the model or the score cannot be loaded.
             DatasetError: the part's index cannot be read.
         """
-        supir = self._supir
+        supir, score = self._supir, self._score
         requests, outcomes = self._read(part, members)
         size = self._config.batch_size
         samples: list[Sample] = []
         for start in range(0, len(requests), size):
             batch = requests[start : start + size]
             images = redraw(supir, batch, self._config)
-            samples += [_sample(*made, self._config) for made in zip(batch, images, strict=True)]
+            for request, image in zip(batch, images, strict=True):
+                outcome = judge(request, image, score, self._config)
+                outcomes[request.source] = outcome
+                if not outcome.reason:
+                    samples.append(_sample(request, image, outcome.scores, self._config))
             yield len(batch)
-        write_outcomes(self._out, part, outcomes)
+        write_outcomes(self._out, part, list(outcomes.values()), QUALITY_SCORES)
         write_part(self._out, part, samples)
 
-    def _read(self, part: str, members: list[Source]) -> tuple[list[Request], list[Outcome]]:
+    def _read(self, part: str, members: list[Source]) -> tuple[list[Request], dict[Source, Outcome]]:
         index = self._dataset.index(part).to_pylist()
-        requests, outcomes = [], []
+        requests, outcomes = [], {}
         for source in members:
             try:
                 photo = read_photo(self._dataset, source, index[source.row])
             except UnreadablePhotoError as error:
-                outcomes.append(Outcome(source, "unreadable", str(error)))
+                outcomes[source] = Outcome(source, UNREADABLE, str(error))
                 continue
             requests.append(make_request(photo, source, self._config))
-            outcomes.append(Outcome(source))
+            outcomes[source] = Outcome(source)
         return requests, outcomes
 
 
@@ -195,6 +212,23 @@ def redraw(supir: Supir, requests: Sequence[Request], config: NegativesConfig) -
     return list(rounded.permute(0, 2, 3, 1).cpu().numpy())
 
 
+def judge(request: Request, image: NDArray[np.uint8], score: Score, config: NegativesConfig) -> Outcome:
+    """Returns the outcome of a redrawn photo with both scores; its reason is "clean" where the filter drops it.
+
+    Args:
+        request: holds the photo as it was redrawn from, of the same size.
+        image: uint8 (size, size, 3) RGB, what came out.
+        score: higher is better.
+        config: see `NegativesConfig`.
+    """
+    quality, source_quality = score(image), score(request.image)
+    scores = dict(zip(QUALITY_SCORES, (quality, source_quality), strict=True))
+    if config.filter and quality >= source_quality - config.filter_margin:
+        detail = f"{config.score} {quality:.4g} is not below the source's {source_quality:.4g}"
+        return Outcome(request.source, CLEAN, detail, scores)
+    return Outcome(request.source, scores=scores)
+
+
 def _square(photo: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
     """The centre square of the photo, shrunk to the side."""
     from PIL import Image, ImageOps
@@ -203,7 +237,9 @@ def _square(photo: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
     return np.asarray(fitted)
 
 
-def _sample(request: Request, image: NDArray[np.uint8], config: NegativesConfig) -> Sample:
+def _sample(
+    request: Request, image: NDArray[np.uint8], scores: Mapping[str, float], config: NegativesConfig
+) -> Sample:
     data = encode_png(image)
     return Sample(
         key=sample_key(data),
@@ -217,6 +253,7 @@ def _sample(request: Request, image: NDArray[np.uint8], config: NegativesConfig)
             "source_key": request.source.key,
             "prompt": request.prompt,
             "seed": request.seed,
-            **config.model_dump(include={"strength", "steps", "guidance_scale", "preset", "dtype"}),
+            **config.model_dump(include={"strength", "steps", "guidance_scale", "preset", "dtype", "score"}),
+            **scores,
         },
     )

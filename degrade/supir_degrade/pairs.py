@@ -18,7 +18,16 @@ from pydantic import BeforeValidator, Field
 
 from supir_console import Config, Progress, config_hash
 from supir_degrade.draw import sample_generator
-from supir_degrade.job import FAILURES, Outcome, Plan, claim, plan_job, write_failures, write_outcomes
+from supir_degrade.job import (
+    FAILURES,
+    UNREADABLE,
+    Outcome,
+    Plan,
+    claim,
+    plan_job,
+    write_failures,
+    write_outcomes,
+)
 from supir_degrade.pipeline import degrade
 from supir_degrade.recipe import Recipe, load_recipe
 from supir_degrade.sources import (
@@ -28,6 +37,7 @@ from supir_degrade.sources import (
     encode_png,
     read_photo,
 )
+from supir_degrade.targets import estimate_targets
 from supir_shards import Dataset, Role, Sample, Store, finish_dataset, write_part
 
 COMMAND = "supir-degrade pairs"
@@ -53,6 +63,9 @@ class PairsConfig(Config):
     count: int = Field(100, ge=1, description="number of pairs")
     crop_px: int = Field(512, ge=16, description="side of the square crop, px")
     seed: int = Field(0, description="chooses photos, crops and degradations")
+    estimate_targets: bool = Field(
+        False, description="write a degradation estimator's targets into the scores of OUT/lq"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +145,16 @@ def make_pair(photo: NDArray[np.uint8], source: Source, config: PairsConfig) -> 
     crop = photo[y : y + side, x : x + side]
     lq, trace = degrade(crop, config.recipe, rng)
     shared = {"source_key": source.key, "crop": [x, y, x + side, y + side], "seed": config.seed}
+    targets = estimate_targets(trace) if config.estimate_targets else {}
     return Pair(
-        hq=_sample(source.key, crop, shared),
-        lq=_sample(source.key, lq, {**shared, "trace": json.loads(trace.to_json())}),
+        hq=_sample(source.key, crop, shared, {}),
+        lq=_sample(source.key, lq, {**shared, "trace": json.loads(trace.to_json())}, targets),
     )
 
 
-def _sample(key: str, image: NDArray[np.uint8], metadata: dict[str, object]) -> Sample:
+def _sample(
+    key: str, image: NDArray[np.uint8], metadata: dict[str, object], scores: dict[str, float]
+) -> Sample:
     return Sample(
         key=key,
         image=encode_png(image),
@@ -146,6 +162,7 @@ def _sample(key: str, image: NDArray[np.uint8], metadata: dict[str, object]) -> 
         role=Role.PHOTO,
         width=image.shape[1],
         height=image.shape[0],
+        scores=scores,
         metadata=metadata,
     )
 
@@ -159,7 +176,7 @@ def _write_pairs(
         try:
             photo = read_photo(dataset, source, index[source.row])
         except UnreadablePhotoError as error:
-            outcomes.append(Outcome(source, "unreadable", str(error)))
+            outcomes.append(Outcome(source, UNREADABLE, str(error)))
             continue
         made.append(make_pair(photo, source, config))
         outcomes.append(Outcome(source))

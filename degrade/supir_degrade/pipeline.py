@@ -58,7 +58,7 @@ def replay(image: NDArray[np.uint8], trace: Trace) -> NDArray[np.uint8]:
 
 def apply_op(image: NDArray[np.float32], op: Op) -> NDArray[np.float32]:
     """Returns the float32 (H, W, 3) image after one operation."""
-    from supir_degrade import codecs, filters, kernels, noise
+    from supir_degrade import camera, codecs, filters, kernels, moire, noise
 
     match op:
         case ops.Blur():
@@ -76,6 +76,16 @@ def apply_op(image: NDArray[np.float32], op: Op) -> NDArray[np.float32]:
             return noise.add_gaussian_noise(image, sigma=op.sigma, gray=op.gray, seed=op.seed)
         case ops.PoissonNoise():
             return noise.add_poisson_noise(image, scale=op.scale, gray=op.gray, seed=op.seed)
+        case ops.CameraNoise():
+            return camera.add_camera_noise(image, shot=op.shot, read_sigma=op.read_sigma, seed=op.seed)
+        case ops.Moire():
+            return moire.photograph_screen(
+                image,
+                pitch=op.pitch,
+                angle=op.angle,
+                lens_sigma=op.lens_sigma,
+                blur_sigma_px=op.blur_sigma_px,
+            )
         case ops.Sharpen():
             return filters.unsharp_mask(
                 image, weight=op.weight, radius_px=op.radius_px, threshold=op.threshold

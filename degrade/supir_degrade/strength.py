@@ -10,19 +10,29 @@ import math
 from typing import Any
 
 from supir_console import UserError
-from supir_degrade.bounds import QualityRange, Range
+from supir_degrade.bounds import Range
 from supir_degrade.recipe import (
     Branch,
     OneOfStep,
     Recipe,
-    ResizeStep,
     SharesStep,
-    SincStep,
     Step,
 )
+from supir_degrade.steps import ResizeStep, SincStep, UpscalerStep
 
 # Ranges of steps whose low end is the harmless one.
-FROM_LOW = ("sigma", "poisson_scale", "radius_px", "length_px", "weight")
+FROM_LOW = (
+    "sigma",
+    "poisson_scale",
+    "shot",
+    "read_sigma",
+    "blur_sigma_px",
+    "radius_px",
+    "length_px",
+    "weight",
+)
+# Those whose high end is.
+FROM_HIGH = ("quality", "lens_sigma")
 
 
 def weaken(recipe: Recipe, strength: float) -> Recipe:
@@ -39,10 +49,15 @@ def weaken(recipe: Recipe, strength: float) -> Recipe:
         raise UserError(f"strength {strength} is not in (0, 1]; 1 is the full recipe (--strength)")
     if strength == 1:
         return recipe
-    scale: dict[float, float] = {}
-    for factor, weight in recipe.scale.items():
-        scale[1 + (factor - 1) * strength] = weight
-    return recipe.model_copy(update={"scale": scale, "steps": _weaken_steps(recipe.steps, strength)})
+    changes = {
+        "scale": _weaken_factors(recipe.scale, strength),
+        "steps": _weaken_steps(recipe.steps, strength),
+    }
+    return recipe.model_copy(update=changes)
+
+
+def _weaken_factors(factors: dict[float, float], strength: float) -> dict[float, float]:
+    return {1 + (factor - 1) * strength: weight for factor, weight in factors.items()}
 
 
 def _weaken_steps(steps: tuple[Step, ...], strength: float) -> tuple[Step, ...]:
@@ -70,8 +85,11 @@ def _weaken_step(step: Step, strength: float) -> Step:
             for name in FROM_LOW:
                 if hasattr(step, name):
                     changes[name] = _from_low(getattr(step, name), strength)
-            if hasattr(step, "quality"):
-                changes["quality"] = _from_high(step.quality, strength)
+            for name in FROM_HIGH:
+                if hasattr(step, name):
+                    changes[name] = _from_high(getattr(step, name), strength)
+            if isinstance(step, UpscalerStep):
+                changes["factor"] = _weaken_factors(step.factor, strength)
     return step.model_copy(update=changes)
 
 
@@ -81,6 +99,7 @@ def _from_low(bounds: Range, strength: float) -> Range:
     return (low, round(cut) if isinstance(high, int) else cut)
 
 
-def _from_high(bounds: QualityRange, strength: float) -> QualityRange:
+def _from_high(bounds: Range, strength: float) -> Range:
     low, high = bounds
-    return (round(high - (high - low) * strength), high)
+    cut = high - (high - low) * strength
+    return (round(cut) if isinstance(high, int) else cut, high)

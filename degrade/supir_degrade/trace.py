@@ -84,6 +84,25 @@ class PoissonNoise(_Op):
     seed: int
 
 
+class CameraNoise(_Op):
+    """A Bayer sensor: shot is the noise variance of full white, read_sigma of 1; both in linear light."""
+
+    op: Literal["camera_noise"] = "camera_noise"
+    shot: float
+    read_sigma: float
+    seed: int
+
+
+class Moire(_Op):
+    """A screen photographed: pitch in screen pixels a camera pixel, angle in radians, see `moire`."""
+
+    op: Literal["moire"] = "moire"
+    pitch: float
+    angle: float
+    lens_sigma: float
+    blur_sigma_px: float
+
+
 class Sharpen(_Op):
     """Unsharp mask; radius in pixels, threshold on the 0..255 scale."""
 
@@ -119,7 +138,19 @@ class Avif(_Op):
 
 
 Op = Annotated[
-    Blur | Sinc | Defocus | Motion | Resize | GaussianNoise | PoissonNoise | Sharpen | Jpeg | Webp | Avif,
+    Blur
+    | Sinc
+    | Defocus
+    | Motion
+    | Resize
+    | GaussianNoise
+    | PoissonNoise
+    | CameraNoise
+    | Moire
+    | Sharpen
+    | Jpeg
+    | Webp
+    | Avif,
     Field(discriminator="op"),
 ]
 
@@ -171,6 +202,10 @@ def describe(op: Op) -> str:
         case GaussianNoise() | PoissonNoise():
             amount = f"gauss {op.sigma:.2g}" if isinstance(op, GaussianNoise) else f"poisson {op.scale:.2g}"
             return amount + (" gray" if op.gray else "")
+        case CameraNoise():
+            return f"camera {op.shot:.2g}/{op.read_sigma:.2g}"
+        case Moire():
+            return f"moire {op.pitch:.3g}px"
         case Sharpen():
             return f"usm {op.weight:.2g} r{op.radius_px}"
         case Jpeg():

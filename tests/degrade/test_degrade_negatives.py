@@ -24,7 +24,14 @@ from supir_model import load_supir
 from supir_model.diffusion import sigma_table
 from supir_shards import Dataset, index_path, shard_path, verify
 
-SETTINGS = ["preset=tiny", "size_px=128", "steps=4", "batch_size=2", "words={oil painting: 1, dirty: 0.5}"]
+SETTINGS = [
+    "preset=tiny",
+    "size_px=128",
+    "steps=4",
+    "batch_size=2",
+    "words={oil painting: 1, dirty: 0.5}",
+    "filter=false",  # the untrained prior draws noise; test_degrade_negative_filter.py is about the filter
+]
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +65,7 @@ def made(photos: Path, cluster: None, tmp_path_factory: pytest.TempPathFactory) 
     out = tmp_path_factory.mktemp("negatives") / "out"
     result = _run(photos, "-o", out, "--count", 5, "--workers", 2, "--json")
     assert result.exit_code == 0, result.output
-    counts = {"samples": 5, "made": 5, "failed": 0, "failures": None}
+    counts = {"samples": 5, "made": 5, "clean": 0, "dropped": None, "failed": 0, "failures": None}
     assert json.loads(result.stdout) == {**counts, "dataset": str(out)}
     return out
 

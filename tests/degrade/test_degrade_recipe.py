@@ -8,7 +8,8 @@ import yaml
 
 from supir_console import UserError
 from supir_degrade import RECIPES, Recipe, degrade, draw, load_recipe, sample_generator
-from supir_degrade.recipe import BlurStep, JpegStep, NoiseStep, OneOfStep, ResizeStep
+from supir_degrade.recipe import OneOfStep
+from supir_degrade.steps import BlurStep, JpegStep, NoiseStep, ResizeStep
 from supir_degrade.strength import weaken
 
 MIX = {
@@ -129,6 +130,19 @@ SHARES = "{do: shares, rounds: [1, 4], photo_side_px: [1200, 6000], caps_px: [72
         ("{do: noise, sigma: [-1, 3], poisson_scale: [0, 1]}", r"sigma.*within 0\.\.255"),
         ("{do: noise, sigma: [1, 3], poisson_scale: [-1, 1]}", r"poisson_scale.*within 0\.\.100"),
         ("{do: sharpen, weight: [0, 1], radius_px: [4, 1]}", r"radius_px.*within 1\.\.200, got \[4, 1\]"),
+        ("{do: camera_noise, shot: [0, 0.1], read_sigma: [0, 0]}", r"shot.*within 1e-06\.\.0\.1"),
+        (
+            "{do: moire, pitch: [0.9, 1.1], lens_sigma: [0.1, 0.5], blur_sigma_px: [0, 1]}",
+            r"lens_sigma.*within 0\.15\.\.2",
+        ),
+        (
+            "{do: upscaler, factor: {0.5: 1}, weight: [1, 2], radius_px: [1, 3]}",
+            r"upscaler\.factor.*equal to 1",
+        ),
+        (
+            "{do: upscaler, factor: {2: 1}, weight: [1, 99], radius_px: [1, 3]}",
+            r"upscaler\.weight.*within 0\.\.10",
+        ),
         ("{do: webp, quality: [50, 90], methods: [9]}", r"methods\.0.*less than or equal to 6 \(got 9\)"),
         ("{do: webp, quality: [50, 90], methods: []}", r"methods.*at least 1 item"),
         ("{do: one_of, branches: [{weight: 0, steps: []}]}", r"branches.*not all zero.*got \{0: 0\.0\}"),
@@ -173,6 +187,17 @@ EXTREMES = [
         f"{{do: sharpen, weight: [{w}, {w}], radius_px: [{r}, {r}], threshold: {t}}}"
         for w, r, t in ((0, 1, 0), (10, 200, 255))
     ),
+    *(
+        f"{{do: camera_noise, shot: [{s}, {s}], read_sigma: [{r}, {r}]}}" for s, r in ((1e-6, 0), (0.1, 0.2))
+    ),
+    *(
+        f"{{do: moire, pitch: [{p}, {p}], max_angle: {a}, lens_sigma: [{s}, {s}], blur_sigma_px: [{b}, {b}]}}"
+        for p, a, s, b in ((0.1, 0, 0.15, 0), (4, 0.8, 2, 10))
+    ),
+    *(
+        f"{{do: upscaler, factor: {{{f}: 1}}, weight: [{w}, {w}], radius_px: [{r}, {r}]}}"
+        for f, w, r in ((1, 0, 1), (64, 10, 200))
+    ),
     *(f"{{do: webp, quality: [{q}, {q}], methods: [{m}]}}" for q, m in ((1, 0), (100, 6))),
     *(f"{{do: shares, rounds: [20, 20], photo_side_px: [{p}, {p}], caps_px: [16], codecs: [{{steps: []}}]}}"
       for p in (16, 100000)),
@@ -208,7 +233,17 @@ def test_a_weaker_recipe_makes_the_same_choices_with_gentler_numbers(name: str) 
         full, half = ([op for op in ops if op.op != "resize"] for ops in (full, half))
         assert [op.op for op in full] == [op.op for op in half]
         for strong, weak in zip(full, half, strict=True):
-            for key in ("sigma", "scale", "radius_px", "length_px", "weight", "sigma_x"):
+            for key in (
+                "sigma",
+                "scale",
+                "shot",
+                "read_sigma",
+                "blur_sigma_px",
+                "radius_px",
+                "length_px",
+                "weight",
+                "sigma_x",
+            ):
                 assert getattr(weak, key, 0) <= getattr(strong, key, 0)
             assert getattr(weak, "quality", 0) >= getattr(strong, "quality", 0)
 
