@@ -42,7 +42,7 @@ def show(title: str, timings: dict[str, Timing], *, peer: str, count: int, unit:
     for name, timing in timings.items():
         rate, ratio = count / timing.median_s, timings[peer].median_s / timing.median_s
         spread = 100 * timing.iqr_s / timing.median_s
-        print(f"  {name:<28}{rate:>10.0f} {unit}/s   x{ratio:.2f} of {peer}   (IQR {spread:.0f} %)")
+        print(f"  {name:<28}{rate:>10.3g} {unit}/s   x{ratio:.2f} of {peer}   (IQR {spread:.0f} %)")
     figures = {name: timing.median_s for name, timing in timings.items()}
     print("  " + json.dumps({"python": platform.python_version(), "rounds_median_s": figures}))
 

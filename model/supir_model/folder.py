@@ -149,8 +149,11 @@ def vae_dtype(dtype: torch.dtype) -> torch.dtype:
 
 def _load_part(kind: Any, folder: Path, **options: Any) -> Any:
     """A part of the libraries' classes, and nothing less: both fill what a file lacks with random numbers."""
+    files = [path.name for path in folder.glob("*.safetensors")]
+    # a download of the half-precision files alone, as diffusers names them
+    variant = "fp16" if files and all(".fp16" in name for name in files) else None
     try:
-        part, report = kind.from_pretrained(folder, output_loading_info=True, **options)
+        part, report = kind.from_pretrained(folder, output_loading_info=True, variant=variant, **options)
     except (SafetensorError, json.JSONDecodeError, RuntimeError) as error:
         raise ModelFileError(f"{folder} is damaged: {str(error).splitlines()[0]}; write it again") from error
     for what in ("missing", "unexpected", "mismatched"):

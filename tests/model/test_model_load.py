@@ -227,3 +227,11 @@ def test_a_broken_config_is_named(saved_tiny: Path):
     (saved_tiny / "config.json").write_text("{")
     with pytest.raises(ModelFileError, match=r"config\.json is no JSON"):
         load_supir(saved_tiny)
+
+
+def test_a_download_of_the_half_precision_files_alone_opens(saved_tiny: Path):
+    for part in ("unet", "vae", "control", "connectors", "text_encoder", "text_encoder_2"):
+        (file,) = (saved_tiny / part).glob("*.safetensors")
+        file.rename(file.with_name(f"{file.stem}.fp16.safetensors"))
+    original = load_supir(preset="tiny")
+    assert torch.equal(load_supir(saved_tiny).unet.conv_in.weight, original.unet.conv_in.weight)
