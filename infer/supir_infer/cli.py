@@ -85,11 +85,7 @@ def infer(
     if print_config:
         sys.stdout.write(config_yaml(settings))
         return
-    if source is None or output is None:
-        missing = "INPUT" if source is None else "-o"
-        raise UserError(
-            f"{missing} is missing; type: supir-infer INPUT -o OUT, a picture or a folder of pictures"
-        )
+    source, output = _places(source, output)
     from supir_infer.captions import caption_source
     from supir_infer.plan import Recipe, find_jobs, plan_jobs
     from supir_infer.results import complete_results
@@ -106,6 +102,15 @@ def infer(
     failed = _restore(plan, recipe, supir, results, batch_size) if supir else 0
     counts = {"restored": len(plan.open) - failed, "skipped": len(plan.finished), "failed": failed}
     finish({**counts, "results": str(results)}, as_json, failed)
+
+
+def _places(source: Path | None, output: Path | None) -> tuple[Path, Path]:
+    if source is None or output is None:
+        missing = "INPUT" if source is None else "-o"
+        raise UserError(
+            f"{missing} is missing; type: supir-infer INPUT -o OUT, a picture or a folder of pictures"
+        )
+    return source, output
 
 
 def read_settings(

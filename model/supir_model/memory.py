@@ -21,7 +21,7 @@ def store_in_float8(supir: Supir, compute_dtype: torch.dtype) -> None:
     """Hold the weights of UNet, control encoder and connectors in 8 bits, cast up layer by layer as they are used.
 
     Args:
-        compute_dtype: precision of the computation, e.g. torch.bfloat16.
+        compute_dtype: precision of the computation, e.g. torch.bfloat16; the one that the model was loaded in.
     """
     for part in _stepping(supir):
         part.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=compute_dtype)
@@ -48,7 +48,8 @@ def offload(supir: Supir, device: torch.device | str, folder: str | Path | None 
 
     Args:
         device: where the computation runs.
-        folder: where the weights go instead of main memory; made when missing.
+        folder: where the weights go instead of main memory; made when missing, and empty before, as files that are
+            there are not written again. The model cannot be saved afterwards.
     """
     if folder:
         for parameter in supir.parameters():
