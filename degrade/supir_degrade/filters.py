@@ -31,9 +31,10 @@ def convolve(image: Image, kernel: NDArray[np.float32]) -> Image:
         image: float32 (H, W, 3).
         kernel: float32 (k, k), k odd.
     """
-    kernel = _without_empty_rims(kernel)
-    column, row = kernel.sum(axis=1, dtype=np.float64), kernel.sum(axis=0, dtype=np.float64)
-    if np.abs(np.outer(column, row) - kernel).sum() < NEGLIGIBLE_WEIGHT:
+    kernel = without_empty_rims(kernel)
+    lines = as_lines(kernel)
+    if lines:
+        column, row = lines
         return cv2.sepFilter2D(image, -1, row, column, borderType=cv2.BORDER_REFLECT_101)
     return cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REFLECT_101)
 
@@ -68,14 +69,20 @@ def unsharp_mask(image: Image, *, weight: float, radius_px: int, threshold: floa
     return np.add(image, mask * (sharp - image), dtype=np.float32)
 
 
-def _gaussian(image: Image, side: int) -> Image:
-    return cv2.GaussianBlur(image, (side, side), 0, borderType=cv2.BORDER_REFLECT_101)
+def as_lines(kernel: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Returns the column and the row, float64 (k,), whose product the kernel is; None where it is no product."""
+    column, row = kernel.sum(axis=1, dtype=np.float64), kernel.sum(axis=0, dtype=np.float64)
+    return (column, row) if np.abs(np.outer(column, row) - kernel).sum() < NEGLIGIBLE_WEIGHT else None
 
 
-def _without_empty_rims(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The kernel without the outer rings that together weigh next to nothing."""
+def without_empty_rims(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Returns the kernel without the outer rings that together weigh next to nothing."""
     side = len(kernel)
     axis = np.abs(np.arange(side) - side // 2)
     rings = np.bincount(np.maximum.outer(axis, axis).ravel(), weights=np.abs(kernel).ravel())
     rim = np.count_nonzero(np.cumsum(rings[:0:-1]) < NEGLIGIBLE_WEIGHT / 4)
     return kernel[rim : side - rim, rim : side - rim]
+
+
+def _gaussian(image: Image, side: int) -> Image:
+    return cv2.GaussianBlur(image, (side, side), 0, borderType=cv2.BORDER_REFLECT_101)

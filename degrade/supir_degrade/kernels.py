@@ -12,11 +12,25 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import j1
 
-from supir_degrade.trace import KernelKind
+from supir_degrade.trace import Blur, Defocus, KernelKind, Motion, Sinc
 
 Kernel = NDArray[np.float32]
 LINE_SAMPLES_PER_PX = 8
 DISK_SAMPLES_PER_PX = 9
+
+
+def kernel_of(op: Blur | Sinc | Defocus | Motion) -> Kernel:
+    """Returns the kernel that a blurring operation of a trace stands for."""
+    match op:
+        case Blur():
+            numbers = op.model_dump(include={"sigma_x", "sigma_y", "rotation", "beta"})
+            return gaussian_kernel(op.kernel, op.size, **numbers)
+        case Sinc():
+            return sinc_kernel(op.size, op.cutoff)
+        case Defocus():
+            return disk_kernel(op.radius_px)
+        case Motion():
+            return line_kernel(op.length_px, op.angle)
 
 
 def gaussian_kernel(

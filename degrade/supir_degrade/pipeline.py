@@ -61,15 +61,8 @@ def apply_op(image: NDArray[np.float32], op: Op) -> NDArray[np.float32]:
     from supir_degrade import camera, codecs, filters, kernels, moire, noise
 
     match op:
-        case ops.Blur():
-            numbers = op.model_dump(include={"sigma_x", "sigma_y", "rotation", "beta"})
-            return filters.convolve(image, kernels.gaussian_kernel(op.kernel, op.size, **numbers))
-        case ops.Sinc():
-            return filters.convolve(image, kernels.sinc_kernel(op.size, op.cutoff))
-        case ops.Defocus():
-            return filters.convolve(image, kernels.disk_kernel(op.radius_px))
-        case ops.Motion():
-            return filters.convolve(image, kernels.line_kernel(op.length_px, op.angle))
+        case ops.Blur() | ops.Sinc() | ops.Defocus() | ops.Motion():
+            return filters.convolve(image, kernels.kernel_of(op))
         case ops.Resize():
             return filters.resize(image, op.height, op.width, op.interpolation)
         case ops.GaussianNoise():

@@ -109,16 +109,11 @@ def _transfer(
     from supir_degrade import kernels
 
     match op:
-        case ops.Blur():
-            numbers = op.model_dump(include={"sigma_x", "sigma_y", "rotation", "beta"})
-            return _kernel_transfer(kernels.gaussian_kernel(op.kernel, op.size, **numbers), frequencies)
         case ops.Sinc():
             # The ideal filter that the kernel stands for: its ripples cross one half more than once.
             return (np.hypot(*frequencies) <= op.cutoff).astype(np.float64)
-        case ops.Defocus():
-            return _kernel_transfer(kernels.disk_kernel(op.radius_px), frequencies)
-        case ops.Motion():
-            return _kernel_transfer(kernels.line_kernel(op.length_px, op.angle), frequencies)
+        case ops.Blur() | ops.Defocus() | ops.Motion():
+            return _kernel_transfer(kernels.kernel_of(op), frequencies)
         case ops.Moire():
             return np.exp(-0.5 * op.blur_sigma_px**2 * np.hypot(*frequencies) ** 2)
         case ops.Resize():
