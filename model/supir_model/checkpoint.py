@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from supir_model.connectors import Connectors
 from supir_model.control import ControlEncoder
-from supir_model.errors import ModelFileError
+from supir_model.errors import ModelFileError, told_by
+from supir_model.folder import require_held
 from supir_model.official_names import (
     CONNECTORS,
     CONTROL,
@@ -32,13 +33,13 @@ from supir_model.official_names import (
     unet_name,
     vae_name,
 )
+from supir_model.supir import Supir
 from supir_model.tensor_file import TensorFile
-
-if TYPE_CHECKING:
-    from supir_model.supir import Supir
 
 LEFTOVERS: Final = (CONTROL + "mask_LQ",)
 """Left in a released file by its training; nothing reads it."""
+CONNECTOR_SETTINGS: Final = "supir_connectors"
+"""Metadata of our safetensors: widths that no shape tells, for adapters that are not SDXL-sized."""
 NAMED_IN_AN_ERROR: Final = 3
 
 
@@ -72,10 +73,12 @@ def load_checkpoint(
         ModelFileError: a tensor is missing, unknown or misshapen, or the file is damaged.
     """
     file = TensorFile(path)
+    if not isinstance(vae, AutoencoderKL):
+        raise ModelFileError(f"{path} wants a base with SDXL's VAE; this one has {type(vae).__name__}")
     with torch.device("meta"):
         adapter = Adapter(
             control=ControlEncoder.for_unet(unet, _control_depth(file)),
-            connectors=Connectors(**_connector_config(file, unet)),
+            connectors=_connectors(file, unet),
             robust_encoder=type(vae)(**_arguments(vae)).encoder,
         )
     owners = {name: (part, key) for part, key, name, _ in _parameters(adapter)}
@@ -100,9 +103,11 @@ def save_checkpoint(adapter: Adapter | Supir, path: str | Path, dtype: torch.dty
         dtype: precision on disk; None keeps what is held.
 
     Raises:
-        ValueError: another suffix, or a model that the layout cannot hold.
+        ValueError: another suffix, a model that the layout cannot hold, or weights that were offloaded to files.
     """
     path = Path(path)
+    if isinstance(adapter, Supir):
+        require_held(adapter)
     if adapter.connectors.config["kind"] != "zero_sft" or not hasattr(adapter.robust_encoder, "down_blocks"):
         raise ValueError(
             "the official layout holds zero_sft connectors and an SDXL encoder; use save_pretrained for another model"
@@ -113,13 +118,13 @@ def save_checkpoint(adapter: Adapter | Supir, path: str | Path, dtype: torch.dty
         name: part.get_parameter(key).detach().to(dtype=dtype).reshape(shape).contiguous()
         for part, key, name, shape in _parameters(adapter)
     }
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}")
     if path.suffix == ".ckpt":
         torch.save({"state_dict": tensors}, temporary)
     else:
-        # widths that no shape tells, for adapters that are not SDXL-sized
         settings = json.dumps(_arguments(adapter.connectors))
-        save_file(tensors, temporary, metadata={"format": "pt", "supir_connectors": settings})
+        save_file(tensors, temporary, metadata={"format": "pt", CONNECTOR_SETTINGS: settings})
     temporary.replace(path)
 
 
@@ -158,11 +163,16 @@ def _control_depth(file: TensorFile) -> tuple[int, int, int]:
     return 1, depths["4"], depths["7"]
 
 
-def _connector_config(file: TensorFile, unet: UNet2DConditionModel) -> dict[str, Any]:
-    if "supir_connectors" in file.metadata:
-        return dict(json.loads(file.metadata["supir_connectors"]))
-    hidden = file.shapes.get(CONNECTORS + "0.mlp_shared.0.bias", (128,))[0]
-    return {"block_out_channels": unet.config["block_out_channels"], "hidden_channels": hidden}
+def _connectors(file: TensorFile, unet: UNet2DConditionModel) -> Connectors:
+    if CONNECTOR_SETTINGS not in file.metadata:
+        (hidden,) = file.shapes.get(CONNECTORS + "0.mlp_shared.0.bias") or (128,)
+        return Connectors(block_out_channels=unet.config["block_out_channels"], hidden_channels=hidden)
+    try:
+        return Connectors(**json.loads(file.metadata[CONNECTOR_SETTINGS]))
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        raise ModelFileError(
+            f"{file.path} has damaged metadata, {CONNECTOR_SETTINGS}: {told_by(error)}; write it again"
+        ) from error
 
 
 def _arguments(module: Any) -> dict[str, Any]:

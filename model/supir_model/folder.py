@@ -24,7 +24,7 @@ from transformers.utils import logging as transformers_logging
 
 from supir_model.connectors import Connectors
 from supir_model.control import ControlEncoder
-from supir_model.errors import ModelFileError
+from supir_model.errors import ModelFileError, told_by
 from supir_model.mini_vae import MiniVAE
 from supir_model.tensor_file import TensorFile
 from supir_model.text import TextEncoders
@@ -44,7 +44,11 @@ def save_folder(supir: Supir, folder: Path, dtype: torch.dtype | None) -> None:
 
     Args:
         dtype: precision on disk; None keeps the precision each part is held in.
+
+    Raises:
+        ValueError: the weights were offloaded to files.
     """
+    require_held(supir)
     text = supir.text
     parts: tuple[tuple[str, Any], ...] = (
         ("unet", supir.unet),
@@ -56,7 +60,7 @@ def save_folder(supir: Supir, folder: Path, dtype: torch.dtype | None) -> None:
     )
     with _without_progress_bars():
         for name, part in parts:
-            (part if dtype is None else copy.deepcopy(part).to(dtype)).save_pretrained(folder / name)
+            (part if dtype is None else _cast(copy.deepcopy(part), dtype)).save_pretrained(folder / name)
     text.tokenizer.save_pretrained(folder / "tokenizer")
     robust = folder / ROBUST_FILE
     robust.parent.mkdir(exist_ok=True)
@@ -64,6 +68,14 @@ def save_folder(supir: Supir, folder: Path, dtype: torch.dtype | None) -> None:
     save_file(state, robust, metadata={"format": "pt"})
     config = {"_class_name": CLASS_NAME, "format": FORMAT}
     (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def require_held(supir: Supir) -> None:
+    """Raises ValueError if the weights are in files, where nothing but a forward pass can read them."""
+    if supir.weights_folder is not None:
+        raise ValueError(
+            f"the weights were offloaded to {supir.weights_folder} and cannot be saved; save the model before"
+        )
 
 
 def load_folder(folder: Path, *, device: torch.device | str, dtype: torch.dtype) -> Supir:
@@ -139,7 +151,7 @@ def load_robust_encoder(encoder: nn.Module, file: Path, dtype: torch.dtype) -> N
     try:
         encoder.load_state_dict({key: value.to(dtype) for key, value in state.items()})
     except RuntimeError as error:
-        raise ModelFileError(f"{file} does not fit its VAE: {str(error).splitlines()[1].strip()}") from error
+        raise ModelFileError(f"{file} does not fit its VAE: {told_by(error)}") from error
 
 
 def vae_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -155,7 +167,7 @@ def _load_part(kind: Any, folder: Path, **options: Any) -> Any:
     try:
         part, report = kind.from_pretrained(folder, output_loading_info=True, variant=variant, **options)
     except (SafetensorError, json.JSONDecodeError, RuntimeError) as error:
-        raise ModelFileError(f"{folder} is damaged: {str(error).splitlines()[0]}; write it again") from error
+        raise ModelFileError(f"{folder} is damaged: {told_by(error)}; write it again") from error
     for what in ("missing", "unexpected", "mismatched"):
         names = sorted(map(str, report[f"{what}_keys"]))
         if names:
@@ -163,6 +175,11 @@ def _load_part(kind: Any, folder: Path, **options: Any) -> Any:
                 f"{folder} does not fit its {CONFIG}: {len(names)} tensors {what}, first {names[0]}; write it again"
             )
     return part
+
+
+def _cast(part: nn.Module, dtype: torch.dtype) -> Any:
+    """Without diffusers' own `to`, which warns of modules to be kept in float32 where there are none."""
+    return nn.Module.to(part, dtype)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

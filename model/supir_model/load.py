@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from supir_model.checkpoint import load_checkpoint
@@ -159,9 +160,8 @@ def _with_fresh_adapter(shared: dict[str, Any], preset: Preset, seed: int, dtype
         torch.manual_seed(seed)
         control = ControlEncoder.for_unet(unet, preset.control_depth)
         connectors = Connectors(block_out_channels=unet.config["block_out_channels"], **preset.connectors)
-    supir = Supir(
-        **shared, control=control.to(unet.device, dtype), connectors=connectors.to(unet.device, dtype)
-    )
+    nn.ModuleList([control, connectors]).to(unet.device, dtype)
+    supir = Supir(**shared, control=control, connectors=connectors)
     supir.init_control_from_unet()
     return supir
 

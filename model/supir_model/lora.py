@@ -12,42 +12,49 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from diffusers.loaders import StableDiffusionXLLoraLoaderMixin
-from safetensors.torch import load_file
 
-from supir_model.errors import ModelFileError
+from supir_model.errors import ModelFileError, told_by
 from supir_model.supir import Supir
+from supir_model.tensor_file import TensorFile
 
 
 def fuse_lora(supir: Supir, path: str | Path, scale: float = 1.0) -> None:
     """Add a LoRA to the UNet and, where it has a part for them, to both text encoders.
 
     Args:
-        path: `.safetensors` file made for SDXL.
+        path: file made for SDXL, `.safetensors` or of torch.save.
         scale: strength; negative values take away.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ModelFileError: it is no LoRA for this UNet.
+        ModelFileError: it is no LoRA for this UNet; the model is then as before.
+        ValueError: the model is stored in 8 bits, or offloaded.
         ImportError: peft is not installed.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is no file; give a LoRA for SDXL (.safetensors)")
-    tensors = load_file(path)
+    if any(hasattr(module, "_diffusers_hook") for module in supir.unet.modules()):
+        raise ValueError("a LoRA cannot be fused into offloaded or 8-bit weights; call fuse_lora before")
+    tensors = dict(TensorFile(path).read_all())
     host = _Host(supir)
     try:
         host.load_lora_weights(tensors)
+        touched = [name for name, part in host.components.items() if getattr(part, "peft_config", None)]
+        if not touched:
+            raise ValueError(f"none of its {len(tensors)} tensors fits")
+        host.fuse_lora(components=touched, lora_scale=scale)
     except (KeyError, RuntimeError, ValueError) as error:
-        cause = str(error).splitlines()[0]
-        raise ModelFileError(f"{path} is no LoRA for this UNet: {cause}; give one made for SDXL") from error
-    touched = [name for name, part in host.components.items() if getattr(part, "peft_config", None)]
-    if not touched:
         raise ModelFileError(
-            f"{path} is no LoRA for this UNet: none of its {len(tensors)} tensors fits; give one made for SDXL"
-        )
-    host.fuse_lora(components=touched, lora_scale=scale)
-    host.unload_lora_weights()
-    supir.requires_grad_(False)
+            f"{path} is no LoRA for this UNet: {told_by(error)}; give one made for SDXL"
+        ) from error
+    finally:
+        host.unload_lora_weights()
+        for part in host.components.values():
+            part._hf_peft_config_loaded = (
+                False  # unloading leaves it set after a refusal, and saving then asks the hub
+            )
+        supir.requires_grad_(False)
 
 
 class _Host(StableDiffusionXLLoraLoaderMixin):

@@ -7,12 +7,16 @@ Source: diffusers' layerwise casting, group offloading and regional compilation,
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import weakref
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import ModelMixin
 from diffusers.hooks import apply_group_offloading
+from torch import nn
 
 from supir_model.supir import Supir
 
@@ -21,9 +25,11 @@ def store_in_float8(supir: Supir, compute_dtype: torch.dtype) -> None:
     """Hold the weights of UNet, control encoder and connectors in 8 bits, cast up layer by layer as they are used.
 
     Args:
-        compute_dtype: precision of the computation, e.g. torch.bfloat16; the one that the model was loaded in.
+        compute_dtype: precision of the computation and of what is not stored in 8 bits, e.g. torch.bfloat16.
     """
-    for part in _stepping(supir):
+    parts = _stepping(supir)
+    nn.ModuleList(parts).to(compute_dtype)  # diffusers casts no more than the layers that it stores in 8 bits
+    for part in parts:
         part.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=compute_dtype)
 
 
@@ -48,12 +54,11 @@ def offload(supir: Supir, device: torch.device | str, folder: str | Path | None 
 
     Args:
         device: where the computation runs.
-        folder: where the weights go instead of main memory; made when missing, and empty before, as files that are
-            there are not written again. The model cannot be saved afterwards.
+        folder: where the weights go instead of main memory, in a subfolder of their own that is deleted with the
+            model. The model cannot be saved afterwards.
     """
-    if folder:
-        for parameter in supir.parameters():
-            parameter.data = parameter.data.contiguous()  # files hold no other layout
+    if folder is not None:
+        _make_weights_folder(supir, Path(folder))
     for name, part in supir.named_children():
         if part in _stepping(supir):
             apply_group_offloading(
@@ -61,10 +66,19 @@ def offload(supir: Supir, device: torch.device | str, folder: str | Path | None 
                 onload_device=torch.device(device),
                 offload_device=torch.device("cpu"),
                 offload_type="leaf_level",
-                offload_to_disk_path=str(Path(folder) / name) if folder else None,
+                offload_to_disk_path=str(supir.weights_folder / name) if supir.weights_folder else None,
             )
         else:
             part.to(device)
+
+
+def _make_weights_folder(supir: Supir, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    # new for every model: diffusers takes a file that is there already for one that it wrote
+    supir.weights_folder = Path(tempfile.mkdtemp(prefix="weights-", dir=folder))
+    weakref.finalize(supir, shutil.rmtree, supir.weights_folder, ignore_errors=True)
+    for parameter in supir.parameters():
+        parameter.data = parameter.data.contiguous()  # files hold no other layout
 
 
 def _stepping(supir: Supir) -> tuple[ModelMixin, ModelMixin, ModelMixin]:

@@ -18,7 +18,7 @@ from diffusers.loaders.single_file_utils import convert_open_clip_checkpoint
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from supir_model.errors import ModelFileError
+from supir_model.errors import ModelFileError, told_by
 from supir_model.folder import vae_dtype
 from supir_model.official_names import UNET, VAE, official_shape, unet_name, vae_name
 from supir_model.presets import PRESETS
@@ -149,7 +149,12 @@ def _text_encoder_2(
         model = CLIPTextModelWithProjection(CLIPTextConfig(**config))
     official = [name for name in file.shapes if name.startswith(TEXT_2)]
     tensors = {name: tensor.to(device, dtype) for name, tensor in file.read(official)}
-    model.load_state_dict(convert_open_clip_checkpoint(model, tensors, prefix=TEXT_2), assign=True)
+    try:
+        model.load_state_dict(convert_open_clip_checkpoint(model, tensors, prefix=TEXT_2), assign=True)
+    except (LookupError, RuntimeError) as error:
+        raise ModelFileError(
+            f"{file.path} is no SDXL checkpoint: its second text encoder ({TEXT_2}…) does not fit: {told_by(error)}"
+        ) from error
     return _with_positions(model)
 
 
@@ -188,7 +193,10 @@ def _size(file: TensorFile, name: str, axis: int) -> int:
         raise ModelFileError(
             f"{file.path} is no SDXL checkpoint: no tensor {name}; give an SDXL base or finetune"
         )
-    return file.shapes[name][axis]
+    shape = file.shapes[name]
+    if len(shape) <= axis:
+        raise ModelFileError(f"{file.path} is no SDXL checkpoint: {name} is {list(shape)}")
+    return shape[axis]
 
 
 def _depth(file: TensorFile, prefix: str) -> int:

@@ -40,6 +40,9 @@ class Supir(nn.Module):
         vae: `AutoencoderKL` or `MiniVAE`.
         text: both text encoders.
         robust_encoder: degradation-robust encoder; None copies the VAE's own encoder.
+
+    Attributes:
+        weights_folder: where `memory.offload` put the weights; None while the model holds them itself.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Supir(nn.Module):
         self.vae = vae
         self.text = text
         self.robust_encoder = copy.deepcopy(vae.encoder) if robust_encoder is None else robust_encoder
+        self.weights_folder: Path | None = None
         self.requires_grad_(False).eval()
 
     @property
@@ -267,6 +271,9 @@ class Supir(nn.Module):
 
         Args:
             dtype: precision on disk, e.g. torch.float16 for weights that ship; None keeps what is held.
+
+        Raises:
+            ValueError: the weights were offloaded to files.
         """
         from supir_model.folder import save_folder
 

@@ -2,7 +2,8 @@
 
 Place in the flow: below `checkpoint.py` and `single_file.py`.
 Law: names and shapes are known before a tensor is read; what is read is a copy of its own, and the pages of the file
-are given back on the way, so that the memory in use is that of the tensors that were kept.
+are given back on the way, so that the memory in use is that of the tensors that were kept. What a file is, its first
+bytes say and not its name.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from supir_model.errors import ModelFileError
+from supir_model.errors import ModelFileError, told_by
 
 SUFFIXES: Final = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 MAPPED_BYTES: Final = 64 * 2**20  # read from one mapping of the file before it is given back
+ZIP: Final = b"PK\x03\x04"  # a file of torch.save
+PICKLE: Final = b"\x80"  # one of torch before 1.6
 
 
 class TensorFile:
@@ -49,13 +52,20 @@ class TensorFile:
         """Yields each named tensor, a copy on the CPU in the file's precision.
 
         The copy may be dropped before the next is asked for, which is what keeps the memory low.
+
+        Raises:
+            ModelFileError: a tensor holds no real numbers, or holds them sparsely.
         """
         mapping, mapped = self._open(), 0
         for name in names:
-            if mapped > MAPPED_BYTES:
+            if mapping.is_mapped and mapped > MAPPED_BYTES:
                 del mapping
                 mapping, mapped = self._open(), 0
             tensor = mapping.tensor(name)
+            if not tensor.is_floating_point() or tensor.layout != torch.strided:
+                raise ModelFileError(
+                    f"{self.path} holds {name} as {tensor.dtype}, {tensor.layout}; give dense floating-point weights"
+                )
             mapped += tensor.nbytes
             yield name, tensor
 
@@ -64,10 +74,22 @@ class TensorFile:
         return self.read(list(self.shapes))
 
     def _open(self) -> _Safetensors | _Pickle:
-        return _Safetensors(self.path) if self.path.suffix == ".safetensors" else _Pickle(self.path)
+        with self.path.open("rb") as stream:
+            head = stream.read(9)
+        if head[8:] == b"{":
+            return _Safetensors(self.path)
+        if head.startswith((ZIP, PICKLE)):
+            # torch maps by name only, and takes this suffix for the other format
+            is_mapped = head.startswith(ZIP) and self.path.suffix.lower() != ".safetensors"
+            return _Pickle(self.path, is_mapped=is_mapped)
+        raise ModelFileError(
+            f"{self.path} is no checkpoint: neither safetensors nor a file of torch.save; download it again"
+        )
 
 
 class _Safetensors:
+    is_mapped = True
+
     def __init__(self, path: Path) -> None:
         try:
             self._file = safe_open(path, framework="pt", device="cpu")
@@ -86,8 +108,13 @@ class _Safetensors:
 
 
 class _Pickle:
-    def __init__(self, path: Path) -> None:
-        self._tensors = {key: value for key, value in _unpickled(path).items() if isinstance(value, Tensor)}
+    def __init__(self, path: Path, is_mapped: bool) -> None:
+        self.is_mapped = is_mapped
+        self._tensors = {
+            key: value
+            for key, value in _unpickled(path, is_mapped).items()
+            if isinstance(key, str) and isinstance(value, Tensor)
+        }
         self.names = list(self._tensors)
         self.metadata: dict[str, str] = {}
         if not self.names:
@@ -102,17 +129,18 @@ class _Pickle:
         return self._tensors[name].clone()
 
 
-def _unpickled(path: Path) -> dict[str, Any]:
+def _unpickled(path: Path, is_mapped: bool) -> dict[Any, Any]:
     try:
-        content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        with path.open("rb") as stream:
+            source = path if is_mapped else stream
+            content = torch.load(source, map_location="cpu", mmap=is_mapped, weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelFileError(
             f"{path} holds more than tensors, which could be code: it is not opened; convert it to safetensors"
         ) from error
     except (OSError, RuntimeError, EOFError, ValueError) as error:
-        cause = str(error).splitlines()[0]
         raise ModelFileError(
-            f"{path} is no checkpoint that torch can open: {cause}; download it again"
+            f"{path} is no checkpoint that torch can open: {told_by(error)}; download it again"
         ) from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]

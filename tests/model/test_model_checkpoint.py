@@ -17,10 +17,11 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from supir_model.checkpoint import Adapter, _parameters, load_checkpoint, save_checkpoint
 from supir_model.connectors import Connectors
 from supir_model.control import ControlEncoder
+from supir_model.errors import ModelFileError
 from supir_model.load import load_supir
 from supir_model.official_names import UNET, VAE, official_shape, unet_name, vae_name
 from supir_model.presets import FULL_DEPTH, PRESETS
-from supir_model.single_file import load_unet, load_vae
+from supir_model.single_file import TEXT_2, load_unet, load_vae
 from supir_model.tensor_file import TensorFile
 
 LEFTOVER = "model.control_model.mask_LQ"
@@ -121,6 +122,33 @@ def test_what_does_not_fit_is_refused_by_name(change, text, adapter, unet, vae, 
         load_checkpoint(tmp_path / "b.safetensors", unet, vae)
 
 
+@pytest.mark.parametrize("settings", ["{", "[1]", '{"width": 3}', '{"block_out_channels": [1, 2]}'])
+def test_damaged_connector_settings_are_named(settings, adapter, unet, vae, tmp_path):
+    save_checkpoint(adapter, tmp_path / "a.safetensors")
+    tensors = load_file(tmp_path / "a.safetensors")
+    save_file(tensors, tmp_path / "b.safetensors", metadata={"supir_connectors": settings})
+    with pytest.raises(
+        ModelFileError, match=r"b\.safetensors has damaged metadata, supir_connectors: .+; write"
+    ):
+        load_checkpoint(tmp_path / "b.safetensors", unet, vae)
+
+
+def test_a_number_in_place_of_a_tensor_is_of_another_shape(adapter, unet, vae, tmp_path):
+    save_checkpoint(adapter, tmp_path / "a.safetensors")
+    name = "model.diffusion_model.project_modules.0.mlp_shared.0.bias"
+    tensors = load_file(tmp_path / "a.safetensors") | {name: torch.tensor(3.0)}
+    save_file(tensors, tmp_path / "b.safetensors")
+    with pytest.raises(ModelFileError, match=r"mlp_shared\.0\.bias \[\], wanted \[128\]"):
+        load_checkpoint(tmp_path / "b.safetensors", unet, vae)
+
+
+def test_a_base_without_an_sdxl_vae_is_refused(adapter, unet, tmp_path):
+    save_checkpoint(adapter, tmp_path / "new folder" / "a.safetensors")
+    mini = load_supir(preset="mini", weights=None)
+    with pytest.raises(ModelFileError, match="wants a base with SDXL's VAE; this one has MiniVAE"):
+        load_checkpoint(tmp_path / "new folder" / "a.safetensors", unet, mini.vae)
+
+
 def test_a_file_of_something_else_is_named(unet, vae, tmp_path):
     save_file({"lora.weight": torch.zeros(2)}, tmp_path / "lora.safetensors")
     with pytest.raises(ValueError, match="holds no SUPIR control encoder"):
@@ -192,15 +220,41 @@ def text_towers() -> tuple[CLIPTextModel, TextTransformer]:
     return CLIPTextModel(config).eval(), second.eval()
 
 
-def test_a_single_file_base_opens_with_both_text_encoders_and_an_official_file(
-    text_towers, adapter, unet, vae, tmp_path
-):
+@pytest.fixture(scope="module")
+def base_tensors(text_towers, unet, vae) -> dict[str, torch.Tensor]:
     first, second = text_towers
     tensors = official_base(unet, vae)
     stem = "conditioner.embedders.0.transformer.text_model."
     tensors |= {stem + key.removeprefix("text_model."): value for key, value in first.state_dict().items()}
-    tensors |= {f"conditioner.embedders.1.model.{key}": value for key, value in second.state_dict().items()}
-    save_file({key: value.contiguous() for key, value in tensors.items()}, tmp_path / "base.safetensors")
+    tensors |= {f"{TEXT_2}{key}": value for key, value in second.state_dict().items()}
+    return {key: value.contiguous() for key, value in tensors.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "told"),
+    [
+        (
+            TEXT_2 + "ln_final.weight",
+            None,
+            r"second text encoder .* does not fit: Missing key\(s\).*final_layer_norm",
+        ),
+        (TEXT_2 + "ln_final.weight", torch.zeros(7), r"second text encoder .* does not fit: size mismatch"),
+        (UNET + "out.2.weight", torch.tensor(1.0), r"out\.2\.weight is \[\]"),
+        (UNET + "out.2.bias", torch.zeros(4, dtype=torch.int64), r"out\.2\.bias as torch\.int64"),
+    ],
+)
+def test_a_single_file_that_is_not_whole_is_refused_by_name(name, change, told, base_tensors, tmp_path):
+    tensors = {key: value for key, value in base_tensors.items() if key != name}
+    save_file(tensors | ({} if change is None else {name: change}), tmp_path / "base.safetensors")
+    with pytest.raises(ModelFileError, match=told):
+        load_supir(tmp_path / "base.safetensors")
+
+
+def test_a_single_file_base_opens_with_both_text_encoders_and_an_official_file(
+    text_towers, base_tensors, adapter, tmp_path
+):
+    first, second = text_towers
+    save_file(base_tensors, tmp_path / "base.safetensors")
     save_checkpoint(adapter, tmp_path / "supir.safetensors")
     supir = load_supir(tmp_path / "base.safetensors", tmp_path / "supir.safetensors")
     assert same(adapter, Adapter(supir.control, supir.connectors, supir.robust_encoder))

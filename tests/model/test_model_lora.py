@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from supir_model import load_supir
 from supir_model.errors import ModelFileError
 from supir_model.lora import fuse_lora
+from supir_model.memory import store_in_float8
 
 RANK, ALPHA = 4, 2.0
 LAYER = "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"
@@ -55,3 +56,34 @@ def test_a_file_for_another_network_is_named(supir, tmp_path):
         fuse_lora(supir, tmp_path / "wide.safetensors")
     with pytest.raises(FileNotFoundError, match=r"none\.safetensors is no file"):
         fuse_lora(supir, tmp_path / "none.safetensors")
+
+
+def test_a_refused_file_leaves_the_model_as_it_was(supir, tmp_path):
+    before = {name: value.clone() for name, value in supir.state_dict().items()}
+    module = supir.text.text_encoder.get_submodule("encoder.layers.0.self_attn.q_proj")
+    written(tmp_path / "lora.safetensors", "diffusers", before[f"unet.{LAYER}.weight"].shape[1])
+    stem = "text_encoder.text_model.encoder.layers.0.self_attn.q_proj"  # does not fit, read after the UNet's part
+    misfit = {
+        f"{stem}.lora_A.weight": torch.ones(RANK, module.in_features + 1),
+        f"{stem}.lora_B.weight": torch.ones(module.out_features, RANK),
+    }
+    save_file(load_file(tmp_path / "lora.safetensors") | misfit, tmp_path / "misfit.safetensors")
+    with pytest.raises(ModelFileError, match=r"misfit\.safetensors is no LoRA for this UNet"):
+        fuse_lora(supir, tmp_path / "misfit.safetensors")
+    assert supir.state_dict().keys() == before.keys()
+    assert all(torch.equal(value, before[name]) for name, value in supir.state_dict().items())
+    supir.save_pretrained(tmp_path / "saved")
+    assert load_supir(tmp_path / "saved").state_dict().keys() == before.keys()
+
+
+def test_a_page_that_was_downloaded_instead_is_no_lora(supir, tmp_path):
+    (tmp_path / "page.safetensors").write_text("<html>not found</html>")
+    with pytest.raises(ModelFileError, match=r"page\.safetensors is no checkpoint: neither safetensors nor"):
+        fuse_lora(supir, tmp_path / "page.safetensors")
+
+
+def test_8_bit_weights_are_refused(supir, tmp_path):
+    written(tmp_path / "lora.safetensors", "diffusers", 64)
+    store_in_float8(supir, torch.float32)
+    with pytest.raises(ValueError, match="into offloaded or 8-bit weights; call fuse_lora before"):
+        fuse_lora(supir, tmp_path / "lora.safetensors")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import gc
+from functools import partial
 
 import pytest
 import torch
 
 from supir_model import load_supir
+from supir_model.checkpoint import save_checkpoint
 from supir_model.memory import compile_blocks, offload, store_in_float8
 
 
@@ -26,11 +29,21 @@ def supir(original):
     return copy.deepcopy(original)
 
 
-@torch.no_grad()
-def eps(supir):
+def inputs(supir):
     generator = torch.Generator().manual_seed(7)
     x, z_lq = (torch.randn(2, 8, 16, 16, generator=generator) for _ in range(2))
-    text = supir.encode_prompt(["a stone wall", "two dogs"])
+    return x, z_lq, supir.encode_prompt(["a stone wall", "two dogs"])
+
+
+@torch.no_grad()
+def denoised(supir):
+    x, z_lq, text = inputs(supir)
+    return supir.denoise(x, 5.0, z_lq, text, supir.time_ids(128, 128, 2))
+
+
+@torch.no_grad()
+def eps(supir):
+    x, z_lq, text = inputs(supir)
     return supir.predict_eps(x, torch.tensor([250, 800]), z_lq, text, supir.time_ids(128, 128, 2))
 
 
@@ -53,10 +66,44 @@ def test_float8_storage_keeps_norms_and_zero_convolutions_whole(supir, original)
     assert not [name for name in stored if any(word in name for word in whole)]
 
 
+def test_float8_storage_casts_what_it_does_not_store(supir, original):
+    store_in_float8(supir, torch.bfloat16)
+    assert supir.control.hint.weight.dtype == torch.bfloat16
+    assert 0 < relative(denoised(supir), denoised(original)) < 0.1
+
+
 def test_weights_that_are_offloaded_to_files_give_the_same_bits(supir, original, tmp_path):
     offload(supir, "cpu", tmp_path)
     assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) > 1_000_000
     assert torch.equal(eps(supir), eps(original))
+
+
+def test_a_folder_that_another_model_was_offloaded_to_serves_again(supir, original, tmp_path):
+    other = load_supir(preset="tiny", seed=4)
+    expected = eps(other)
+    offload(supir, "cpu", tmp_path)
+    offload(other, "cpu", tmp_path)
+    assert torch.equal(eps(other), expected)
+    assert torch.equal(eps(supir), eps(original))
+
+
+def test_the_files_of_an_offloaded_model_go_with_it(tmp_path):
+    supir = load_supir(preset="tiny")
+    offload(supir, "cpu", tmp_path)
+    assert list(tmp_path.iterdir()) == [supir.weights_folder]
+    del supir
+    gc.collect()
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_in_files_are_not_saved_as_if_they_were_held(supir, tmp_path):
+    offload(supir, "cpu", tmp_path / "weights")
+    for save in (supir.save_pretrained, partial(save_checkpoint, supir)):
+        with pytest.raises(
+            ValueError, match=r"offloaded to .*weights-\w+ and cannot be saved; save the model before"
+        ):
+            save(tmp_path / "saved.safetensors")
+    assert not (tmp_path / "saved.safetensors").exists()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="offloading between devices needs a CUDA device")
