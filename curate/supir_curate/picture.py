@@ -24,14 +24,13 @@ from numpy.typing import NDArray
 
 from supir_curate.srgb import profile_name, to_srgb
 from supir_curate.verdict import Reason
-from supir_shards import BadImage, QuarantineReason, image_size
+from supir_shards import BadImage, QuarantineReason, image_size, to_rgb
 
 if TYPE_CHECKING:
     from PIL import Image
 
 FORMATS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif"}
 EXIF_ORIENTATION = 0x0112
-BACKDROP = 128  # grey behind transparent pixels: neither edge nor clipping
 
 
 class BadPicture(ValueError):  # noqa: N818 - the picture is bad, the code is not
@@ -199,18 +198,11 @@ def _header(image: Image.Image, data: bytes) -> Header:
 
 
 def _to_rgb(image: Image.Image) -> tuple[NDArray[np.uint8], float]:
-    from PIL import Image
-
-    if image.mode.startswith("I"):  # 16-bit grey
-        wide = np.asarray(image, dtype=np.int64)
-        gray = np.clip(wide // 257, 0, 255).astype(np.uint8)
-        return np.repeat(gray[..., None], 3, axis=2), 0.0
-    if not (image.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in image.info):
-        return np.array(image.convert("RGB")), 0.0
-    pixels = image.convert("RGBA")
-    translucent = float((np.asarray(pixels)[..., 3] < 255).mean())
-    backdrop = Image.new("RGBA", pixels.size, (BACKDROP, BACKDROP, BACKDROP, 255))
-    return np.array(Image.alpha_composite(backdrop, pixels).convert("RGB")), translucent
+    """Returns the pixels, and the share of them that are not opaque."""
+    rgb = np.array(to_rgb(image))
+    if not image.has_transparency_data:
+        return rgb, 0.0
+    return rgb, float((np.asarray(image.convert("RGBA"))[..., 3] < 255).mean())
 
 
 def _reduced(rgb: NDArray[np.uint8], short_side_px: int) -> NDArray[np.uint8]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from supir_shards.image_header import BadImage as BadImage
     from supir_shards.image_header import image_size as image_size
     from supir_shards.image_pixels import decode_rgb as decode_rgb
+    from supir_shards.image_pixels import to_rgb as to_rgb
     from supir_shards.layout import FORMAT_VERSION as FORMAT_VERSION
     from supir_shards.layout import MANIFEST as MANIFEST
     from supir_shards.layout import caption_path as caption_path
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from supir_shards.record import Role as Role
     from supir_shards.record import Sample as Sample
     from supir_shards.record import caption_for as caption_for
+    from supir_shards.record import crop_key as crop_key
     from supir_shards.record import sample_key as sample_key
     from supir_shards.schema import CAPTION_SCHEMA as CAPTION_SCHEMA
     from supir_shards.schema import INDEX_SCHEMA as INDEX_SCHEMA
@@ -58,7 +60,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "captions": ("read_captions", "write_captions"),
     "image_header": ("BadImage", "image_size"),
-    "image_pixels": ("decode_rgb",),
+    "image_pixels": ("decode_rgb", "to_rgb"),
     "layout": (
         "FORMAT_VERSION",
         "MANIFEST",
@@ -73,7 +75,17 @@ _MODULES = {
     "part_writer": ("PartInfo", "is_committed", "write_part"),
     "quarantine": ("Quarantined", "QuarantineReason"),
     "reader": ("Dataset",),
-    "record": ("Box", "Caption", "DatasetError", "Record", "Role", "Sample", "caption_for", "sample_key"),
+    "record": (
+        "Box",
+        "Caption",
+        "DatasetError",
+        "Record",
+        "Role",
+        "Sample",
+        "caption_for",
+        "crop_key",
+        "sample_key",
+    ),
     "schema": ("CAPTION_SCHEMA", "INDEX_SCHEMA", "ledger_schema"),
     "storage": ("Store", "absolute_url"),
     "takedown": ("drop_samples",),

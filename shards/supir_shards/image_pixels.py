@@ -2,7 +2,7 @@
 
 Place in the flow: the stages after curation hand it the bytes that ``Dataset`` gave them.
 The law: whatever the bytes are, the answer is RGB pixels or ``BadImage``, so that one damaged picture can never
-end a run. 16-bit grey and transparency become what curation scored: the upper 8 bits, and pixels over mid grey.
+end a run. What 16-bit grey and transparency become is said here once, in ``to_rgb``; curation scores the same.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF")  # those that `image_size` knows
-_BACKDROP = (128, 128, 128, 255)  # mid grey, as in curation: neither edge nor clipping
+_BACKDROP = (128, 128, 128, 255)  # mid grey: neither edge nor clipping
 
 
 def decode_rgb(data: bytes) -> NDArray[np.uint8]:
@@ -42,7 +42,7 @@ def decode_rgb(data: bytes) -> NDArray[np.uint8]:
     header = image_size(data)
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-            rgb = _to_rgb(image)
+            rgb = to_rgb(image)
     except Image.DecompressionBombError as error:
         raise BadImage(QuarantineReason.IMAGE_TOO_LARGE, printable(str(error))) from error
     except Exception as error:
@@ -57,8 +57,8 @@ def decode_rgb(data: bytes) -> NDArray[np.uint8]:
     return np.asarray(rgb)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """The decoded picture in mode RGB."""
+def to_rgb(image: Image.Image) -> Image.Image:
+    """A picture in mode RGB: 16-bit grey reduced to 8 bits, transparent pixels laid over mid grey."""
     import numpy as np
     from PIL import Image
 

@@ -9,10 +9,11 @@ A sample is one stored picture with what is known about it. On disk it is three 
     KEY.json                       ``Sample.metadata`` as it is, in the same tar, right after the picture
     one row of index/PART.parquet  everything else (``schema.INDEX_SCHEMA`` lists the columns)
 
-The law: ``key`` is the first 32 hex digits of the SHA-256 of the *original* bytes, before any crop, so the
-same photo has the same key in every run; ``sha256`` in the index is that of the *stored* bytes. A stored
-picture stands upright: readers apply no EXIF orientation, so whoever stores one turns its pixels first. File
-names, column names and the key rule never change after the first release.
+The law: the ``key`` of a whole picture is the first 32 hex digits of the SHA-256 of the *original* bytes, that
+of a crop follows from the original's hash and the box (``crop_key``), so the same photo, and the same crop of
+it, has the same key in every run; ``sha256`` in the index is that of the *stored* bytes. A stored picture
+stands upright: readers apply no EXIF orientation, so whoever stores one turns its pixels first. File names,
+column names and the key rules never change after the first release.
 """
 
 from __future__ import annotations
@@ -103,6 +104,17 @@ class Record(Sample):
 def sample_key(data: bytes) -> str:
     """The key of a sample: the first 32 hex digits of the SHA-256 of its original bytes."""
     return hashlib.sha256(data).hexdigest()[:KEY_LENGTH]
+
+
+def crop_key(original_sha256: str, box: Box, size: tuple[int, int]) -> str:
+    """The key of a crop: the same wherever that box of that photo is stored at that size, however it is encoded.
+
+    Args:
+        original_sha256: of the original bytes, 64 hex digits.
+        box: in px of the upright original.
+        size: stored width and height in px.
+    """
+    return sample_key(f"{original_sha256} {box[0]},{box[1]},{box[2]},{box[3]} {size[0]}x{size[1]}".encode())
 
 
 def caption_for(captions: Sequence[Caption], box: Box) -> Caption | None:
