@@ -12,7 +12,7 @@ import io
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -110,13 +110,40 @@ class Store:
             spool.flush()
             self._fs.put_file(spool.name, self._full(path))
 
-    def read_table(self, path: str) -> pa.Table:
+    def folders(self, prefix: str) -> Paths:
+        """The names of the folders right below the folder ``prefix``, sorted; none if it is not there."""
+        self._fs.invalidate_cache()
+        if not self._fs.exists(self._full(prefix)):
+            return []
+        found = self._fs.ls(self._full(prefix), detail=True)
+        return sorted(entry["name"].rpartition("/")[2] for entry in found if entry["type"] == "directory")
+
+    def read_table(self, path: str, columns: Sequence[str] | None = None) -> pa.Table:
         """A Parquet file as an Arrow table.
+
+        Args:
+            path: of the file.
+            columns: those that are wanted, None for all; one that is not there is left out. Only their bytes are
+                read.
 
         Raises:
             DatasetError: the file is not readable as Parquet.
         """
-        return table_from(self.read(path), f"{self.url}/{path}")
+        if columns is None:
+            return table_from(self.read(path), f"{self.url}/{path}")
+        with self.open(path) as stream:
+            return table_from(stream, f"{self.url}/{path}", columns)
+
+    def columns(self, path: str) -> Paths:
+        """The names of a Parquet file's columns; only its end is read.
+
+        Raises:
+            DatasetError: the file is not readable as Parquet.
+        """
+        import pyarrow.parquet as pq
+
+        with self.open(path) as stream, _readable(f"{self.url}/{path}"):
+            return list(pq.read_schema(stream).names)
 
     def write_table(self, path: str, table: pa.Table) -> None:
         """Write an Arrow table as Parquet (zstd); equal tables give equal bytes."""
@@ -152,8 +179,8 @@ def absolute_url(url: str | Path) -> str:
     return str(url) if "://" in str(url) else str(Path(url).absolute())
 
 
-def table_from(data: bytes, name: str) -> pa.Table:
-    """An Arrow table from Parquet bytes.
+def table_from(source: bytes | BinaryIO, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """An Arrow table from Parquet bytes or a seekable stream of them; ``columns`` as for ``Store.read_table``.
 
     Raises:
         DatasetError: they are not readable as Parquet; ``name`` says which file it was.
@@ -161,8 +188,18 @@ def table_from(data: bytes, name: str) -> pa.Table:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    with _readable(name):
+        stream = pa.BufferReader(source) if isinstance(source, bytes) else source
+        return pq.ParquetFile(stream).read(columns=columns, use_threads=False)
+
+
+@contextmanager
+def _readable(name: str) -> Iterator[None]:
+    """Turns pyarrow's word on a file that is no Parquet into ours."""
+    import pyarrow as pa
+
     try:
-        return pq.read_table(pa.BufferReader(data), use_threads=False)
+        yield
     except (pa.ArrowException, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise DatasetError(f"{name} is not a readable Parquet file ({reason}); run verify") from error

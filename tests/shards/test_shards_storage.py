@@ -224,3 +224,25 @@ def test_a_local_path_is_made_absolute_and_a_url_is_kept(
     assert absolute_url("photos") == absolute_url(Path("photos")) == str(tmp_path / "photos")
     assert absolute_url("/data/photos") == "/data/photos"
     assert absolute_url("s3://bucket/photos") == "s3://bucket/photos"
+
+
+def test_single_columns_are_read_and_those_that_are_not_there_left_out(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.write_table("a/t.parquet", pa.table({"x": [1, 2], "y": ["p", "q"], "z": [0.5, 1.5]}))
+    assert store.columns("a/t.parquet") == ["x", "y", "z"]
+    assert store.read_table("a/t.parquet", ["z", "w"]).to_pydict() == {"z": [0.5, 1.5]}
+    store.write("a/cut.parquet", store.read("a/t.parquet")[:40])
+    for read in (store.columns, lambda path: store.read_table(path, ["x"])):
+        with pytest.raises(
+            DatasetError, match=r"a/cut.parquet is not a readable Parquet file \(.*\); run verify"
+        ):
+            read("a/cut.parquet")
+
+
+@pytest.mark.parametrize("place", ["local", "memory"])
+def test_the_folders_right_below_are_named(tmp_path: Path, place: str) -> None:
+    store = Store(tmp_path if place == "local" else "memory://folders")
+    for path in ("scores/niqe/part-000000.parquet", "scores/aesthetic/deep/x", "scores/file", "other/x"):
+        store.write(path, b"1")
+    assert store.folders("scores") == ["aesthetic", "niqe"]
+    assert store.folders("nowhere") == []
