@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from supir_shards.storage import absolute_url as absolute_url
     from supir_shards.takedown import drop_samples as drop_samples
     from supir_shards.tar_guard import Limits as Limits
+    from supir_shards.tar_guard import Span as Span
     from supir_shards.tar_guard import TarSample as TarSample
     from supir_shards.tar_guard import iter_tar as iter_tar
     from supir_shards.verification import Problem as Problem
@@ -89,7 +90,7 @@ _MODULES = {
     "schema": ("CAPTION_SCHEMA", "INDEX_SCHEMA", "ledger_schema"),
     "storage": ("Store", "absolute_url"),
     "takedown": ("drop_samples",),
-    "tar_guard": ("Limits", "TarSample", "iter_tar"),
+    "tar_guard": ("Limits", "Span", "TarSample", "iter_tar"),
     "verification": ("Problem", "ProblemKind", "verify"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

@@ -13,26 +13,37 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from supir_shards.image_header import image_size
 from supir_shards.quarantine import Quarantined, QuarantineReason, RejectedError, printable
-from supir_shards.tar_members import Limits, Member, Readable, iter_members
+from supir_shards.tar_members import Limits, Member, Readable, every, iter_members
 
-__all__ = ["Limits", "TarSample", "iter_tar"]
+__all__ = ["Limits", "Span", "TarSample", "iter_tar"]
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif")
 _NAME = re.compile(r"(?:\./)?((?:.*/)?[^./][^./]*)\.([^/]+)")
 
 
+class Span(NamedTuple):
+    """Where a member's data lie in the tar, in bytes."""
+
+    offset: int
+    size: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TarSample:
-    """The files of one sample by lower-case extension, each checked: picture headers, JSON objects."""
+    """The files of one sample by lower-case extension, each checked: picture headers, JSON objects.
+
+    ``spans`` has the place of every file; ``files`` the content of those that were read.
+    """
 
     key: str
     files: dict[str, bytes]
+    spans: dict[str, Span]
 
 
 @dataclass(slots=True)
@@ -40,29 +51,37 @@ class _Group:
     key: str
     is_bad: bool = False
     files: dict[str, bytes] = field(default_factory=dict)
+    spans: dict[str, Span] = field(default_factory=dict)
 
     def refuse(self, name: str, fault: RejectedError) -> Quarantined:
         self.is_bad = True
         self.files.clear()
+        self.spans.clear()
         return Quarantined(name=printable(name), reason=fault.reason, detail=fault.detail)
 
-    def add(self, extension: str, data: bytes, limits: Limits) -> None:
-        if extension in self.files:
+    def add(self, extension: str, member: Member, limits: Limits) -> None:
+        if extension in self.spans:
             raise RejectedError(QuarantineReason.DUPLICATE, f"the sample has two .{extension} members")
-        total = len(data) + sum(map(len, self.files.values()))
+        total = member.size + sum(span.size for span in self.spans.values())
         if total > limits.max_member_bytes:
             detail = f"the sample's files have {total} bytes, more than {limits.max_member_bytes}"
             raise RejectedError(QuarantineReason.TOO_LARGE, detail)
-        _check_content(extension, data, limits)
-        self.files[extension] = data
+        if member.is_read:
+            _check_content(extension, member.data, limits)
+            self.files[extension] = member.data
+        self.spans[extension] = Span(member.offset, member.size)
 
 
-def iter_tar(stream: Readable, limits: Limits | None = None) -> Iterator[TarSample | Quarantined]:
+def iter_tar(
+    stream: Readable, limits: Limits | None = None, reads: Callable[[str], bool] = every
+) -> Iterator[TarSample | Quarantined]:
     """Each sample of a tar, or the reason why one of its members was refused, in the tar's order.
 
     Args:
-        stream: an uncompressed tar; only ``read`` is used.
+        stream: an uncompressed tar, at its start; it need not seek.
         limits: what the tar may ask for; the defaults suit photos.
+        reads: whether a member of that name is read and its content checked; others are passed over, by seeking
+            where the stream can.
 
     Limits: a tar that hides members after its end mark keeps them hidden; a member that declares more bytes
     than the tar has takes the rest of the tar with it, since nothing tells where the next one starts.
@@ -71,7 +90,7 @@ def iter_tar(stream: Readable, limits: Limits | None = None) -> Iterator[TarSamp
     group = _Group("")
     seen: set[bytes] = set()
     damage: RejectedError | None = None
-    for member in iter_members(stream, limits):
+    for member in iter_members(stream, limits, reads):
         if isinstance(member, RejectedError):
             damage = member  # it may have hit the sample before it or the one after it
             yield group.refuse(group.key or "(archive)", member)
@@ -108,12 +127,12 @@ def _accept(group: _Group, member: Member, match: re.Match[str] | None, limits: 
         raise member.fault
     if match is None:
         raise RejectedError(QuarantineReason.BAD_NAME, "the name is not KEY.EXTENSION")
-    group.add(match[2].lower(), member.data, limits)
+    group.add(match[2].lower(), member, limits)
 
 
 def _finished(group: _Group) -> Iterator[TarSample]:
-    if group.files:
-        yield TarSample(key=group.key, files=group.files)
+    if group.spans:
+        yield TarSample(key=group.key, files=group.files, spans=group.spans)
 
 
 def _check_content(extension: str, data: bytes, limits: Limits) -> None:

@@ -4,6 +4,7 @@ Place in the flow: under ``tar_guard``, which groups members into samples.
 The law: at most ``Limits.max_member_bytes`` of the tar are read into memory, and no header makes it more:
 tarfile, which reads extended headers of any size, is used only to decode one 512-byte block. A bad member
 is skipped by its declared length; after a block that is no header, the next block that is one carries on.
+Where the stream can seek, what is not read is not fetched either.
 Source: POSIX.1-2017 pax, "ustar Interchange Format" and "pax Header Block"; GNU tar manual, "Basic Tar
 Format".
 """
@@ -14,7 +15,7 @@ import io
 import re
 import tarfile
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -65,17 +66,32 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """A member of the tar: its data, or the fault for which they were not read."""
+    """A member of the tar: its place, and its data if they were read; or its fault."""
 
     name: str
     data: bytes = b""
+    is_read: bool = False
+    offset: int = 0
+    size: int = 0
     fault: RejectedError | None = None
 
 
-def iter_members(stream: Readable, limits: Limits) -> Iterator[Member | RejectedError]:
+def every(_name: str) -> bool:
+    """True: all members are to be read."""
+    return True
+
+
+def iter_members(
+    stream: Readable, limits: Limits, reads: Callable[[str], bool] = every
+) -> Iterator[Member | RejectedError]:
     """The tar's regular files in order, directories passed over; a bare fault is one that no member owns.
 
     After a fault with the reason TRUNCATED or TOO_MANY_MEMBERS nothing more comes.
+
+    Args:
+        stream: the tar, at its start.
+        limits: what it may ask for.
+        reads: whether a member of that name is read; of others only the place is told.
     """
     source = _Source(stream)
     extension = _Extension()
@@ -97,7 +113,7 @@ def iter_members(stream: Readable, limits: Limits) -> Iterator[Member | Rejected
             if header.type in _EXTENDED:
                 _extend(extension, source, header, limits)
                 continue
-            member = _read_member(source, header, extension, limits)
+            member = _read_member(source, header, extension, limits, reads)
         except RejectedError as fault:
             yield Member(name=extension.name or header.name, fault=fault)
             if fault.reason is QuarantineReason.TRUNCATED:
@@ -136,6 +152,7 @@ class _Source:
 
     def __init__(self, stream: Readable) -> None:
         self._stream = stream
+        self._end = _end(stream)
         self.position = 0
         self.block = b""
 
@@ -177,8 +194,12 @@ class _Source:
         return buffer.getvalue()
 
     def skip(self, size: int) -> None:
-        for _ in self._chunks(size):
-            pass
+        if self._end is None or size < _CHUNK or self.position + size > self._end:
+            for _ in self._chunks(size):
+                pass
+            return
+        self.position += size
+        self._stream.seek(self.position)  # type: ignore[attr-defined]
 
     def _chunks(self, size: int) -> Iterator[bytes]:
         missing = size
@@ -192,6 +213,15 @@ class _Source:
             yield chunk
 
 
+def _end(stream: Readable) -> int | None:
+    """Where a stream that stands at its start and can seek ends; None for any other."""
+    if not (isinstance(stream, io.IOBase) and stream.seekable() and stream.tell() == 0):
+        return None
+    end = stream.seek(0, io.SEEK_END)
+    stream.seek(0)
+    return end
+
+
 def _damaged(source: _Source, error: tarfile.HeaderError) -> Member | RejectedError:
     """The fault of a block that is no header, under the name it still shows, if it shows one."""
     name = source.block[:100].partition(b"\0")[0].decode("utf-8", "surrogateescape")
@@ -201,16 +231,24 @@ def _damaged(source: _Source, error: tarfile.HeaderError) -> Member | RejectedEr
 
 
 def _read_member(
-    source: _Source, header: tarfile.TarInfo, extension: _Extension, limits: Limits
+    source: _Source,
+    header: tarfile.TarInfo,
+    extension: _Extension,
+    limits: Limits,
+    reads: Callable[[str], bool],
 ) -> Member | None:
-    """A regular file with its data, None for a directory; its data are passed over where it is refused."""
+    """A regular file, None for a directory; its data are passed over where it is refused or not wanted."""
     name = extension.name or header.name
     size = 0 if header.type in _DATALESS else header.size if extension.size is None else extension.size
     fault = _fault(name, size, header, extension, limits)
     if fault is None and header.type != tarfile.DIRTYPE:
-        data = source.read(size)
+        offset, is_read, data = source.position, reads(name), b""
+        if is_read:
+            data = source.read(size)
+        else:
+            source.skip(size)
         source.skip(-size % _BLOCK)
-        return Member(name=name, data=data)
+        return Member(name=name, data=data, is_read=is_read, offset=offset, size=size)
     source.skip(size + -size % _BLOCK)
     if fault is not None:
         raise fault

@@ -273,3 +273,36 @@ READERS: list[Callable[[bytes], object]] = [lambda data: io.BytesIO(data), lambd
 def test_the_size_of_the_pieces_does_not_matter(reader: Callable[[bytes], io.BytesIO]) -> None:
     data = FIRST + HOSTILE["pax bomb"][0] + LAST + END
     assert list(iter_tar(reader(data), SMALL)) == list(iter_tar(Pipe(data), SMALL))
+
+
+class Counting(io.BytesIO):
+    """A file that counts what is read of it."""
+
+    amount = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self.amount += len(data)
+        return data
+
+
+def test_members_that_are_not_wanted_are_passed_over_and_found_by_their_place() -> None:
+    picture = GOOD.ljust(300_000, b"x")
+    tar = entry("a.png", picture) + entry("a.json", b'{"n": 1}') + entry("b.png", picture) + END
+    stream = Counting(tar)
+    found, last = iter_tar(stream, reads=lambda name: name.endswith(".json"))
+    assert isinstance(found, TarSample)
+    assert isinstance(last, TarSample)
+    assert found.files == {"json": b'{"n": 1}'}
+    assert last.files == {}
+    for sample in (found, last):
+        offset, size = sample.spans["png"]
+        assert tar[offset : offset + size] == picture
+    assert stream.amount < 10_000
+
+
+def test_a_picture_that_is_passed_over_and_cut_off_is_named() -> None:
+    tar = entry("a.png", GOOD) + entry("b.png", GOOD.ljust(300_000, b"x"))
+    good, bad = sort(iter_tar(io.BytesIO(tar[:-1000]), reads=lambda name: False))
+    assert list(good) == ["a"]
+    assert [(one.name, one.reason) for one in bad] == [("b.png", Reason.TRUNCATED)]
