@@ -5,7 +5,7 @@ and do not use it.
 """
 
 from supir_console.config import Config, config_hash, config_yaml, load_config
-from supir_console.entry import UserError, entry
+from supir_console.entry import Unfinished, UserError, entry, is_our_word_on_input
 from supir_console.options import ConfigOption, DryRunOption, JsonOption, PrintConfigOption, SetOption
 from supir_console.progress import Progress, track
 from supir_console.ray_pool import Outcome, run_on_actors
@@ -21,11 +21,13 @@ __all__ = [
     "PrintConfigOption",
     "Progress",
     "SetOption",
+    "Unfinished",
     "UserError",
     "config_hash",
     "config_yaml",
     "entry",
     "finish",
+    "is_our_word_on_input",
     "load_config",
     "ray_session",
     "run_on_actors",

@@ -1,7 +1,7 @@
 """Turns a typer app into a console script that never shows a user a traceback.
 
 The law it keeps: exit code 0 done, 1 done but some items failed, 2 wrong usage, config or input (one line on
-stderr), 3 a defect of ours. `--debug`, anywhere on the line, shows the traceback instead of the one line.
+stderr), 3 a defect of ours. Work that broke off for no fault of either is 1 too: a rerun completes it. `--debug`, anywhere on the line, shows the traceback instead of the one line.
 """
 
 from __future__ import annotations
@@ -14,12 +14,17 @@ from typing import TYPE_CHECKING, NoReturn, TypeGuard
 if TYPE_CHECKING:
     import typer
 
+EXIT_UNFINISHED = 1
 EXIT_USAGE = 2
 EXIT_DEFECT = 3
 
 
 class UserError(ValueError):
     """The user's input is wrong; the message says what, the value, what is allowed, the mend."""
+
+
+class Unfinished(RuntimeError):  # noqa: N818 - says what happened
+    """A machine or process died under the work; what is done is kept, and the same command goes on from there."""
 
 
 def entry(app: typer.Typer) -> Callable[[], None]:
@@ -50,6 +55,8 @@ def entry(app: typer.Typer) -> Callable[[], None]:
                 raise
             if _is_about_input(error):
                 _leave(str(error), EXIT_USAGE, error)
+            if isinstance(error, Unfinished):
+                _leave(str(error), EXIT_UNFINISHED, error)
             _leave(f"{type(error).__name__}: {error} (a defect; --debug shows where)", EXIT_DEFECT, error)
 
     return main

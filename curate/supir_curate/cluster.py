@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from supir_console import UserError, ray_session
+from supir_console import Unfinished, UserError, is_our_word_on_input, ray_session
 
 WORKER_RETRIES = 2  # after a worker process died; an exception of ours is not retried
 READ_AHEAD = 2  # parts submitted a worker, so that none waits for the driver
@@ -24,7 +24,7 @@ PARTS_A_FETCHER = 4  # fetched at the same time by one fetcher
 
 
 class PartsFailed(RuntimeError):  # noqa: N818 - says what happened
-    """Some parts could not be done; the message names the first and says how to go on."""
+    """Some parts could not be done by a defect of ours; the message names the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,7 @@ class Cluster:
 
         Raises:
             UserError: the input of a part is wrong; the others are done.
+            Unfinished: Ray or a node died under a part; the others are done.
             PartsFailed: a part failed for another reason; the others are done.
         """
         if not parts:
@@ -156,7 +157,12 @@ def _run_part(work: Callable[[str], Any], part: str, _fetched: str | None) -> An
 
 
 def _failure(failures: dict[str, Exception], total: int) -> Exception:
+    import ray
+
     part, error = min(failures.items())
     text = f"{len(failures)} of {total} parts failed, first {part}: {error}; the rest are done, rerun to continue"
-    ours = isinstance(error, ValueError) and type(error).__module__.startswith("supir_")
-    return UserError(text) if ours or isinstance(error, OSError) else PartsFailed(text)
+    if is_our_word_on_input(error) or isinstance(error, OSError):
+        return UserError(text)
+    raised_in_work = isinstance(error, ray.exceptions.RayTaskError)
+    died = isinstance(error, ray.exceptions.RayError) and not raised_in_work
+    return Unfinished(text) if died else PartsFailed(text)

@@ -10,7 +10,7 @@ import pytest
 
 PROGRAM = """
 import typer
-from supir_console import UserError, entry, finish
+from supir_console import Unfinished, UserError, entry, finish
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
@@ -19,6 +19,8 @@ def main(case: str, json: bool = typer.Option(False, "--json")) -> None:
         raise UserError("tile=500 px is not a multiple of 64;\\nuse 448")
     if case == "file":
         open("/absent/file")
+    if case == "died":
+        raise Unfinished("1 of 2 parts failed: the node died; rerun to continue")
     if case == "defect":
         raise ValueError("inner shapes differ")
     finish({"images": 3}, as_json=json, failed=int(case == "failed"))
@@ -40,6 +42,7 @@ def run_program(*arguments):
     [
         ("user", 2, "error: tile=500 px is not a multiple of 64; use 448\n"),
         ("file", 2, "error: [Errno 2] No such file or directory: '/absent/file'\n"),
+        ("died", 1, "error: 1 of 2 parts failed: the node died; rerun to continue\n"),
         ("defect", 3, "error: ValueError: inner shapes differ (a defect; --debug shows where)\n"),
     ],
 )
