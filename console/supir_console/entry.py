@@ -1,7 +1,8 @@
 """Turns a typer app into a console script that never shows a user a traceback.
 
 The law it keeps: exit code 0 done, 1 done but some items failed, 2 wrong usage, config or input (one line on
-stderr), 3 a defect of ours. Work that broke off for no fault of either is 1 too: a rerun completes it. `--debug`, anywhere on the line, shows the traceback instead of the one line.
+stderr), 3 a defect of ours. Work that broke off for no fault of either is 1 too: a rerun completes it. `--debug`,
+anywhere on the line, shows the traceback instead of the one line.
 """
 
 from __future__ import annotations
