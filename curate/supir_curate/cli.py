@@ -211,7 +211,7 @@ def _finish_packed(store: Store, selection: Selection, manifest: Manifest, as_js
 
 
 def _finish(store: Store, selection: Selection, as_json: bool, num_changed: int = 0, **more: Any) -> None:
-    counts = selection.model_dump(exclude={"select_hash", "config"})
+    counts = selection.model_dump(exclude={"select_hash", "config", "thresholds"})
     finish({"dataset": store.url, **counts, **more}, as_json, failed=selection.failed + num_changed)
 
 

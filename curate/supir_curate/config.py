@@ -8,14 +8,14 @@ The pace of fetching decides nothing and is not recorded.
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
-from pydantic import BaseModel, Field, StrictInt, field_validator
+from pydantic import Field, StrictInt
 
 from supir_console import UserError
-from supir_curate.rules import DEFAULT_RULES, Rule, Rules, StrictConfig
-from supir_curate.verdict import Reason
+from supir_curate.differences import differences
+from supir_curate.rules import StrictConfig
+from supir_curate.select_config import SelectConfig
 
 MAX_DECODABLE_PIXELS = 178_956_970  # Pillow refuses anything larger as a decompression bomb
 
@@ -101,38 +101,6 @@ class ProbeConfig(StrictConfig):
     )
 
 
-class SelectConfig(StrictConfig):
-    """Deciding, by a query over the ledger."""
-
-    rules: Rules = Field(
-        default=DEFAULT_RULES,
-        description="reason: score, comparison, limit (null: off). Keys given are laid over this table",
-    )
-    max_hash_distance: int | None = Field(
-        default=4,
-        ge=0,
-        le=11,
-        description="bits of 64 in which near duplicates may differ; null keeps them all",
-    )
-
-    @field_validator("rules", mode="before")
-    @classmethod
-    def _merged(cls, given: Any) -> Any:
-        """Returns the default table with the given keys laid over it, so that one limit can be set alone."""
-        if not isinstance(given, dict):
-            return given
-        table: dict[str, Any] = {str(reason): rule.model_dump() for reason, rule in DEFAULT_RULES.items()}
-        for reason, rule in given.items():
-            if str(reason) not in table:
-                nearest = difflib.get_close_matches(str(reason), table, n=1, cutoff=0.0)[0]
-                raise ValueError(
-                    f"no rule gives {reason!r}; did you mean {nearest!r}? All: {', '.join(table)}"
-                )
-            changes = rule.model_dump() if isinstance(rule, Rule) else rule
-            table[str(reason)] = {**table[str(reason)], **changes} if isinstance(changes, dict) else changes
-        return {Reason(reason): rule for reason, rule in table.items()}
-
-
 class PackConfig(StrictConfig):
     """Writing of shards."""
 
@@ -198,31 +166,3 @@ class ScoringConfig(StrictConfig):
     source: SourceConfig
     policy: FetchPolicy
     probe: ProbeConfig
-
-
-def differences(
-    given: BaseModel, recorded: BaseModel, *, default: BaseModel | None = None, above: str = ""
-) -> list[str]:
-    """Returns the keys in which two configs differ, each as "key=recorded value, not given value".
-
-    Args:
-        given: config that was asked for.
-        recorded: config of the same kind.
-        default: config of the same kind; a key that `given` has at this value counts as not given.
-        above: keys that lead here, each with its dot.
-    """
-    found: list[str] = []
-    for name in type(given).model_fields:
-        values: list[Any] = [getattr(config, name, None) for config in (given, recorded, default)]
-        ours, theirs, usual = values
-        key = above + name
-        if isinstance(ours, BaseModel):
-            found += differences(ours, theirs, default=usual, above=f"{key}.")
-        elif isinstance(ours, dict):
-            for part, rule in ours.items():
-                found += differences(
-                    rule, theirs[part], default=usual and usual[part], above=f"{key}.{part}."
-                )
-        elif ours != theirs and (default is None or ours != usual):
-            found.append(f"{key}={theirs}, not {ours}")
-    return found

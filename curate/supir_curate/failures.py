@@ -12,9 +12,9 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from supir_curate.ledger import read_scores
 from supir_curate.plan import Plan
 from supir_curate.score import FAILED
-from supir_curate.select import read_scores
 from supir_curate.verdict import Reason
 from supir_shards import Store
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from supir_curate.config import CurateConfig
 from supir_curate.failures import write_failures
 from supir_curate.plan import Plan
-from supir_curate.rules import Rules
+from supir_curate.rules import Thresholds
 from supir_curate.scores import SCORES, Score
 from supir_curate.select import Selection, load_selection
 from supir_curate.survey import Best, Survey, survey
@@ -41,10 +41,10 @@ def write_report(store: Store, plan: Plan, config: CurateConfig) -> str:
         UserError: nothing was selected yet.
     """
     selection = load_selection(store)
-    surveyed = survey(store, plan, config.select.rules)
+    surveyed = survey(store, plan, selection.thresholds)
     shown = thumbnails(store, plan, surveyed.places(), config.fetch.policy.max_bytes, config.probe.max_pixels)
     write_failures(store, plan)
-    page = _template().render(**_view(plan, config.select.rules, selection, surveyed, shown))
+    page = _template().render(**_view(plan, selection.thresholds, selection, surveyed, shown))
     store.write(REPORT, page.encode())
     return REPORT
 
@@ -69,7 +69,7 @@ def _template() -> Any:
 
 
 def _view(
-    plan: Plan, rules: Rules, selection: Selection, surveyed: Survey, shown: dict[tuple[str, int], str]
+    plan: Plan, rules: Thresholds, selection: Selection, surveyed: Survey, shown: dict[tuple[str, int], str]
 ) -> dict[str, Any]:
     """Returns what the template shows, ready to print."""
 
@@ -112,16 +112,16 @@ def _view(
     }
 
 
-def _rule_text(rules: Rules, reason: Reason) -> str:
+def _rule_text(rules: Thresholds, reason: str) -> str:
     rule = rules[reason]
     return f"{rule.score} {rule.keep} {rule.limit:g}" if rule.limit is not None else f"{rule.score}: off"
 
 
-def _funnel(selection: Selection, rules: Rules) -> list[dict[str, Any]]:
+def _funnel(selection: Selection, rules: Thresholds) -> list[dict[str, Any]]:
     """Returns the steps from seen to kept: what each takes away and what is left after it."""
-    failed = [reason for reason in Reason if reason in selection.reasons and reason not in rules]
-    duplicates = [Reason.EXACT_DUPLICATE, Reason.NEAR_DUPLICATE]
-    order = [*(reason for reason in failed if reason not in duplicates), *rules, *duplicates]
+    others = [reason for reason in Reason if reason in selection.reasons and reason not in rules]
+    last = [Reason.EXACT_DUPLICATE, Reason.NEAR_DUPLICATE, Reason.OVER_QUOTA]
+    order: list[str] = [*(reason for reason in others if reason not in last), *rules, *last]
     left = selection.seen
     steps = [{"name": "seen", "rule": "", "taken": 0, "left": left, "share": 1.0}]
     for reason in order:
@@ -134,7 +134,7 @@ def _funnel(selection: Selection, rules: Rules) -> list[dict[str, Any]]:
     return steps
 
 
-def _chart(score: Score, surveyed: Survey, rules: Rules) -> dict[str, Any]:
+def _chart(score: Score, surveyed: Survey, rules: Thresholds) -> dict[str, Any]:
     limits = [rule.limit for rule in rules.values() if rule.score == score.name and rule.limit is not None]
     width, height = CHART_PX
     span = score.high - score.low

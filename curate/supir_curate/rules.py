@@ -1,8 +1,8 @@
 """The rules: which scores a picture must have to be kept, as a table that a config file can change.
 
-Place in the flow: `select` applies them to ledger columns; no picture is read. The law: rules are tried in the
-table's order and the first failed one is the reason. A score that has no value for a picture (NaN: the JPEG
-quality of a PNG) cannot fail a rule.
+Place in the flow: `thresholds` finds each rule's limit, `select` applies them to ledger columns; no picture is read.
+The law: rules are tried in the table's order and the name of the first failed one is the reason. A score that has no
+value for a picture (NaN: the JPEG quality of a PNG) cannot fail a rule.
 
 The limits were set on 48 photos, their fakes and 180 screenshots (README); they are a start to be calibrated on
 your own data, not a standard: published limits for the same statistics differ eightfold.
@@ -10,17 +10,17 @@ your own data, not a standard: published limits for the same statistics differ e
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator
 
 from supir_console import Config
-from supir_curate.scores import SCORE_NAMES
 from supir_curate.verdict import Reason
+
+Keep = Literal[">=", "<="]
 
 
 class StrictConfig(Config):
@@ -29,20 +29,58 @@ class StrictConfig(Config):
     model_config = ConfigDict(strict=True)
 
 
+class Quantile(StrictConfig):
+    """A limit at a quantile of the score: with `>=`, 0.05 drops what lies below the 5th percentile."""
+
+    quantile: float = Field(
+        gt=0, lt=1, description="share of the candidates whose score lies below the limit"
+    )
+
+
+class Top(StrictConfig):
+    """A limit that keeps a share of the candidates, the best ones: the highest scores with `>=`."""
+
+    top: float = Field(gt=0, le=1, description="share of the candidates that is kept")
+
+
+def _kind(limit: Any) -> str:
+    if isinstance(limit, Quantile | Top):
+        return type(limit).__name__.lower()
+    return next(iter(limit)) if isinstance(limit, dict) else "number"
+
+
+Limit = Annotated[
+    Annotated[float, Tag("number")] | Annotated[Quantile, Tag("quantile")] | Annotated[Top, Tag("top")],
+    Discriminator(_kind),
+]
+
+
 class Rule(StrictConfig):
-    """One limit on one score."""
+    """One limit on one score, as a number or to be found in the ledger."""
 
     score: str = Field(description="score that is compared; supir-curate report shows them all")
-    keep: Literal[">=", "<="] = Field(description="how the score must compare with the limit to be kept")
-    limit: float | None = Field(description="in the score's unit; null switches the rule off")
+    keep: Keep = Field(description="how the score must compare with the limit to be kept")
+    limit: Limit | None = Field(
+        description="in the score's unit, or {quantile: 0.05} or {top: 0.5} of the ledger; null: off"
+    )
 
-    @field_validator("score")
+    @field_validator("limit", mode="before")
     @classmethod
-    def _known(cls, name: str) -> str:
-        if name not in SCORE_NAMES:
-            nearest = difflib.get_close_matches(name, SCORE_NAMES, n=1, cutoff=0.0)[0]
-            raise ValueError(f"no such score; did you mean {nearest!r}? All: {', '.join(SCORE_NAMES)}")
-        return name
+    def _one_kind(cls, given: Any) -> Any:
+        if isinstance(given, dict) and ([*given] != ["quantile"] and [*given] != ["top"]):
+            raise ValueError(f"a limit is a number, null, {{quantile: 0.05}} or {{top: 0.5}}, not {given}")
+        return given
+
+
+class Threshold(StrictConfig):
+    """A rule whose limit is a number."""
+
+    score: str
+    keep: Keep
+    limit: float | None
+    """In the score's unit; None switches the rule off."""
+    found: str
+    """How the limit was found, in words."""
 
     def passes(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Returns which values the rule keeps; NaN passes."""
@@ -52,7 +90,8 @@ class Rule(StrictConfig):
         return np.asarray(kept | np.isnan(values))
 
 
-Rules = dict[Reason, Rule]
+Rules = dict[str, Rule]
+Thresholds = dict[str, Threshold]
 
 DEFAULT_RULES: Rules = {
     Reason.BELOW_MIN_SIDE: Rule(score="short_side_px", keep=">=", limit=512),
@@ -75,15 +114,16 @@ DEFAULT_RULES: Rules = {
 PASSED = -1
 
 
-def first_failed(columns: Mapping[str, NDArray[np.float64]], rules: Rules) -> NDArray[np.int16]:
+def first_failed(columns: Mapping[str, NDArray[np.float64]], thresholds: Thresholds) -> NDArray[np.int16]:
     """Returns for each row the number of the first rule that it fails, in the table's order; -1 for none.
 
     Args:
         columns: score name to (N,) float64, NaN where a score has no value.
-        rules: the table.
+        thresholds: the table.
     """
-    num_rows = len(next(iter(columns.values())))
+    num_rows = len(next(iter(columns.values()), ()))
     failed = np.full(num_rows, PASSED, dtype=np.int16)
-    for number, rule in enumerate(rules.values()):
-        failed[(failed == PASSED) & ~rule.passes(columns[rule.score])] = number
+    for number, threshold in enumerate(thresholds.values()):
+        if threshold.limit is not None:
+            failed[(failed == PASSED) & ~threshold.passes(columns[threshold.score])] = number
     return failed

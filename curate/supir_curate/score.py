@@ -20,7 +20,7 @@ from supir_curate.scores import SCORE_NAMES
 from supir_curate.verdict import Reason, Tally
 from supir_shards import Store, ledger_path, ledger_schema, sample_key
 
-OK, FAILED = "ok", "failed"
+OK, FAILED, REMOVED = "ok", "failed", "removed"  # status in the ledger
 MAX_DETAIL = 200  # characters of a library's words in the ledger
 
 

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from supir_curate.address import host_of
+from supir_curate.ledger import numbers, read_scores
 from supir_curate.plan import Plan
-from supir_curate.rules import Rules
+from supir_curate.rules import Thresholds
 from supir_curate.score import FAILED
 from supir_curate.scores import SCORES
-from supir_curate.select import KEPT, read_scores, selection_path
-from supir_curate.survivors import numbers
+from supir_curate.select import KEPT, selection_path
 from supir_curate.verdict import Reason
 from supir_shards import Store
 
@@ -78,7 +78,7 @@ class Survey:
 
     bins: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     missing: Counter[str] = field(default_factory=Counter)
-    near: dict[Reason, tuple[Best, Best]] = field(default_factory=dict)
+    near: dict[str, tuple[Best, Best]] = field(default_factory=dict)
     kept: Best = field(default_factory=lambda: Best(2 * PER_REASON))
     dropped: dict[str, Best] = field(default_factory=dict)
     clusters: dict[str, Best] = field(default_factory=dict)
@@ -92,7 +92,7 @@ class Survey:
         return {example.place for best in groups for example in best.examples()}
 
 
-def survey(store: Store, plan: Plan, rules: Rules) -> Survey:
+def survey(store: Store, plan: Plan, rules: Thresholds) -> Survey:
     """Returns the figures and examples of a dataset's selection."""
     result = Survey()
     for score in SCORES:
@@ -118,7 +118,7 @@ def _count_scores(result: Survey, ledger: pa.Table, decisions: pa.Table) -> None
         result.missing[score.name] += int(np.isnan(values[kept]).sum())
 
 
-def _near_limits(result: Survey, part: str, ledger: pa.Table, rules: Rules) -> None:
+def _near_limits(result: Survey, part: str, ledger: pa.Table, rules: Thresholds) -> None:
     for reason, rule in rules.items():
         if rule.limit is None:
             continue

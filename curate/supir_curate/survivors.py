@@ -1,37 +1,57 @@
-"""The pictures that passed the rules, ranked from best to worst, and which of them show the same.
+"""The pictures that passed the rules, ranked from best to worst: which show the same, and which are too many.
 
-Place in the flow: `select` collects them over all parts and asks for the duplicates. The law: the best picture of a
+Place in the flow: `select` collects them over all parts and asks which are excluded. The law: the best picture of a
 kind stays: most effective pixels a side, then most pixels, then the smaller key; part and row decide between files
-of the same bytes only.
+of the same bytes only. Quotas come last.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from supir_curate.dedup import twins
-from supir_curate.verdict import Reason, Verdict
+from supir_curate.ledger import numbers
+from supir_curate.roles import ROLES, Codes, preference
+from supir_curate.select_config import Quotas
+from supir_curate.verdict import Reason
 from supir_shards import part_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-COLUMNS = ("part", "row", "key_high", "key_low", "phash", "side", "area")
+COLUMNS = ("part", "row", "key_high", "key_low", "phash", "side", "area", "role", "wanted")
+KEPT, EXACT, NEAR, OVER = range(4)
+REASONS = ("", Reason.EXACT_DUPLICATE, Reason.NEAR_DUPLICATE, Reason.OVER_QUOTA)
+
+Places = NDArray[np.int64]
+
+
+class Exclusion(NamedTuple):
+    """Why a picture that passed the rules is not kept; `detail` names its twin, or its place in the quota's rank."""
+
+    row: int
+    reason: Reason
+    detail: str
 
 
 class Survivors:
-    """What the duplicate search needs about every picture that passed the rules: 52 bytes each."""
+    """What is needed of every picture that passed the rules: 61 bytes each.
 
-    def __init__(self) -> None:
+    Args:
+        quotas: of the roles.
+    """
+
+    def __init__(self, quotas: Quotas | None = None) -> None:
+        self._quotas = quotas or {}
         self._columns: dict[str, list[NDArray[Any]]] = {name: [] for name in COLUMNS}
 
-    def add(self, part_number: int, ledger: pa.Table) -> None:
-        """Adds rows of a part's ledger, all of which passed the rules."""
-        key = np.array([bytes.fromhex(text) for text in ledger.column("key").to_pylist()], dtype="V16")
-        halves = key.view(">u8").reshape(-1, 2).astype(np.uint64)
+    def add(self, part_number: int, ledger: pa.Table, codes: Codes) -> None:
+        """Adds rows of a part's ledger, all of which passed the rules, with their roles."""
+        key = np.frombuffer(bytes.fromhex("".join(ledger.column("key").to_pylist())), dtype=">u8")
+        halves = key.reshape(-1, 2).astype(np.uint64)
         side = numbers(ledger, "score.effective_ratio") * numbers(ledger, "score.short_side_px")
         values = {
             "part": np.full(ledger.num_rows, part_number, dtype=np.int32),
@@ -41,46 +61,85 @@ class Survivors:
             "phash": ledger.column("phash").to_numpy(),
             "side": np.nan_to_num(side),
             "area": numbers(ledger, "width") * numbers(ledger, "height"),
+            "role": codes,
+            "wanted": preference(ledger, codes, self._quotas),
         }
         for name in COLUMNS:
             self._columns[name].append(values[name])
 
-    def duplicates(self, max_hash_distance: int | None) -> dict[int, dict[int, Verdict]]:
-        """Returns the verdicts on all that duplicate a better picture: part number to source row to verdict.
+    def excluded(self, max_hash_distance: int | None) -> Excluded:
+        """Returns which of them duplicate a better one, or are more than their role's quota.
 
         Args:
             max_hash_distance: bits in which near duplicates may differ; None looks for equal bytes alone.
         """
-        column = {name: np.concatenate(self._columns[name]) for name in COLUMNS}
+        column: dict[str, NDArray[Any]] = {name: np.concatenate(self._columns[name]) for name in COLUMNS}
         # The last key sorts first.
         rank = ("row", "part", "key_low", "key_high")
         order = np.lexsort([*(column[name] for name in rank), -column["area"], -column["side"]])
         column = {name: values[order] for name, values in column.items()}
-        same = (column["key_high"][1:] == column["key_high"][:-1]) & (
-            column["key_low"][1:] == column["key_low"][:-1]
-        )
-        is_copy = np.concatenate([np.zeros(min(1, len(order)), dtype=bool), same])
-        verdicts: dict[int, dict[int, Verdict]] = {}
-        originals = np.flatnonzero(~is_copy)
-        first = np.maximum.accumulate(np.where(is_copy, -1, np.arange(len(order))))
-        for copy in np.flatnonzero(is_copy):
-            place = f"{part_name(int(column['part'][first[copy]]))} row {column['row'][first[copy]]}"
-            _note(verdicts, column, int(copy), Verdict(False, Reason.EXACT_DUPLICATE, place))
+        code = np.full(len(order), KEPT, dtype=np.int8)
+        better = np.zeros(len(order), dtype=np.int64)
+        _mark_copies(column, code, better)
         if max_hash_distance is not None:
+            originals = np.flatnonzero(code == KEPT)
             twin = twins(column["phash"][originals], max_hash_distance)
-            for number in np.flatnonzero(twin >= 0):
-                better = originals[twin[number]]
-                key = f"{int(column['key_high'][better]):016x}{int(column['key_low'][better]):016x}"
-                _note(verdicts, column, int(originals[number]), Verdict(False, Reason.NEAR_DUPLICATE, key))
-        return verdicts
+            code[originals[twin >= 0]] = NEAR
+            better[originals[twin >= 0]] = originals[twin[twin >= 0]]
+        for role, quota in self._quotas.items():
+            chosen = np.flatnonzero((code == KEPT) & (column["role"] == ROLES.index(role)))
+            if quota.score:
+                keys = (column["key_low"][chosen], column["key_high"][chosen], -column["wanted"][chosen])
+                chosen = chosen[np.lexsort(keys)]
+            code[chosen[quota.count :]] = OVER
+            better[chosen] = np.arange(1, len(chosen) + 1)
+        return Excluded(column, code, better, self._quotas)
 
 
-def numbers(ledger: pa.Table, name: str) -> NDArray[np.float64]:
-    """Returns a ledger column as float64, NaN where it is null."""
-    return np.asarray(ledger.column(name).to_numpy(zero_copy_only=False), dtype=np.float64)
+class Excluded:
+    """The excluded pictures, by part.
+
+    Args:
+        column: what is known of every survivor, best first.
+        code: (N,) what became of each.
+        better: (N,) the survivor that a duplicate repeats, or the rank in the quota.
+        quotas: of the roles.
+    """
+
+    def __init__(
+        self, column: dict[str, NDArray[Any]], code: NDArray[np.int8], better: Places, quotas: Quotas
+    ) -> None:
+        self._column, self._code, self._better, self._quotas = column, code, better, quotas
+        places = np.flatnonzero(code != KEPT)
+        self._places = places[np.argsort(column["part"][places], kind="stable")]
+        self._parts = column["part"][self._places]
+
+    def of_part(self, number: int) -> list[Exclusion]:
+        """Returns the excluded pictures of a part."""
+        begin, end = np.searchsorted(self._parts, [number, number + 1])
+        return [self._exclusion(int(place)) for place in self._places[begin:end]]
+
+    def _exclusion(self, place: int) -> Exclusion:
+        code, other = self._code[place], int(self._better[place])
+        if code == EXACT:
+            detail = f"{part_name(int(self._column['part'][other]))} row {self._column['row'][other]}"
+        elif code == NEAR:
+            detail = f"{self._column['key_high'][other]:016x}{self._column['key_low'][other]:016x}"
+        else:
+            role = ROLES[self._column["role"][place]]
+            quota = self._quotas[role]
+            detail = f"rank {other} as {role}, kept are {quota.count}"
+        reason = REASONS[code]
+        assert isinstance(reason, Reason)
+        return Exclusion(int(self._column["row"][place]), reason, detail)
 
 
-def _note(
-    verdicts: dict[int, dict[int, Verdict]], column: dict[str, NDArray[Any]], at: int, verdict: Verdict
-) -> None:
-    verdicts.setdefault(int(column["part"][at]), {})[int(column["row"][at])] = verdict
+def _mark_copies(column: dict[str, NDArray[Any]], code: NDArray[np.int8], better: Places) -> None:
+    """Marks every picture whose bytes a better place has too; in rank order, copies stand side by side."""
+    same = (column["key_high"][1:] == column["key_high"][:-1]) & (
+        column["key_low"][1:] == column["key_low"][:-1]
+    )
+    is_copy = np.concatenate([np.zeros(min(1, len(code)), dtype=bool), same])
+    first = np.maximum.accumulate(np.where(is_copy, -1, np.arange(len(code))))
+    code[is_copy] = EXACT
+    better[is_copy] = first[is_copy]

@@ -4,15 +4,14 @@ Place in the flow: `fetch` and `score` record why a candidate could not be measu
 measured ones by `rules` and `dedup`; `report` counts.
 
 The law: every candidate ends in exactly one of three states, `kept + dropped + failed == seen`, and every one that
-is not kept has one reason from the closed list below. Free text goes in `detail`. The reasons are written to
-disk and never change their meaning after the first release.
+is not kept has one reason from the closed list below, or the name of a rule that a config adds to the table. Free text
+goes in `detail`. The reasons are written to disk and never change their meaning after the first release.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NoReturn
 
 
 class Reason(StrEnum):
@@ -54,30 +53,10 @@ class Reason(StrEnum):
     # dropped: another candidate shows the same
     EXACT_DUPLICATE = "exact_duplicate"
     NEAR_DUPLICATE = "near_duplicate"
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """The decision about one measured candidate; ask `verdict.keep`, a verdict has no truth value of its own.
-
-    Args:
-        keep: whether it goes into the dataset.
-        reason: the first rule that it failed; None when kept.
-        detail: the value that failed, or the key of the kept twin; "" when kept.
-    """
-
-    keep: bool
-    reason: Reason | None = None
-    detail: str = ""
-
-    def __post_init__(self) -> None:
-        assert self.keep is (self.reason is None), f"keep={self.keep} contradicts reason={self.reason}"
-
-    def __bool__(self) -> NoReturn:
-        raise TypeError("a Verdict has no truth value; read verdict.keep")
-
-
-KEEP = Verdict(True)
+    # dropped: there are better ones of its role than the quota takes
+    OVER_QUOTA = "over_quota"
+    # dropped: taken down; nothing else is known of it any more
+    REMOVED = "removed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

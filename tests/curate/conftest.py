@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shutil
 import sys
 import threading
 import time
@@ -22,7 +23,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from typer.testing import CliRunner
 
+from supir_console import load_config
+from supir_curate import pipeline
 from supir_curate.cli import app
+from supir_curate.config import CurateConfig
+from supir_curate.report import write_report
+from supir_curate.select import select
 from supir_shards import Store
 
 Rgb = NDArray[np.uint8]
@@ -227,13 +233,15 @@ class Outcome(NamedTuple):
 def curate(connected_ray: None) -> Callable[..., Outcome]:
     """Runs a command in this process; its error is raised as it is."""
 
-    def run(*words: object) -> Outcome:
-        result = CliRunner().invoke(app, [*map(str, words), "--json"])
-        if result.exception and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return Outcome(result.exit_code, json.loads(result.stdout))
+    return invoked
 
-    return run
+
+def invoked(*words: object) -> Outcome:
+    """Runs a command in this process; its error is raised as it is."""
+    result = CliRunner().invoke(app, [*map(str, words), "--json"])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return Outcome(result.exit_code, json.loads(result.stdout))
 
 
 @pytest.fixture(scope="session")
@@ -263,6 +271,44 @@ def curated(
     """The collection's dataset, made without interruption, and how its run ended."""
     dataset = tmp_path_factory.mktemp("curated") / "dataset"
     return dataset, curate("run", collection, "-o", dataset, *settings)
+
+
+class InThisProcess:
+    """Works on parts one after the other, where the commands have a cluster."""
+
+    def run(self, work: Callable[[str], Any], parts: list[str], _fetching: object = None) -> Iterator[Any]:
+        """Yields each part's result."""
+        return map(work, parts)
+
+
+@pytest.fixture(scope="session")
+def config(settings: list[str]) -> CurateConfig:
+    """The config of `settings`."""
+    return load_config(CurateConfig, None, settings[1::2])
+
+
+@pytest.fixture(scope="session")
+def finished(collection: Path, config: CurateConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The collection's dataset, made without Ray; not to be changed."""
+    store = Store(tmp_path_factory.mktemp("finished") / "dataset")
+    cluster: Any = InThisProcess()
+    plan = pipeline.score(store, str(collection), config, cluster, allow_private=False)
+    select(store, plan, config.select)
+    pipeline.pack(store, plan, config, cluster)
+    write_report(store, plan, config)
+    return Path(store.url)
+
+
+@pytest.fixture
+def own_copy(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished dataset that a test may change."""
+    return Path(shutil.copytree(finished, tmp_path / "own"))
+
+
+@pytest.fixture(scope="session")
+def here() -> Callable[..., Outcome]:
+    """Runs a command that needs no Ray in this process; its error is raised as it is."""
+    return invoked
 
 
 @pytest.fixture(scope="session")

@@ -58,6 +58,10 @@ def ledger(rows):
     return pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows], schema=schema)
 
 
+def add(survivors, part, rows):
+    survivors.add(part, ledger(rows), np.zeros(len(rows), dtype=np.int8))
+
+
 @settings(max_examples=60, deadline=None)
 @given(clustered_hashes(), st.randoms(use_true_random=False))
 def test_the_same_pictures_survive_in_any_order(hashes, random):
@@ -68,11 +72,11 @@ def test_the_same_pictures_survive_in_any_order(hashes, random):
         survivors = Survivors()
         half = len(order) // 2
         placed = [(key, row, *rest) for row, (key, _, *rest) in enumerate(order)]
-        survivors.add(0, ledger(placed[:half]))
-        survivors.add(1, ledger(placed[half:]))
-        verdicts = survivors.duplicates(4)
-        found = {row: verdict for part in verdicts.values() for row, verdict in part.items()}
-        return {order[row][0]: found[row].detail for row in found}
+        add(survivors, 0, placed[:half])
+        add(survivors, 1, placed[half:])
+        excluded = survivors.excluded(4)
+        found = [one for part in (0, 1) for one in excluded.of_part(part)]
+        return {order[one.row][0]: one.detail for one in found}
 
     shuffled = list(pictures)
     random.shuffle(shuffled)
@@ -83,20 +87,18 @@ def test_the_picture_with_the_most_effective_pixels_stays():
     survivors = Survivors()
     enlarged = ("a" * 32, 0, 0b1111, 0.5, 2000.0, 3000, 2000)
     native = ("b" * 32, 1, 0b0111, 1.0, 1500.0, 2250, 1500)
-    survivors.add(0, ledger([enlarged, native]))
-    verdict = survivors.duplicates(4)[0][0]
-    assert (verdict.keep, verdict.reason, verdict.detail) == (False, Reason.NEAR_DUPLICATE, "b" * 32)
+    add(survivors, 0, [enlarged, native])
+    assert survivors.excluded(4).of_part(0) == [(0, Reason.NEAR_DUPLICATE, "b" * 32)]
 
 
 def test_equal_bytes_keep_their_first_place():
     survivors = Survivors()
     row = ("c" * 32, 3, 9, 1.0, 600.0, 800, 600)
-    survivors.add(0, ledger([row]))
-    survivors.add(2, ledger([("c" * 32, 1, *row[2:])]))
-    verdicts = survivors.duplicates(None)
-    assert list(verdicts) == [2]
-    assert verdicts[2][1].reason is Reason.EXACT_DUPLICATE
-    assert verdicts[2][1].detail == "part-000000 row 3"
+    add(survivors, 0, [row])
+    add(survivors, 2, [("c" * 32, 1, *row[2:])])
+    excluded = survivors.excluded(None)
+    assert [excluded.of_part(part) for part in (0, 1)] == [[], []]
+    assert excluded.of_part(2) == [(1, Reason.EXACT_DUPLICATE, "part-000000 row 3")]
 
 
 def test_a_chain_of_small_changes_does_not_merge_its_ends():

@@ -1,0 +1,109 @@
+"""The ledger with every score: its own columns, and those that scorers put beside it.
+
+Place in the flow: `select`, `survey` and the commands on finished datasets read scores here. The law: a score has one
+source; a candidate that a sidecar does not name has no value there (NaN). A sidecar is `scores/NAME/part-N.parquet`
+with `source_row` (int64) and one or more float64 columns `score.X`; the ledger itself never changes after scoring.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from supir_console import UserError
+from supir_shards import Store, ledger_path
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from supir_curate.plan import Plan
+
+SIDECARS = "scores"
+PREFIX = "score."
+
+
+def read_scores(store: Store, part: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """Returns a part's ledger, one row a candidate, with the scores of every sidecar that there is.
+
+    Args:
+        store: the dataset.
+        part: name of the part.
+        columns: column names that are wanted; None for all. One that is nowhere is left out.
+
+    Raises:
+        UserError: two files give the same score.
+    """
+    ledger = store.read_table(ledger_path(part), columns and [*columns, "source_row"])
+    missing = None if columns is None else {name for name in columns if name not in ledger.column_names}
+    if missing is None or any(name.startswith(PREFIX) for name in missing):
+        for name in store.folders(SIDECARS):
+            path = sidecar_path(name, part)
+            if store.exists(path):
+                ledger = _joined(ledger, store.read_table(path), path, missing)
+    return ledger
+
+
+def sidecar_path(name: str, part: str) -> str:
+    """Returns where a scorer's scores of a part lie."""
+    return f"{SIDECARS}/{name}/{part}.parquet"
+
+
+def numbers(table: pa.Table, name: str) -> NDArray[np.float64]:
+    """Returns a column as float64, NaN where it is null."""
+    return np.asarray(table.column(name).to_numpy(), dtype=np.float64)
+
+
+def require_scores(store: Store, plan: Plan, wanted: Collection[str]) -> None:
+    """Checks that the ledger or a finished sidecar has each score.
+
+    Args:
+        store: the dataset, with its ledger.
+        plan: its plan.
+        wanted: score names.
+
+    Raises:
+        UserError: a score is nowhere, or its sidecar lacks parts.
+    """
+    if not plan.num_parts:
+        return
+    known = {name for name in store.columns(ledger_path(plan.parts()[0])) if name.startswith(PREFIX)}
+    files = store.list(SIDECARS, ".parquet") if any(PREFIX + name not in known for name in wanted) else []
+    for scorer in sorted({path.split("/")[1] for path in files}):
+        paths = [path for path in files if path.split("/")[1] == scorer]
+        columns = {name for name in store.columns(paths[0]) if name.startswith(PREFIX)}
+        used = sorted(name for name in wanted if PREFIX + name in columns)
+        if used and len(paths) < plan.num_parts:
+            raise UserError(
+                f"{store.url}/{SIDECARS}/{scorer} holds {used[0]!r} of {len(paths)} of {plan.num_parts} parts;"
+                " let the scorer finish first"
+            )
+        known |= columns
+    names = sorted(name.removeprefix(PREFIX) for name in known)
+    for name in wanted:
+        if name not in names:
+            nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
+            raise UserError(
+                f"{store.url} has no score {name!r}; did you mean {nearest!r}? All: {', '.join(names)}"
+            )
+
+
+def _joined(ledger: pa.Table, sidecar: pa.Table, path: str, missing: set[str] | None) -> pa.Table:
+    rows = np.asarray(ledger.column("source_row").to_numpy())
+    theirs = np.asarray(sidecar.column("source_row").to_numpy())
+    order = np.argsort(theirs, kind="stable")
+    place = np.searchsorted(theirs[order], rows)
+    place = order[np.minimum(place, len(order) - 1)] if len(order) else np.zeros(len(rows), dtype=np.intp)
+    found = theirs[place] == rows if len(order) else np.zeros(len(rows), dtype=bool)
+    for name in sidecar.column_names:
+        if not name.startswith(PREFIX) or (missing is not None and name not in missing):
+            continue
+        if name in ledger.column_names:
+            raise UserError(f"{path} gives {name}, which another file has too; remove one of them")
+        values = np.full(len(rows), np.nan)
+        values[found] = numbers(sidecar, name)[place[found]]
+        ledger = ledger.append_column(name, [values])
+    return ledger
