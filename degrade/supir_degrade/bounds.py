@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from supir_degrade.trace import Interpolation, KernelKind, Subsampling
+from supir_degrade.trace import ColourMatrix, Interpolation, KernelKind, Subsampling
 
 MAX_KERNEL_PX = 101
 MAX_WEIGHT = 1e9
@@ -65,6 +65,7 @@ ShapeRange = Annotated[Range, AfterValidator(_around_one)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 KernelWeights = Annotated[dict[KernelKind, float], AfterValidator(check_weights)]
 SubsamplingWeights = Annotated[dict[Subsampling, float], AfterValidator(check_weights)]
+MatrixWeights = Annotated[dict[ColourMatrix, float], AfterValidator(check_weights)]
 ScaleWeights = Annotated[dict[Annotated[float, Field(ge=1, le=64)], float], AfterValidator(check_weights)]
 KernelSizes = Annotated[tuple[int, int], AfterValidator(_kernel_sizes)]
 Interpolations = Annotated[tuple[Interpolation, ...], Field(min_length=1)]

@@ -31,9 +31,12 @@ from supir_degrade.steps import (
     SincStep,
     ToOutputStep,
     UpscalerStep,
+    VaeStep,
+    VideoStep,
     WebpStep,
 )
 from supir_degrade.trace import Op, Trace
+from supir_degrade.vae import weights_digest
 
 Choice = TypeVar("Choice")
 Size = tuple[int, int]
@@ -119,6 +122,11 @@ def _draw_step(step: Step, rng: np.random.Generator, canvas: _Canvas) -> list[Op
             return _draw_upscaler(step, rng, canvas)
         case JpegStep() | WebpStep() | AvifStep():
             return [_draw_codec(step, rng)]
+        case VideoStep():
+            crf, matrix = _integer(rng, *step.crf), _weighted(rng, step.matrices)
+            return [ops.Video(codec=step.codec, crf=crf, preset=step.preset, matrix=matrix)]
+        case VaeStep():
+            return [ops.Vae(weights=step.weights, digest=weights_digest(step.weights))]
         case OneOfStep():
             return _draw_branch(step.branches, rng, canvas)
         case SharesStep():

@@ -17,6 +17,7 @@ INTERPOLATIONS: dict[Interpolation, int] = {
     "area": cv2.INTER_AREA,
     "bilinear": cv2.INTER_LINEAR,
     "bicubic": cv2.INTER_CUBIC,
+    "lanczos": cv2.INTER_LANCZOS4,
 }
 NEGLIGIBLE_WEIGHT = 2.0**-22
 
@@ -46,7 +47,7 @@ def resize(image: Image, height: int, width: int, interpolation: Interpolation) 
         image: float32 (H, W, 3).
         height: new height, px.
         width: new width, px.
-        interpolation: "area", "bilinear" or "bicubic" (a = -0.75).
+        interpolation: "area", "bilinear", "bicubic" (a = -0.75) or "lanczos" (4 lobes).
     """
     return cv2.resize(image, (width, height), interpolation=INTERPOLATIONS[interpolation])
 

@@ -58,7 +58,7 @@ def replay(image: NDArray[np.uint8], trace: Trace) -> NDArray[np.uint8]:
 
 def apply_op(image: NDArray[np.float32], op: Op) -> NDArray[np.float32]:
     """Returns the float32 (H, W, 3) image after one operation."""
-    from supir_degrade import camera, codecs, filters, kernels, moire, noise
+    from supir_degrade import camera, codecs, filters, kernels, moire, noise, vae, video
 
     match op:
         case ops.Blur() | ops.Sinc() | ops.Defocus() | ops.Motion():
@@ -91,3 +91,7 @@ def apply_op(image: NDArray[np.float32], op: Op) -> NDArray[np.float32]:
             return codecs.webp(image, quality=op.quality, method=op.method)
         case ops.Avif():
             return codecs.avif(image, quality=op.quality, speed=op.speed)
+        case ops.Video():
+            return video.video_frame(image, codec=op.codec, crf=op.crf, preset=op.preset, matrix=op.matrix)
+        case ops.Vae():
+            return vae.round_trip(image, weights=op.weights, digest=op.digest)

@@ -32,6 +32,8 @@ from supir_degrade.steps import (
     SincStep,
     ToOutputStep,
     UpscalerStep,
+    VaeStep,
+    VideoStep,
     WebpStep,
 )
 
@@ -94,6 +96,8 @@ Step = Annotated[
     | JpegStep
     | WebpStep
     | AvifStep
+    | VideoStep
+    | VaeStep
     | OneOfStep
     | SharesStep,
     Field(discriminator="do"),

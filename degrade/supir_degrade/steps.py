@@ -17,6 +17,7 @@ from supir_degrade.bounds import (
     Interpolations,
     KernelSizes,
     KernelWeights,
+    MatrixWeights,
     Probability,
     QualityRange,
     Range,
@@ -25,7 +26,7 @@ from supir_degrade.bounds import (
     SubsamplingWeights,
     within,
 )
-from supir_degrade.trace import Interpolation, KernelKind
+from supir_degrade.trace import Interpolation, KernelKind, VideoCodec, VideoPreset
 
 KERNEL_MIX: dict[KernelKind, float] = {
     "iso": 0.45,
@@ -191,6 +192,31 @@ class AvifStep(BaseStep):
     do: Literal["avif"] = "avif"
     quality: QualityRange = Field(description="lowest and highest quality")
     speed: int = Field(9, ge=0, le=10, description="encoder speed, 10 fastest")
+
+
+class VideoStep(BaseStep):
+    """One intra frame of a video."""
+
+    do: Literal["video"] = "video"
+    codec: VideoCodec = Field(description='"h264" (x264) or "h265" (x265, three times as slow)')
+    crf: Annotated[tuple[int, int], within(1, 51)] = Field(
+        description="lowest and highest constant rate factor; low is good"
+    )
+    preset: VideoPreset = Field("veryfast", description="effort of the encoder")
+    matrices: MatrixWeights = Field(
+        {"bt709": 1.0}, description="weights of the colour matrices bt601 and bt709"
+    )
+
+
+class VaeStep(BaseStep):
+    """What an autoencoder leaves, as a picture carries it that a diffusion model restored or made."""
+
+    do: Literal["vae"] = "vae"
+    weights: str = Field(
+        "mini",
+        min_length=1,
+        description='"mini" (in the package), or a folder with the config.json and safetensors of an AutoencoderKL',
+    )
 
 
 class UpscalerStep(BaseStep):

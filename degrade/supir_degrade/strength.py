@@ -30,6 +30,7 @@ FROM_LOW = (
     "radius_px",
     "length_px",
     "weight",
+    "crf",
 )
 # Those whose high end is.
 FROM_HIGH = ("quality", "lens_sigma")

@@ -13,9 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from supir_console import UserError
 
-Interpolation = Literal["area", "bilinear", "bicubic"]
+Interpolation = Literal["area", "bilinear", "bicubic", "lanczos"]
 KernelKind = Literal["iso", "aniso", "gen_iso", "gen_aniso", "plateau_iso", "plateau_aniso"]
 Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
+VideoCodec = Literal["h264", "h265"]
+VideoPreset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow"]
+ColourMatrix = Literal["bt601", "bt709"]
 
 
 class _Op(BaseModel):
@@ -137,6 +140,24 @@ class Avif(_Op):
     speed: int
 
 
+class Video(_Op):
+    """One intra frame of a video; crf 1 (best) to 51, the matrix that of its YUV."""
+
+    op: Literal["video"] = "video"
+    codec: VideoCodec
+    crf: int
+    preset: VideoPreset
+    matrix: ColourMatrix = "bt709"
+
+
+class Vae(_Op):
+    """Encoded and decoded by an autoencoder: its weights, and the start of their SHA-256, see `vae`."""
+
+    op: Literal["vae"] = "vae"
+    weights: str
+    digest: str
+
+
 Op = Annotated[
     Blur
     | Sinc
@@ -150,7 +171,9 @@ Op = Annotated[
     | Sharpen
     | Jpeg
     | Webp
-    | Avif,
+    | Avif
+    | Video
+    | Vae,
     Field(discriminator="op"),
 ]
 
@@ -214,3 +237,7 @@ def describe(op: Op) -> str:
             return f"webp {op.quality}"
         case Avif():
             return f"avif {op.quality}"
+        case Video():
+            return f"{op.codec} crf{op.crf} {op.matrix}"
+        case Vae():
+            return f"vae {op.weights.rstrip('/').rsplit('/')[-1]}"

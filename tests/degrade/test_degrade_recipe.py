@@ -145,6 +145,13 @@ SHARES = "{do: shares, rounds: [1, 4], photo_side_px: [1200, 6000], caps_px: [72
         ),
         ("{do: webp, quality: [50, 90], methods: [9]}", r"methods\.0.*less than or equal to 6 \(got 9\)"),
         ("{do: webp, quality: [50, 90], methods: []}", r"methods.*at least 1 item"),
+        ("{do: video, codec: h264, crf: [0, 30]}", r"crf.*within 1\.\.51, got \[0, 30\]"),
+        ("{do: video, codec: av1, crf: [20, 30]}", r"codec.*'h264' or 'h265'"),
+        (
+            "{do: video, codec: h264, crf: [20, 30], matrices: {bt2020: 1}}",
+            r"matrices\.bt2020.*'bt601' or 'bt709'",
+        ),
+        ("{do: vae, weights: ''}", r"vae\.weights.*at least 1 character"),
         ("{do: one_of, branches: [{weight: 0, steps: []}]}", r"branches.*not all zero.*got \{0: 0\.0\}"),
         ("{do: one_of, branches: []}", r"branches.*not all zero.*got \{\}"),
         (SHARES + ", photo_side_px: [0, 10]}", r"photo_side_px.*within 16\.\.100000, got \[0\.0, 10\.0\]"),
@@ -198,7 +205,14 @@ EXTREMES = [
         f"{{do: upscaler, factor: {{{f}: 1}}, weight: [{w}, {w}], radius_px: [{r}, {r}]}}"
         for f, w, r in ((1, 0, 1), (64, 10, 200))
     ),
+    "{do: upscaler, factor: {4: 1}, interpolations: [lanczos], weight: [1, 1], radius_px: [1, 1]}",
     *(f"{{do: webp, quality: [{q}, {q}], methods: [{m}]}}" for q, m in ((1, 0), (100, 6))),
+    *(
+        f"{{do: video, codec: {codec}, crf: [{crf}, {crf}], preset: {preset}, matrices: {{{matrix}: 1}}}}"
+        for codec, matrix in (("h264", "bt601"), ("h265", "bt709"))
+        for crf, preset in ((1, "ultrafast"), (51, "slow"))
+    ),
+    "{do: vae}",
     *(f"{{do: shares, rounds: [20, 20], photo_side_px: [{p}, {p}], caps_px: [16], codecs: [{{steps: []}}]}}"
       for p in (16, 100000)),
 ]  # fmt: skip
@@ -243,6 +257,7 @@ def test_a_weaker_recipe_makes_the_same_choices_with_gentler_numbers(name: str) 
                 "length_px",
                 "weight",
                 "sigma_x",
+                "crf",
             ):
                 assert getattr(weak, key, 0) <= getattr(strong, key, 0)
             assert getattr(weak, "quality", 0) >= getattr(strong, "quality", 0)
