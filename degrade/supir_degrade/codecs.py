@@ -37,11 +37,13 @@ def avif(image: Image, *, quality: int, speed: int) -> Image:
 
 def to_uint8(image: Image) -> NDArray[np.uint8]:
     """Returns the image clipped to 0..1 and rounded to 0..255."""
-    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    levels = np.clip(image, 0, 1)
+    levels *= 255
+    return np.rint(levels, out=levels).astype(np.uint8)
 
 
 def _through_file(image: Image, file_format: str, **options: Any) -> Image:
     buffer = io.BytesIO()
     PillowImage.fromarray(to_uint8(image)).save(buffer, file_format, **options)
     with PillowImage.open(buffer) as decoded:
-        return np.asarray(decoded.convert("RGB"), dtype=np.float32) / np.float32(255)
+        return np.divide(np.asarray(decoded.convert("RGB")), np.float32(255), dtype=np.float32)

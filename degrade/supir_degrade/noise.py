@@ -24,7 +24,8 @@ def add_gaussian_noise(image: Image, *, sigma: float, gray: bool, seed: int) -> 
     """
     shape = (*image.shape[:2], 1) if gray else image.shape
     noise = np.random.Generator(np.random.SFC64(seed)).standard_normal(shape, dtype=np.float32)
-    return _clipped(image + noise * np.float32(sigma / 255))
+    noise *= np.float32(sigma / 255)
+    return _clipped(image + noise)
 
 
 def add_poisson_noise(image: Image, *, scale: float, gray: bool, seed: int) -> Image:
@@ -45,9 +46,12 @@ def add_poisson_noise(image: Image, *, scale: float, gray: bool, seed: int) -> I
     photons = 1 << (int(num_levels) - 1).bit_length()
     mean = np.arange(256) * (photons / 255)
     counts = np.random.Generator(np.random.SFC64(seed)).poisson(mean[levels])
-    noise = counts.astype(np.float32) / np.float32(photons) - levels.astype(np.float32) / np.float32(255)
+    # In place: whole new pictures cost more than the arithmetic.
+    noise = counts.astype(np.float32)
+    noise /= np.float32(photons)
+    noise -= np.divide(levels, np.float32(255), dtype=np.float32)
     noise *= np.float32(scale)
-    return _clipped(np.add(image, noise, dtype=np.float32))
+    return _clipped(image + noise)
 
 
 def _clipped(image: Image) -> Image:
