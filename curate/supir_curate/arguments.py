@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 # Arguments may be left out so that --print-config works alone; every command asks for them after it.
 Source = Annotated[
-    str, typer.Argument(help="Folder of images, or Parquet file or folder with URLs.", show_default=False)
+    str,
+    typer.Argument(
+        help="Folder of images, WebDataset tars, or Parquet files with URLs or pictures; or one tar or Parquet file.",
+        show_default=False,
+    ),
 ]
 Dataset = Annotated[
     str, typer.Argument(help="Dataset: local path or URL such as s3://bucket/name.", show_default=False)

@@ -26,12 +26,23 @@ class SourceConfig(StrictConfig):
     part_size: int = Field(
         default=1000, ge=1, description="candidates in one part, the unit of work and of resuming"
     )
-    url_column: str = Field(default="", description="Parquet column with the URL; empty: url or URL")
+    url_column: str = Field(
+        default="", description="Parquet column, or key of a tar's JSON, with the URL; empty: url or URL"
+    )
+    image_column: str = Field(
+        default="",
+        description="Parquet column with the picture's bytes; empty: image, jpg, … if it is binary or a struct",
+    )
     text_column: str = Field(
-        default="", description="Parquet column with the alt text; empty: caption, TEXT or text"
+        default="", description="column or key with the alt text; empty: caption, TEXT or text"
     )
     licence_column: str = Field(
-        default="", description="Parquet column with the licence; empty: licence or license"
+        default="", description="column or key with the licence; empty: licence or license"
+    )
+    score_columns: tuple[str, ...] = Field(
+        default=(),
+        strict=False,
+        description="columns or keys with numbers, such as punsafe, that rules may use like our scores",
     )
     licence: str = Field(default="", description="licence of every candidate that names none itself")
 

@@ -14,13 +14,16 @@ from itertools import islice
 from typing import Any
 
 from supir_curate.address import host_of
+from supir_curate.candidate import Candidate, Kind
 from supir_curate.config import CurateConfig
 from supir_curate.folder import Folder
 from supir_curate.ledger import read_scores
 from supir_curate.measure import measure
+from supir_curate.originals import read_rows
 from supir_curate.picture import BadPicture, decode
-from supir_curate.plan import Candidate, Plan, list_candidates, no_candidates
+from supir_curate.plan import Plan, no_candidates
 from supir_curate.select import KEPT, selection_path
+from supir_curate.sources import list_source, source_folder
 from supir_shards import DatasetError, Store, absolute_url
 
 SAMPLE = 4  # pictures scored to learn the pace of this machine
@@ -34,24 +37,23 @@ def estimate(source: str, config: CurateConfig, workers: int) -> dict[str, Any]:
     """Returns the plan and cost of a run; nothing is fetched or written.
 
     Args:
-        source: folder of images, or Parquet of URLs.
+        source: see `sources.list_source`.
         config: the run's config.
         workers: processes that score at the same time; 0 for every core.
 
     Raises:
         UserError: the source does not exist, or holds nothing to look at.
     """
-    kind, candidates = list_candidates(absolute_url(source), config.source)
-    is_folder = kind == "folder"
-    figures = (
-        _folder(Folder(absolute_url(source)), candidates, config) if is_folder else _urls(candidates, config)
-    )
+    place = absolute_url(source)
+    kind, candidates = list_source(place, config.source)
+    is_web = kind == "urls"
+    figures = _urls(candidates, config) if is_web else _files(source_folder(place), kind, candidates, config)
     cores = workers or os.cpu_count() or 1
     count = figures["candidates"]
     if not count:
-        raise no_candidates(absolute_url(source))
+        raise no_candidates(place)
     return {
-        "source": absolute_url(source),
+        "source": place,
         "kind": kind,
         "parts": -(-count // config.source.part_size),
         **figures,
@@ -85,24 +87,40 @@ def packing_cost(store: Store, plan: Plan, parts: Sequence[str]) -> dict[str, An
     }
 
 
-def _folder(folder: Folder, candidates: Iterator[Candidate], config: CurateConfig) -> dict[str, Any]:
-    paths = [candidate.url for candidate in candidates]
-    spread = islice(paths, 0, None, max(1, len(paths) // SAMPLE))
-    seconds = [_scoring_seconds(folder, path, config) for path in islice(spread, SAMPLE)]
+def _files(
+    folder: Folder, kind: Kind, candidates: Iterator[Candidate], config: CurateConfig
+) -> dict[str, Any]:
+    count = source_bytes = 0
+    file, sample, stride = "", list[Candidate](), 1
+    for count, candidate in enumerate(candidates, 1):
+        if (count - 1) % stride == 0:
+            sample.append(candidate)
+        # How many there are is not known yet: keep every second one, twice as far apart.
+        if len(sample) == 2 * SAMPLE:
+            sample, stride = sample[::2], 2 * stride
+        if kind != "images":
+            source_bytes += candidate.size or _bytes(folder, candidate.url)
+        elif candidate.file != file:
+            file = candidate.file
+            source_bytes += _bytes(folder, file)
+    spread = islice(sample, 0, None, max(1, len(sample) // SAMPLE))
+    seconds = [_scoring_seconds(folder, kind, candidate, config) for candidate in islice(spread, SAMPLE)]
     return {
-        "candidates": len(paths),
-        "source_bytes": sum(_bytes(folder, path) for path in paths),
+        "candidates": count,
+        "source_bytes": source_bytes,
         "seconds_a_picture": round(sum(seconds) / max(1, len(seconds)), 3),
         "seconds_measured_on": len(seconds),
     }
 
 
-def _scoring_seconds(folder: Folder, path: str, config: CurateConfig) -> float:
+def _scoring_seconds(folder: Folder, kind: Kind, candidate: Candidate, config: CurateConfig) -> float:
     started = time.perf_counter()
     try:
-        picture = decode(folder.read(path), config.probe.max_pixels, config.probe.working_side_px)
+        rows, max_bytes = [(0, candidate)], config.fetch.policy.max_bytes
+        (original,) = read_rows(folder, kind, rows, config.source, max_bytes)
+        picture = decode(original.data, config.probe.max_pixels, config.probe.working_side_px)
         measure(picture, config.probe.working_side_px)
-    except (BadPicture, OSError, DatasetError):
+    except BadPicture:
         pass  # a failed candidate costs its time too
     return time.perf_counter() - started
 

@@ -13,9 +13,10 @@ from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
+from supir_curate.candidate import Candidate
 from supir_curate.config import FetchConfig
 from supir_curate.originals import Evidence, Original, spool_path, valid_text, write_spool
-from supir_curate.plan import Candidate, read_candidates
+from supir_curate.plan import read_candidates
 from supir_curate.robots import Robots, opt_out
 from supir_curate.verdict import Reason
 from supir_curate.web import (

@@ -1,8 +1,8 @@
-r"""A folder of pictures as a source: file names as text and back, and the bytes behind them.
+r"""A source folder, local or remote: file names as text and back, and the bytes behind them.
 
-Place in the flow: `plan` lists names, `originals` reads files. The law: every file that the folder lists can be named
-in a table and found again by that name, whatever bytes its name has: a backslash is doubled and a byte that is not
-UTF-8 becomes `\xNN`, as in `caf\xe9.jpg`.
+Place in the flow: `sources` lists names, `originals` reads files and parts of them. The law: every file that the folder
+lists can be named in a table and found again by that name, whatever bytes its name has: a backslash is doubled and a
+byte that is not UTF-8 becomes `\xNN`, as in `caf\xe9.jpg`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import BinaryIO
 
 from supir_shards import Store
 
@@ -46,6 +47,14 @@ class Folder:
         self._local = None if "://" in place else Path(place)
         self._store = Store(place)
 
+    def list(self) -> list[str]:
+        """Returns the names of all files below, in order, as the system gives them."""
+        return self._store.list()
+
+    def name(self, path: str) -> str:
+        """Returns a file's full name, for messages."""
+        return f"{self._store.url}/{path}"
+
     def size(self, path: str) -> int:
         """Returns the bytes of a file, given its escaped path.
 
@@ -65,3 +74,26 @@ class Folder:
         """
         name = unescaped(path)
         return self._local.joinpath(name).read_bytes() if self._local else self._store.read(name)
+
+    def open(self, path: str) -> BinaryIO:
+        """Returns a file as a stream that can seek, given its escaped path.
+
+        Raises:
+            OSError: it cannot be had.
+            DatasetError: it is remote, and its name holds a backslash.
+        """
+        name = unescaped(path)
+        return self._local.joinpath(name).open("rb") if self._local else self._store.open(name)
+
+    def read_range(self, path: str, offset: int, size: int) -> bytes:
+        """Returns up to `size` bytes of a file from `offset`, fewer where it ends, given its escaped path.
+
+        Raises:
+            OSError: it cannot be had.
+            DatasetError: it is remote, and its name holds a backslash.
+        """
+        if not self._local:
+            return self._store.read_range(unescaped(path), offset, size)
+        with self.open(path) as stream:
+            stream.seek(offset)
+            return stream.read(size)

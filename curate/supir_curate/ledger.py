@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from supir_console import UserError
-from supir_curate.plan import Plan
 from supir_shards import Store, ledger_path
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from supir_curate.plan import Plan
 
 SIDECARS = "scores"
 PREFIX = "score."

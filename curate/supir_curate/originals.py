@@ -1,4 +1,4 @@
-"""The original bytes of candidates, from wherever they are: a folder, or the spool that the fetcher filled.
+"""The original bytes of candidates, from wherever they are: files, tars, Parquet, or the spool the fetcher filled.
 
 Place in the flow: `score` and `pack` read here, so that a picture is fetched once and never again. The law: a part's
 originals come in source order, one at a time; a candidate without bytes comes with its reason; every text in them is
@@ -8,13 +8,19 @@ valid Unicode. Spool files are Parquet, one row a candidate, written whole or no
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import groupby
 from typing import Any
 
 from supir_console import UserError
+from supir_curate.candidate import Candidate, Kind
+from supir_curate.config import SourceConfig
 from supir_curate.folder import Folder
 from supir_curate.plan import Plan, read_candidates
+from supir_curate.sources import source_folder
+from supir_curate.tables import read_pictures
+from supir_curate.tars import read_member
 from supir_curate.verdict import Reason
 from supir_shards import DatasetError, Store
 
@@ -61,7 +67,7 @@ class Original:
         data: the bytes; empty when `reason` is set.
         reason: why there are no bytes.
         detail: what was seen then.
-        evidence: of the fetch; empty for folders.
+        evidence: of the fetch; empty for other sources.
     """
 
     row: int
@@ -99,7 +105,7 @@ def read_originals(
         plan: its plan.
         part: name of the part.
         wanted: whether a source row is wanted; others are not read.
-        max_bytes: a larger file of a folder source fails (URL sources were held to it when fetched).
+        max_bytes: a larger picture fails (those of URL sources were held to it when fetched).
 
     Raises:
         UserError: the fetched bytes are gone.
@@ -107,10 +113,27 @@ def read_originals(
     if plan.kind == "urls":
         yield from _read_spool(spool_store(store, plan), part, wanted)
         return
-    source = Folder(plan.source)
-    for row, candidate in enumerate(read_candidates(store, part)):
-        if wanted(row):
-            yield _read_file(source, row, candidate.url, candidate.licence, max_bytes)
+    rows = [(row, one) for row, one in enumerate(read_candidates(store, part)) if wanted(row)]
+    yield from read_rows(source_folder(plan.source), plan.kind, rows, plan.scoring.source, max_bytes)
+
+
+def read_rows(
+    source: Folder, kind: Kind, rows: Sequence[tuple[int, Candidate]], config: SourceConfig, max_bytes: int
+) -> Iterator[Original]:
+    """Yields candidates of a source that is files, in the order given, each with its bytes.
+
+    Args:
+        source: the source folder.
+        kind: of the source, "urls" excepted.
+        rows: each candidate with its source row, in source order.
+        config: names the column of pictures.
+        max_bytes: a larger picture fails.
+    """
+    if kind == "images":
+        yield from _read_tables(source, rows, config, max_bytes)
+        return
+    for row, candidate in rows:
+        yield _read_file(source, row, candidate, max_bytes)
 
 
 async def write_spool(store: Store, part: str, originals: AsyncIterator[Original]) -> None:
@@ -133,17 +156,49 @@ async def write_spool(store: Store, part: str, originals: AsyncIterator[Original
             writer.write_table(_spool_table(group))
 
 
-def _read_file(source: Folder, row: int, path: str, licence: str, max_bytes: int) -> Original:
-    def failed(reason: Reason, detail: str) -> Original:
-        return Original(row=row, url=path, licence=licence, reason=reason, detail=valid_text(detail))
-
+def _read_file(source: Folder, row: int, candidate: Candidate, max_bytes: int) -> Original:
+    base = _without_bytes(row, candidate)
+    if candidate.reason is not None:
+        return base
     try:
-        size = source.size(path)
+        size = candidate.size if candidate.file else source.size(candidate.url)
         if size > max_bytes:
-            return failed(Reason.TOO_MANY_BYTES, f"{size} bytes, more than {max_bytes}")
-        return Original(row=row, url=path, licence=licence, data=source.read(path))
+            return _failed(base, Reason.TOO_MANY_BYTES, f"{size} bytes, more than {max_bytes}")
+        data = read_member(source, candidate) if candidate.file else source.read(candidate.url)
+        return replace(base, data=data)
     except (OSError, DatasetError) as error:  # a remote name that a store refuses is one bad item too
-        return failed(Reason.UNREADABLE, f"{type(error).__name__}: {error}")
+        return _failed(base, Reason.UNREADABLE, f"{type(error).__name__}: {error}")
+
+
+def _read_tables(
+    source: Folder, rows: Sequence[tuple[int, Candidate]], config: SourceConfig, max_bytes: int
+) -> Iterator[Original]:
+    for file, group in groupby(rows, lambda row: row[1].file):
+        of_file = list(group)
+        pictures = read_pictures(source, file, [candidate.offset for _, candidate in of_file], config)
+        for (row, candidate), picture in zip(of_file, pictures, strict=True):
+            base = _without_bytes(row, candidate)
+            if isinstance(picture, Exception):
+                yield _failed(base, Reason.UNREADABLE, f"{type(picture).__name__}: {picture}")
+            elif len(picture) > max_bytes:
+                yield _failed(base, Reason.TOO_MANY_BYTES, f"{len(picture)} bytes, more than {max_bytes}")
+            else:
+                yield replace(base, data=picture)
+
+
+def _without_bytes(row: int, candidate: Candidate) -> Original:
+    return Original(
+        row=row,
+        url=candidate.url,
+        text=candidate.text,
+        licence=candidate.licence,
+        reason=candidate.reason,
+        detail=candidate.detail,
+    )
+
+
+def _failed(base: Original, reason: Reason, detail: str) -> Original:
+    return replace(base, reason=reason, detail=valid_text(detail))
 
 
 def _spool_schema() -> Any:

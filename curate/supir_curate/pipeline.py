@@ -30,7 +30,7 @@ def score(store: Store, source: str, config: CurateConfig, cluster: Cluster, *, 
 
     Args:
         store: the dataset.
-        source: folder of images, or Parquet of URLs.
+        source: see `sources.list_source`.
         config: the run's config.
         cluster: where the parts are worked on.
         allow_private: whether URLs may lead to hosts outside the public internet.
@@ -80,12 +80,13 @@ def unpacked_parts(store: Store, plan: Plan) -> list[str]:
 
 
 def require_source(plan: Plan) -> None:
-    """Raises UserError if a whole source folder is gone, as with a disk that is not mounted.
+    """Raises UserError if a whole source is gone, as with a disk that is not mounted.
 
     One picture that went is noted and left out; without this, all of them would be.
     """
     place = Path(plan.source)
-    if plan.kind == "folder" and "://" not in plan.source and not (place.is_dir() and any(place.iterdir())):
+    is_there = place.is_file() or (place.is_dir() and any(place.iterdir()))
+    if plan.kind != "urls" and "://" not in plan.source and not is_there:
         raise UserError(f"{place} is gone or empty, but pictures of it are to be packed; mount or restore it")
 
 

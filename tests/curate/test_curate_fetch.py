@@ -7,9 +7,9 @@ import time
 
 import pytest
 
+from supir_curate.candidate import Candidate
 from supir_curate.config import FetchConfig, FetchPace, FetchPolicy
 from supir_curate.fetch import Fetcher
-from supir_curate.plan import Candidate
 from supir_curate.verdict import Reason
 from supir_curate.web import Web
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from supir_console import UserError, load_config
 from supir_curate.cli import app
 from supir_curate.config import CurateConfig, SourceConfig
-from supir_curate.plan import list_candidates
+from supir_curate.sources import list_source
 
 
 @pytest.mark.parametrize("command", ["run", "score", "select", "pack", "report"])
@@ -119,5 +119,5 @@ def test_a_number_is_a_finite_number(override, message):
 def test_a_text_that_is_not_utf8_does_not_end_the_list(tmp_path):
     urls = pa.array([b"http://a.example/caf\xe9.jpg", "http://a.example/ü.jpg".encode(), None], pa.binary())
     pq.write_table(pa.table({"url": urls.view(pa.string())}), tmp_path / "urls.parquet")
-    _, candidates = list_candidates(str(tmp_path / "urls.parquet"), SourceConfig())
+    _, candidates = list_source(str(tmp_path / "urls.parquet"), SourceConfig())
     assert [one.url for one in candidates] == [r"http://a.example/caf\xe9.jpg", "http://a.example/ü.jpg", ""]
