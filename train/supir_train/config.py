@@ -22,6 +22,7 @@ FREE_KEYS = (
     "data.workers",
     "optimize.steps",
     "log_every",
+    "trace_every",
     "checkpoint_every",
     "keep_checkpoints",
     "validation.every",
@@ -255,6 +256,9 @@ class TrainConfig(Config):
     adapter: AdapterConfig = AdapterConfig()
     validation: ValidationConfig = ValidationConfig()
     log_every: int = Field(default=10, ge=1, description="Steps between two lines of metrics.jsonl.")
+    trace_every: int = Field(
+        default=100, ge=1, description="Steps between two entries of traces.jsonl: all pairs of that step."
+    )
     checkpoint_every: int = Field(default=500, ge=1, description="Steps between two checkpoints.")
     keep_checkpoints: int = Field(default=2, ge=1, description="Newest checkpoints kept.")
 

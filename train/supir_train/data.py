@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from supir_console import UserError
-from supir_degrade import Recipe, degrade, load_recipe, sample_generator
+from supir_degrade import Recipe, Trace, degrade, load_recipe, sample_generator
 from supir_model.prompts import NEGATIVE_PROMPT, positive_prompt
 from supir_shards import BadImage, Dataset, DatasetError, caption_for, decode_rgb
 from supir_train.config import DataConfig, TrainConfig
@@ -30,11 +30,13 @@ from supir_train.order import Draw, Place, Position, Walk, mixed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crop:
-    """One training pair: `hq` and `lq` are RGB uint8 (S, S, 3); `lq` is None where nothing is degraded."""
+    """One training pair: `hq` and `lq` are RGB uint8 (S, S, 3); `lq` and `trace` are None where nothing is degraded."""
 
     key: str
+    box: CropBox
     hq: NDArray[np.uint8]
     lq: NDArray[np.uint8] | None
+    trace: Trace | None
     prompt: str
 
 
@@ -51,10 +53,13 @@ class BadSample:
 class Batch:
     """Training pairs as the networks take them.
 
-    `hq`, `lq`: float32 (B, 3, S, S) in [-1, 1]; `position`: where training stands after this batch.
+    `hq`, `lq`: float32 (B, 3, S, S) in [-1, 1]; `position`: where training stands after this batch. `keys`, `boxes` and
+    `traces` (none where nothing is degraded) say what each pair was made from.
     """
 
     keys: tuple[str, ...]
+    boxes: tuple[CropBox, ...]
+    traces: tuple[Trace, ...]
     hq: torch.Tensor
     lq: torch.Tensor | None
     prompts: tuple[str, ...]
@@ -64,14 +69,7 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         """Returns the batch with its images on `device`."""
         lq = None if self.lq is None else self.lq.to(device, non_blocking=True)
-        return Batch(
-            keys=self.keys,
-            hq=self.hq.to(device, non_blocking=True),
-            lq=lq,
-            prompts=self.prompts,
-            bad=self.bad,
-            position=self.position,
-        )
+        return replace(self, hq=self.hq.to(device, non_blocking=True), lq=lq)
 
 
 MOST_BAD_IN_A_ROW = 256
@@ -120,8 +118,8 @@ class CropMaker(TorchDataset[Made]):
         )
         prompt = _prompt(draw, box, rng, config)
         hq = cut(image, box, config.crop_px)
-        lq = degrade(hq, self._recipe, rng)[0] if self._recipe else None
-        return Crop(key=draw.key, hq=hq, lq=lq, prompt=prompt)
+        lq, trace = degrade(hq, self._recipe, rng) if self._recipe else (None, None)
+        return Crop(key=draw.key, box=box, hq=hq, lq=lq, trace=trace, prompt=prompt)
 
     def _image(self, draw: Draw) -> NDArray[np.uint8]:
         if draw.key in self._decoded:
@@ -226,6 +224,8 @@ def collate(made: Sequence[Made]) -> Batch | tuple[BadSample, ...]:
         return bad
     return Batch(
         keys=tuple(crop.key for crop in crops),
+        boxes=tuple(crop.box for crop in crops),
+        traces=tuple(crop.trace for crop in crops if crop.trace is not None),
         hq=_tensor([crop.hq for crop in crops]),
         lq=_tensor([crop.lq for crop in crops if crop.lq is not None]) if crops[0].lq is not None else None,
         prompts=tuple(crop.prompt for crop in crops),

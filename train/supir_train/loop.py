@@ -12,6 +12,7 @@ bit (tests/train/test_train_resume.py), and the same test shows that a refactor 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -28,7 +29,7 @@ from supir_train.checkpoint import Checkpoint
 from supir_train.config import OptimizeConfig, TrainConfig
 from supir_train.data import Batch, training_batches, validation_batches
 from supir_train.ema import WeightAverage
-from supir_train.metrics import BadSamples, Means, MetricsLog
+from supir_train.metrics import BadSamples, Means, StepLog, pair_lines
 from supir_train.order import Position
 from supir_train.phase import Phase
 
@@ -41,7 +42,8 @@ class Surroundings:
     """What a loop talks to: where it computes, writes, and learns that it shall stop."""
 
     device: torch.device
-    metrics: MetricsLog
+    metrics: StepLog
+    traces: StepLog
     bad_samples: BadSamples
     should_stop: Callable[[int], bool]
     """Asked after each step with the number of steps of the run that are done."""
@@ -111,10 +113,13 @@ def run_phase(
     means, clock, images = Means(), time.monotonic(), 0
     with ProgressLine(fit.steps - state.steps_done, phase.name, "steps") as progress:
         while state.steps_done < fit.steps:
-            figures, count = _step(phase, state, batches, config, around)
+            figures, used = _step(phase, state, batches, config, around)
             means.add(figures)
-            images += count
+            images += sum(len(batch.keys) for batch in used)
             done = state.steps_done
+            if done % config.trace_every == 0:
+                for line in itertools.chain.from_iterable(map(pair_lines, used)):
+                    around.traces.write(_place(phase, state, step_offset) | line)
             last, stop = done == fit.steps, around.should_stop(step_offset + done)
             if done % config.log_every == 0 or last or stop:
                 line = means.take()
@@ -158,23 +163,23 @@ def autocast(fit: OptimizeConfig, device: torch.device) -> AbstractContextManage
 
 def _step(
     phase: Phase, state: PhaseState, batches: Iterator[Batch], config: TrainConfig, around: Surroundings
-) -> tuple[dict[str, torch.Tensor], int]:
+) -> tuple[dict[str, torch.Tensor], list[Batch]]:
     fit, step = phase.optimize, state.steps_done
     rate = learning_rate(fit, step)
     for group in state.optimizer.param_groups:
         group["lr"] = rate
     forwards = fit.batch // fit.images_per_forward
     means: dict[str, torch.Tensor] = {}
-    images = 0
+    used: list[Batch] = []
     for micro in range(forwards):
-        batch = next(batches).to(around.device)
+        used.append(next(batches))
+        batch = used[-1].to(around.device)
         around.bad_samples.add(batch.bad)
         with autocast(fit, around.device):
             losses = phase.loss(batch, keyed_generator(config.seed, phase.name, step, micro))
         (losses["loss"] / forwards).backward()
         for name, value in losses.items():
             means[name] = means.get(name, torch.zeros((), device=around.device)) + value.detach() / forwards
-        images += len(batch.keys)
         state.position = batch.position
     means["grad_norm"] = nn.utils.clip_grad_norm_(state.parameters.values(), fit.grad_clip)
     _require_finite("gradient", float(means["grad_norm"]), phase, step + 1, config)
@@ -183,7 +188,7 @@ def _step(
     state.optimizer.zero_grad()
     state.steps_done = step + 1
     state.ema.update(state.steps_done)
-    return means, images
+    return means, used
 
 
 class _Validation:

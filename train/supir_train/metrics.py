@@ -1,25 +1,27 @@
-"""RUN/metrics.jsonl: one JSON object a line, enough to draw the loss curves; and RUN/bad_samples.jsonl.
+"""RUN/metrics.jsonl: one JSON object a line, enough to draw the loss curves; traces.jsonl and bad_samples.jsonl.
 
 A training line holds step, phase, phase_step, images (seen in the phase), the means since the last line of the loss
 and of what the stage logs beside it, grad_norm (before clipping), lr, images_per_s and seconds (training time of
 the phase since this start). A validation line holds step, phase, phase_step and `validation_…` figures.
+A line of traces.jsonl holds step and phase, and what one training pair was made from: key, crop (x0, y0, x1, y1 in the
+stored picture), flip, and the trace of its degradation, from which `supir_degrade.replay` makes the LQ side again.
 The law it keeps: a continued run drops the lines that lie after its checkpoint, so no step appears twice.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from supir_train.data import BadSample
+from supir_train.data import BadSample, Batch
 
 
-class MetricsLog:
-    """Appends lines to a metrics file, after dropping what lies beyond the point where the run goes on.
+class StepLog:
+    """Appends lines that tell of steps to a file, after dropping what lies beyond the point where the run goes on.
 
     Args:
         path: the file; made when missing.
@@ -37,6 +39,12 @@ class MetricsLog:
         """Appends one line."""
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+
+
+def pair_lines(batch: Batch) -> Iterator[dict[str, Any]]:
+    """Yields what each degraded pair of the batch was made from."""
+    for key, box, trace in zip(batch.keys, batch.boxes, batch.traces, strict=False):
+        yield {"key": key, "crop": box.corners, "flip": box.flip, "trace": trace.model_dump(mode="json")}
 
 
 class Means:

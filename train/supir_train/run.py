@@ -2,6 +2,7 @@
 
     RUN/config.yaml                  the resolved config; a continuation must agree with it
     RUN/metrics.jsonl                losses and validation losses, see `metrics.py`
+    RUN/traces.jsonl                 what the pairs of some steps were made from, see `metrics.py`
     RUN/checkpoints/step-00000500/   see `checkpoint.py`
     RUN/bad_samples.jsonl            samples that gave no crop, if there were any
     RUN/model/                       the averaged weights, for supir-infer --model and for the next stage's init
@@ -37,7 +38,7 @@ from supir_train.config import FREE_KEYS, TrainConfig
 from supir_train.data import check_data
 from supir_train.encoder import encoder_phase
 from supir_train.loop import PhaseState, Surroundings, run_phase, start_phase
-from supir_train.metrics import BadSamples, MetricsLog
+from supir_train.metrics import BadSamples, StepLog
 from supir_train.phase import Phase, PhaseName
 from supir_train.plan import plan
 from supir_train.prior import autoencoder_phase, prior_phase
@@ -128,9 +129,8 @@ def train(run: Run, should_stop: Callable[[int], bool] = lambda _: False) -> Out
     at = resumed.progress if resumed else None
     around = Surroundings(
         device=run.supir.device,
-        metrics=MetricsLog(
-            folder / "metrics.jsonl", step=at.step if at else 0, phase=at.phase if at else None
-        ),
+        metrics=StepLog(folder / "metrics.jsonl", step=at.step if at else 0, phase=at.phase if at else None),
+        traces=StepLog(folder / "traces.jsonl", step=at.step if at else 0, phase=at.phase if at else None),
         bad_samples=bad_samples,
         should_stop=should_stop,
     )
