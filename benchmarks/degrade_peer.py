@@ -77,7 +77,8 @@ STAGES: dict[str, tuple[Stage, Stage]] = {
 class Peer:
     """basicsr's operations and the order in which its RealESRGANModel and dataset apply them."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, device: str = "cpu") -> None:
+        self.device = torch.device(device)
         self.version = (root / "VERSION").read_text().strip() if (root / "VERSION").is_file() else "unknown"
         # The module that basicsr imports this function from is gone from torchvision.
         stub = ModuleType("torchvision.transforms.functional_tensor")
@@ -85,8 +86,8 @@ class Peer:
         sys.modules.setdefault(stub.__name__, stub)
         self.ops, jpeg, filters = (_load(root / "basicsr" / name) for name in MODULES)
         self.filter2d = filters.filter2D
-        self.jpeg = jpeg.DiffJPEG(differentiable=False)
-        self.sharpen = filters.USMSharp()
+        self.jpeg = jpeg.DiffJPEG(differentiable=False).to(self.device)
+        self.sharpen = filters.USMSharp().to(self.device)
 
     @torch.no_grad()
     def degrade(
@@ -94,7 +95,7 @@ class Peer:
     ) -> list[NDArray[np.uint8]]:
         """LQ images at their input's size: uint8 (H, W, 3). One list is one batch and shares its resize factors."""
         first, second = STAGES[recipe]
-        gt = to_tensor(images)
+        gt = to_tensor(images).to(self.device)
         values = self.sharpen(gt) if sharpened else gt
         height, width = gt.shape[-2:]
         output = (height // SCALE, width // SCALE)
@@ -138,7 +139,7 @@ class Peer:
 
     def _blur(self, values: torch.Tensor, stage: Stage) -> torch.Tensor:
         kernels = np.stack([self.kernel(stage) for _ in range(len(values))])
-        return self.filter2d(values, torch.from_numpy(kernels.astype(np.float32)))
+        return self._filtered(values, kernels)
 
     def _noise(self, values: torch.Tensor, stage: Stage) -> torch.Tensor:
         if np.random.uniform() < GAUSSIAN_SHARE:
@@ -160,19 +161,24 @@ class Peer:
                 kernel[:] = self.ops.circular_lowpass_kernel(cutoff, side, pad_to=KERNEL_PX)
             else:
                 kernel[KERNEL_PX // 2, KERNEL_PX // 2] = 1
-        return self.filter2d(values, torch.from_numpy(kernels))
+        return self._filtered(values, kernels)
+
+    def _filtered(self, values: torch.Tensor, kernels: NDArray[np.floating]) -> torch.Tensor:
+        """Its own function refuses batches as its own JPEG leaves them in memory."""
+        weights = torch.from_numpy(kernels.astype(np.float32)).to(self.device)
+        return self.filter2d(values.contiguous(), weights)
 
 
 @contextlib.contextmanager
-def open_peer(path: Path) -> Iterator[Peer]:
-    """The peer from its source distribution (.tar.gz, unpacked to a temporary folder) or from its unpacked folder."""
+def open_peer(path: Path, device: str = "cpu") -> Iterator[Peer]:
+    """The peer on that device; `path` is its source distribution (.tar.gz) or that unpacked."""
     with tempfile.TemporaryDirectory() as folder:
         root = path
         if path.is_file():
             with tarfile.open(path) as archive:
                 archive.extractall(folder, filter="data")
             root = next(Path(folder).iterdir())
-        yield Peer(root)
+        yield Peer(root, device)
 
 
 def to_tensor(images: list[NDArray[np.uint8]]) -> torch.Tensor:
@@ -183,7 +189,7 @@ def to_tensor(images: list[NDArray[np.uint8]]) -> torch.Tensor:
 def to_arrays(values: torch.Tensor) -> list[NDArray[np.uint8]]:
     """uint8 (H, W, 3) of each picture."""
     rounded = torch.clamp((values * 255).round(), 0, 255).to(torch.uint8)
-    return [np.ascontiguousarray(image) for image in rounded.permute(0, 2, 3, 1).numpy()]
+    return [np.ascontiguousarray(image) for image in rounded.permute(0, 2, 3, 1).cpu().numpy()]
 
 
 def seed_all(number: int) -> None:
