@@ -14,6 +14,7 @@ from pydantic import Field, StrictInt
 
 from supir_console import UserError
 from supir_curate.differences import differences
+from supir_curate.pack_config import PackConfig
 from supir_curate.rules import StrictConfig
 from supir_curate.select_config import SelectConfig
 
@@ -109,18 +110,6 @@ class ProbeConfig(StrictConfig):
         ge=1,
         le=MAX_DECODABLE_PIXELS,
         description="width times height; a larger picture fails",
-    )
-
-
-class PackConfig(StrictConfig):
-    """Writing of shards."""
-
-    max_side_px: int = Field(
-        default=2048, ge=64, description="a picture with no longer side keeps its original bytes"
-    )
-    size_px: int = Field(default=1024, ge=64, description="reducing never takes the short side below this")
-    jpeg_quality: int = Field(
-        default=97, ge=1, le=100, description="of pictures that had to be encoded again (4:4:4)"
     )
 
 

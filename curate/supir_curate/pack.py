@@ -1,34 +1,35 @@
-"""The kept pictures of one part written as a shard: original bytes wherever they fit, encoded once, in sRGB, where not.
+"""The kept pictures of one part written as a shard: whole, or cut into crops, each with what was done to it.
 
-Place in the flow: after `select`; the work unit that `cluster` runs many of. The law: a picture is never enlarged and
-never encoded twice, and stands upright without its EXIF orientation; what was done to it stands in its metadata; its
-bytes are those that were scored (SHA-256), and a picture that changed or went since is left out and noted. Reducing
-goes to the longest allowed side, but never takes the short side below the training size.
+Place in the flow: after `select`; the work unit that `cluster` runs many of. `crops` says what is stored of a picture,
+`regions` makes its bytes. The law: what was done to a picture stands in its metadata; its bytes are those that were
+scored (SHA-256), and a picture that changed or went since is left out and noted. A whole picture has its ledger row's
+key, a crop one that follows from its photo's hash, its box and its size.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import math
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from supir_console import UserError, config_hash
-from supir_curate.config import CurateConfig, PackConfig
+from supir_curate.config import CurateConfig
+from supir_curate.crops import Layout, cut_texture, lay_out
 from supir_curate.failures import note_changed
 from supir_curate.originals import Original, read_originals
-from supir_curate.picture import Header, decode_srgb, read_header
+from supir_curate.pack_config import PackConfig
+from supir_curate.picture import Header, read_header
 from supir_curate.plan import Plan, read_state
+from supir_curate.regions import Region, store_regions
 from supir_curate.scores import SCORE_NAMES
 from supir_curate.select import KEPT, PACKING, load_selection, selection_path
-from supir_curate.upright import upright, upright_size
-from supir_shards import Role, Sample, Store, ledger_path, write_part
-
-STORABLE = ("jpg", "png", "webp")
+from supir_curate.upright import upright
+from supir_shards import Role, Sample, Store, crop_key, ledger_path, write_part
 
 
 class Packing(BaseModel):
@@ -76,99 +77,80 @@ def pack_part(dataset: str, plan: Plan, part: str, config: CurateConfig) -> int:
     """
     store = Store(dataset)
     selection = store.read_table(selection_path(part)).to_pylist()
-    kept = {row["source_row"] for row in selection if row["state"] == KEPT}
+    roles = {row["source_row"]: Role(row["role"]) for row in selection if row["state"] == KEPT}
     ledger = {row["source_row"]: row for row in store.read_table(ledger_path(part)).to_pylist()}
     max_bytes = config.fetch.policy.max_bytes
-    originals = read_originals(store, plan, part, kept.__contains__, max_bytes) if kept else iter(())
-    return write_part(store, part, _samples(store, part, originals, ledger, config.pack)).num_samples
+    originals = read_originals(store, plan, part, roles.__contains__, max_bytes) if roles else iter(())
+    return write_part(store, part, _samples(store, part, originals, ledger, roles, config.pack)).num_samples
 
 
 def _samples(
-    store: Store, part: str, originals: Iterator[Original], ledger: dict[int, Any], config: PackConfig
+    store: Store,
+    part: str,
+    originals: Iterator[Original],
+    ledger: dict[int, Any],
+    roles: dict[int, Role],
+    config: PackConfig,
 ) -> Iterator[Sample]:
     changed = []
     for original in originals:
         row = ledger[original.row]
         if hashlib.sha256(original.data).hexdigest() == row["sha256"]:
-            yield make_sample(original, row, config)
+            yield from make_samples(original, row, roles[original.row], config)
             continue
         seen = original.detail or f"other bytes: {len(original.data)}, scored were {row['bytes']}"
         changed.append((original.row, original.url, seen))
     note_changed(store, part, changed)  # before the index, which marks the part as done
 
 
-def make_sample(original: Original, row: dict[str, Any], config: PackConfig) -> Sample:
-    """Returns the sample of a kept picture.
+def layout_of(row: dict[str, Any], config: PackConfig) -> Layout:
+    """Returns what is stored of a picture, by its ledger row alone.
+
+    Args:
+        row: width, height, score.effective_ratio and texture map.
+        config: mode, sizes and limits.
+    """
+    return lay_out(row["width"], row["height"], _texture(row), row["score.effective_ratio"], config)
+
+
+def make_samples(original: Original, row: dict[str, Any], role: Role, config: PackConfig) -> list[Sample]:
+    """Returns the samples of a kept picture: one if it is stored whole, else one a crop, richest in texture first.
 
     Args:
         original: its bytes, alt text and licence.
         row: its ledger row.
-        config: sizes and JPEG quality.
+        role: what it was selected for.
+        config: mode, sizes and JPEG quality.
     """
-    header = read_header(original.data)
-    full_size = upright_size(header.width, header.height, header.orientation)
-    size = stored_size(*full_size, config)
-    is_original = size == full_size and _is_storable(header)
-    image, is_converted = original.data, False
-    if not is_original:
-        image, is_converted = _encoded(original.data, header.orientation, size, config)
-    texture = np.frombuffer(row["texture"], np.uint8).reshape(row["texture_rows"], row["texture_cols"])
-    texture = upright(texture, header.orientation)
+    header, layout = read_header(original.data), layout_of(row, config)
+    regions = store_regions(original.data, header, layout, config.jpeg_quality)
     scores = {name: row[f"score.{name}"] for name in SCORE_NAMES}
-    return Sample(
-        key=row["key"],
-        image=image,
-        extension=header.format if is_original else "jpg",
-        role=Role.PHOTO,
-        width=size[0],
-        height=size[1],
-        source=original.url,
-        licence=original.licence,
-        scores={name: value for name, value in scores.items() if not math.isnan(value)},
-        texture=texture.tobytes(),
-        texture_shape=texture.shape,
-        metadata=_metadata(original, header, reencoded=not is_original, converted_to_srgb=is_converted),
-    )
+    samples = []
+    for box, region in zip(layout.boxes, regions, strict=True):
+        texture = upright(cut_texture(_texture(row), layout, box), header.orientation)
+        sample = Sample(
+            key=row["key"] if layout.is_whole else crop_key(row["sha256"], region.box, region.size),
+            image=region.image,
+            extension=region.extension,
+            role=role,
+            width=region.size[0],
+            height=region.size[1],
+            source=original.url,
+            licence=original.licence,
+            scores={name: value for name, value in scores.items() if not math.isnan(value)},
+            texture=texture.tobytes(),
+            texture_shape=texture.shape,
+            metadata=_metadata(original, header, region, is_crop=not layout.is_whole),
+        )
+        samples.append(sample)
+    return samples
 
 
-def stored_size(width: int, height: int, config: PackConfig) -> tuple[int, int]:
-    """Returns the stored width and height in px: the original's, or reduced in proportion.
-
-    Example:
-        >>> stored_size(6000, 4000, PackConfig(max_side_px=2048, size_px=1024))
-        (2048, 1365)
-        >>> stored_size(6000, 1500, PackConfig(max_side_px=2048, size_px=1024))
-        (4096, 1024)
-        >>> stored_size(2048, 700, PackConfig(max_side_px=2048, size_px=1024))
-        (2048, 700)
-    """
-    scale = max(config.max_side_px / max(width, height), config.size_px / min(width, height))
-    if scale >= 1:
-        return width, height
-    return round(width * scale), round(height * scale)
+def _texture(row: dict[str, Any]) -> NDArray[np.uint8]:
+    return np.frombuffer(row["texture"], np.uint8).reshape(row["texture_rows"], row["texture_cols"])
 
 
-def _is_storable(header: Header) -> bool:
-    return header.is_plain and header.orientation == 1 and header.format in STORABLE
-
-
-def _encoded(data: bytes, orientation: int, size: tuple[int, int], config: PackConfig) -> tuple[bytes, bool]:
-    """Returns the upright picture as JPEG with full-resolution colour, and whether a profile was applied.
-
-    It is reduced by Lanczos if it is to be smaller.
-    """
-    from PIL import Image
-
-    rgb, is_converted = decode_srgb(data)
-    image = Image.fromarray(upright(rgb, orientation))
-    if image.size != size:
-        image = image.resize(size, Image.Resampling.LANCZOS)
-    sink = io.BytesIO()
-    image.save(sink, "JPEG", quality=config.jpeg_quality, subsampling=0, optimize=True)
-    return sink.getvalue(), is_converted
-
-
-def _metadata(original: Original, header: Header, **done: bool) -> dict[str, Any]:
+def _metadata(original: Original, header: Header, region: Region, *, is_crop: bool) -> dict[str, Any]:
     metadata: dict[str, Any] = {
         "original": {
             "sha256": hashlib.sha256(original.data).hexdigest(),
@@ -181,10 +163,14 @@ def _metadata(original: Original, header: Header, **done: bool) -> dict[str, Any
             "exif_orientation": header.orientation,
             "icc_profile": header.icc_profile,
         },
-        **done,
+        "is_original": region.is_original,
+        "reencoded": region.reencoded,
+        "converted_to_srgb": region.converted_to_srgb,
     }
-    if original.text:
-        metadata["alt_text"] = original.text
-    if original.evidence.final_url:
-        metadata["final_url"] = original.evidence.final_url
-    return metadata
+    optional = {
+        "crop": list(region.box) if is_crop else None,
+        "not_lossless": region.not_lossless,
+        "alt_text": original.text,
+        "final_url": original.evidence.final_url,
+    }
+    return metadata | {name: value for name, value in optional.items() if value}

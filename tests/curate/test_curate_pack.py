@@ -12,10 +12,11 @@ from PIL.ImageOps import exif_transpose
 
 from supir_curate.config import PackConfig
 from supir_curate.originals import Original
-from supir_curate.pack import make_sample
+from supir_curate.pack import make_samples
 from supir_curate.scores import SCORE_NAMES
 from supir_curate.srgb import to_srgb
 from supir_curate.upright import upright
+from supir_shards import Role
 
 TEXTURE = np.array([[10, 20, 30], [40, 50, 60]], np.uint8)
 
@@ -30,9 +31,11 @@ def original(photo: np.ndarray, orientation: int) -> Original:
 
 
 def ledger_row(data: bytes) -> dict[str, object]:
+    width, height = Image.open(io.BytesIO(data)).size
+    sha256 = hashlib.sha256(data).hexdigest()
     scores = {f"score.{name}": 0.5 for name in SCORE_NAMES}
-    shape = {"texture_rows": 2, "texture_cols": 3}
-    return {"key": hashlib.sha256(data).hexdigest()[:32], "texture": TEXTURE.tobytes(), **shape, **scores}
+    shape = {"width": width, "height": height, "texture_rows": 2, "texture_cols": 3}
+    return {"key": sha256[:32], "sha256": sha256, "texture": TEXTURE.tobytes(), **shape, **scores}
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -45,7 +48,7 @@ def test_pixels_turn_as_an_independent_reader_turns_them(orientation: int, photo
 
 def test_a_turned_photo_is_stored_upright_with_its_texture_map(photos):
     turned = original(photos["rocket"], 6)
-    sample = make_sample(turned, ledger_row(turned.data), PackConfig())
+    (sample,) = make_samples(turned, ledger_row(turned.data), Role.PHOTO, PackConfig())
     stored = Image.open(io.BytesIO(sample.image))
     shown = np.asarray(exif_transpose(Image.open(io.BytesIO(turned.data))), np.int16)
     assert (sample.width, sample.height) == stored.size == photos["rocket"].shape[:2]
@@ -71,7 +74,7 @@ LUMA_ROW, CHROMA_ROW = [16, 11, 10, 16, 24, 40, 51, 61], [17, 18, 24, 47, 99, 99
 @pytest.mark.parametrize("quality", [97, 90])
 def test_an_encoded_photo_has_the_quality_and_the_full_colour_that_it_should(photos, quality):
     turned = original(photos["rocket"], 3)
-    sample = make_sample(turned, ledger_row(turned.data), PackConfig(jpeg_quality=quality))
+    (sample,) = make_samples(turned, ledger_row(turned.data), Role.PHOTO, PackConfig(jpeg_quality=quality))
     stored = Image.open(io.BytesIO(sample.image))
     assert stored.quantization[0][:8] == scaled(LUMA_ROW, quality)
     assert stored.quantization[1][:8] == scaled(CHROMA_ROW, quality)
@@ -92,7 +95,7 @@ def test_an_encoded_photo_is_brought_to_srgb(photos, mode):
     sink = io.BytesIO()
     image.save(sink, "PNG", icc_profile=exchanged_profile())
     tagged = Original(row=0, url="file:a.png", data=sink.getvalue())
-    sample = make_sample(tagged, ledger_row(tagged.data), PackConfig())
+    (sample,) = make_samples(tagged, ledger_row(tagged.data), Role.PHOTO, PackConfig())
     stored = Image.open(io.BytesIO(sample.image))
     assert "icc_profile" not in stored.info
     assert np.abs(np.asarray(stored, np.int16) - shown[..., [1, 0, 2]]).mean() < 2.0  # one JPEG, quality 97
@@ -105,7 +108,7 @@ def test_a_profile_that_cannot_be_used_changes_nothing(photos, profile):
     sink = io.BytesIO()
     Image.fromarray(photos["rocket"]).convert("RGBA").save(sink, "PNG", icc_profile=profile)
     odd = Original(row=0, url="file:a.png", data=sink.getvalue())
-    sample = make_sample(odd, ledger_row(odd.data), PackConfig())
+    (sample,) = make_samples(odd, ledger_row(odd.data), Role.PHOTO, PackConfig())
     stored = np.asarray(Image.open(io.BytesIO(sample.image)), np.int16)
     assert np.abs(stored - photos["rocket"]).mean() < 2.0
     assert sample.metadata["converted_to_srgb"] is False
@@ -122,7 +125,7 @@ def test_a_photo_that_keeps_its_bytes_keeps_its_profile(photos):
     sink = io.BytesIO()
     Image.fromarray(photos["rocket"]).save(sink, "JPEG", icc_profile=exchanged_profile())
     plain = Original(row=0, url="file:a.jpg", data=sink.getvalue())
-    sample = make_sample(plain, ledger_row(plain.data), PackConfig())
+    (sample,) = make_samples(plain, ledger_row(plain.data), Role.PHOTO, PackConfig())
     assert sample.image == plain.data
     assert sample.metadata["converted_to_srgb"] is False
     assert sample.metadata["original"]["icc_profile"] == "sRGB built-in"
@@ -130,7 +133,7 @@ def test_a_photo_that_keeps_its_bytes_keeps_its_profile(photos):
 
 def test_an_upright_photo_keeps_its_bytes(photos):
     plain = original(photos["rocket"], 1)
-    sample = make_sample(plain, ledger_row(plain.data), PackConfig())
+    (sample,) = make_samples(plain, ledger_row(plain.data), Role.PHOTO, PackConfig())
     assert sample.image == plain.data
     assert sample.texture == TEXTURE.tobytes()
     assert sample.metadata["reencoded"] is False
