@@ -10,21 +10,18 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from supir_degrade import trace as ops
+from supir_degrade.noise_target import noise_sigma
 from supir_degrade.trace import Interpolation, Op, Trace
 
 NUM_DIRECTIONS = 8
 NUM_FREQUENCIES = 1025
 NO_JPEG_QUALITY = 100.0
-# Standard deviation, of 255, of photon noise of scale 1 at middle gray, for a picture that has all 256 levels.
-POISSON_SIGMA = 255 * math.sqrt(0.5 / 256)
-# Linear light of middle gray in sRGB, and how fast the gamma-encoded level grows with it there.
-GRAY_LIGHT = ((0.5 + 0.055) / 1.055) ** 2.4
-GRAY_SLOPE = 1.055 / 2.4 * GRAY_LIGHT ** (1 / 2.4 - 1)
 
 Frequencies = NDArray[np.float64]
 
@@ -38,9 +35,9 @@ def estimate_targets(trace: Trace) -> dict[str, float]:
     Returns:
         `target.blur_sigma_px`: sigma of the Gaussian that blurs as much as all blurs and resamplings together, px
             of the input, see `blur_sigma_px`.
-        `target.noise_sigma`: see `noise_sigma`.
-        `target.jpeg_quality`: the lowest quality of its JPEG files; 100 where there is none. WebP and AVIF have
-            other scales and do not count.
+        `target.noise_sigma`: standard deviation of the noise that is left in middle gray, see `noise_sigma`.
+        `target.jpeg_quality`: the lowest quality of its JPEG files; 100 where there is none. WebP, AVIF and
+            video have other scales and do not count.
         `target.scale`: side of the input / side before the last enlargement gave it its size back; at least 1.
     """
     qualities = [op.quality for op in trace.ops if isinstance(op, ops.Jpeg)]
@@ -60,8 +57,8 @@ def blur_sigma_px(trace: Trace) -> float:
     the result is the root mean square over the directions. Gaussian kernels so add in quadrature, an anisotropic
     one counts sqrt((σx² + σy²) / 2), and an ideal low-pass filter of cutoff ω counts sqrt(2 ln 2) / ω.
 
-    Limits: sharpening does not count, nor do the codecs; a resampling counts with the mean over its phases, and
-    what it folds back below the new Nyquist frequency is taken for lost.
+    Limits: sharpening does not count, nor do codecs and autoencoders; a resampling counts with the mean over its
+    phases, and what it folds back below the new Nyquist frequency is taken for lost.
     """
     omega = np.linspace(0, math.pi, NUM_FREQUENCIES)
     angles = np.arange(NUM_DIRECTIONS) * (math.pi / NUM_DIRECTIONS)
@@ -74,23 +71,6 @@ def blur_sigma_px(trace: Trace) -> float:
         if isinstance(op, ops.Resize):
             height, width = op.height, op.width
     return math.sqrt(float(np.mean([_matched_sigma(omega, along) ** 2 for along in transfer])))
-
-
-def noise_sigma(trace: Trace) -> float:
-    """Returns the standard deviation of all noise that was added, of 255, combined in quadrature.
-
-    Poisson and camera noise count as at middle gray, as the trace does not know the picture; camera noise as it
-    is before the demosaicing. Limits: it is what was added; later blurs and codecs leave less of it.
-    """
-    variance = 0.0
-    for op in trace.ops:
-        if isinstance(op, ops.GaussianNoise):
-            variance += op.sigma**2
-        elif isinstance(op, ops.PoissonNoise):
-            variance += (POISSON_SIGMA * op.scale) ** 2
-        elif isinstance(op, ops.CameraNoise):
-            variance += (255 * GRAY_SLOPE) ** 2 * (op.shot * GRAY_LIGHT + op.read_sigma**2)
-    return math.sqrt(variance)
 
 
 def scale(trace: Trace) -> float:
@@ -144,19 +124,22 @@ def _resize_transfer(omega: Frequencies, factor: float, interpolation: Interpola
     within = np.abs(omega) <= math.pi * min(factor, 1.0) + 1e-9
     if interpolation == "area" and factor < 1:
         return within * np.sinc(omega / (2 * math.pi * factor))
-    if interpolation == "bicubic":
-        return within * np.interp(np.abs(omega), *_bicubic_table())
+    if interpolation in ("bicubic", "lanczos"):
+        return within * np.interp(np.abs(omega), *_transfer_table(interpolation))
     return within * np.sinc(omega / (2 * math.pi)) ** 2
 
 
 @cache
-def _bicubic_table(a: float = -0.75) -> tuple[Frequencies, Frequencies]:
-    """Frequencies 0 to π and the transform of Keys' kernel with OpenCV's a, by the midpoint rule."""
+def _transfer_table(interpolation: Literal["bicubic", "lanczos"]) -> tuple[Frequencies, Frequencies]:
+    """Frequencies 0 to π and the transform of OpenCV's kernel, Keys' with a = -0.75 or Lanczos', by midpoints."""
     omega = np.linspace(0, math.pi, NUM_FREQUENCIES)
-    t = (np.arange(256) + 0.5) / 128
-    near = ((a + 2) * t - (a + 3)) * t * t + 1
-    far = ((t - 5) * t + 8) * t * a - 4 * a
-    kernel = np.where(t < 1, near, far)
+    t = (np.arange(512) + 0.5) / 128
+    kernel = np.sinc(t) * np.sinc(t / 4)
+    if interpolation == "bicubic":
+        a = -0.75
+        near = ((a + 2) * t - (a + 3)) * t * t + 1
+        far = ((t - 5) * t + 8) * t * a - 4 * a
+        kernel = np.where(t < 1, near, np.where(t < 2, far, 0))
     return omega, np.cos(omega[:, None] * t) @ kernel / 64
 
 
