@@ -19,7 +19,7 @@ from supir_console import (
     entry,
     finish,
 )
-from supir_curate import dataset_cli
+from supir_curate import assess_cli, dataset_cli
 from supir_curate.arguments import (
     AllowPrivate,
     Branch,
@@ -70,18 +70,20 @@ def run(
     if dry_run:
         return _finish_dry_run(source, settings, workers, as_json)
     from supir_curate import pipeline
+    from supir_curate.assess import assess_if_wanted, scorers_ready
     from supir_curate.report import is_reported, write_report
     from supir_curate.select import select as select_all
 
-    with cluster_of(workers, fetchers) as cluster:
+    with scorers_ready(settings, workers), cluster_of(workers, fetchers) as cluster:
         plan = pipeline.score(store, source, settings, cluster, allow_private=allow_private)
+        unanswered = assess_if_wanted(store, plan, settings, workers)
         selection = select_all(store, plan, settings.select)
         manifest = pipeline.pack(store, plan, settings, cluster)
     if not is_reported(store):
         write_report(store, plan, settings)
     if not keep_spool:
         pipeline.drop_spool(store, plan)
-    return _finish_packed(store, selection, manifest, as_json)
+    return _finish_packed(store, selection, manifest, as_json, unanswered)
 
 
 @app.command()
@@ -197,7 +199,9 @@ def _finish_dry_run(source: str, settings: CurateConfig, workers: int, as_json: 
     finish(estimate(source, settings, workers), as_json)
 
 
-def _finish_packed(store: Store, selection: Selection, manifest: Manifest, as_json: bool) -> None:
+def _finish_packed(
+    store: Store, selection: Selection, manifest: Manifest, as_json: bool, unanswered: int = 0
+) -> None:
     from supir_curate.failures import FAILURES, changed_pictures
     from supir_curate.report import REPORT
 
@@ -207,7 +211,7 @@ def _finish_packed(store: Store, selection: Selection, manifest: Manifest, as_js
     places = {"failures": f"{store.url}/{FAILURES}"}
     if store.exists(REPORT):
         places["report"] = f"{store.url}/{REPORT}"
-    _finish(store, selection, as_json, num_changed=changed, **figures, **places)
+    _finish(store, selection, as_json, num_changed=changed + unanswered, **figures, **places)
 
 
 def _finish(store: Store, selection: Selection, as_json: bool, num_changed: int = 0, **more: Any) -> None:
@@ -215,6 +219,7 @@ def _finish(store: Store, selection: Selection, as_json: bool, num_changed: int 
     finish({"dataset": store.url, **counts, **more}, as_json, failed=selection.failed + num_changed)
 
 
+app.command()(assess_cli.assess)
 app.command()(dataset_cli.verify)
 
 main = entry(app)

@@ -16,6 +16,7 @@ from supir_console import UserError
 from supir_curate.differences import differences
 from supir_curate.pack_config import PackConfig
 from supir_curate.rules import StrictConfig
+from supir_curate.scorers.config import AssessConfig
 from supir_curate.select_config import SelectConfig
 
 MAX_DECODABLE_PIXELS = 178_956_970  # Pillow refuses anything larger as a decompression bomb
@@ -119,6 +120,7 @@ class CurateConfig(StrictConfig):
     source: SourceConfig = Field(default=SourceConfig(), description="how the source is read")
     fetch: FetchConfig = Field(default=FetchConfig(), description="fetching of URL sources")
     probe: ProbeConfig = Field(default=ProbeConfig(), description="measuring")
+    assess: AssessConfig = Field(default=AssessConfig(), description="scorers with weights")
     select: SelectConfig = Field(default=SelectConfig(), description="deciding; may change after scoring")
     pack: PackConfig = Field(default=PackConfig(), description="writing of shards")
 
@@ -144,6 +146,7 @@ class CurateConfig(StrictConfig):
             source=scoring.source,
             fetch=fetch,
             probe=scoring.probe,
+            assess=self.assess,
             select=select or self.select,
             pack=self.pack,
         )
@@ -156,8 +159,11 @@ class CurateConfig(StrictConfig):
         return recorded
 
     def record(self) -> dict[str, Any]:
-        """Returns what `dataset.json` records: all but the pace, which decides nothing."""
-        return self.model_dump(mode="json", exclude={"fetch": {"pace"}})
+        """Returns what `dataset.json` records: all but the pace, which decides nothing, and the scorers.
+
+        Scorers' answers name their config and weights themselves, whichever command had them made.
+        """
+        return self.model_dump(mode="json", exclude={"fetch": {"pace"}, "assess": True})
 
 
 class ScoringConfig(StrictConfig):

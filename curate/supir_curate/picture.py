@@ -112,7 +112,7 @@ def decode(data: bytes, max_pixels: int, working_side_px: int) -> Picture:
         image = _open(data)
         header = _header(image, data)
         rgb, alpha_share = _to_rgb(image)
-    working_rgb = _reduced(rgb, working_side_px)
+    working_rgb = reduced(rgb, working_side_px)
     return Picture(
         header=header,
         rgb=rgb,
@@ -205,7 +205,13 @@ def _to_rgb(image: Image.Image) -> tuple[NDArray[np.uint8], float]:
     return rgb, float((np.asarray(image.convert("RGBA"))[..., 3] < 255).mean())
 
 
-def _reduced(rgb: NDArray[np.uint8], short_side_px: int) -> NDArray[np.uint8]:
+def reduced(rgb: NDArray[np.uint8], short_side_px: int) -> NDArray[np.uint8]:
+    """Returns the picture with its short side at most that long, by area averaging; never enlarged.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        short_side_px: in px.
+    """
     import cv2
 
     height, width = rgb.shape[:2]

@@ -17,6 +17,7 @@ from supir_curate.originals import SPOOL, spool_store
 from supir_curate.pack import begin_packing, pack_part
 from supir_curate.plan import Plan, make_plan
 from supir_curate.score import score_part
+from supir_curate.scorers.config import AssessConfig
 from supir_curate.select import require_scored
 from supir_curate.verdict import Tally
 from supir_shards import Manifest, Store, finish_dataset, index_path, ledger_path
@@ -68,8 +69,10 @@ def pack(store: Store, plan: Plan, config: CurateConfig, cluster: Cluster) -> Ma
         for _ in cluster.run(partial(pack_part, store.url, plan, config=config), todo):
             progress.advance()
     write_failures(store, plan)
-    # The pace decides nothing and must not make two datasets differ.
-    recorded = config.model_copy(update={"fetch": FetchConfig(policy=config.fetch.policy)})
+    # What is not recorded must not make two datasets differ.
+    recorded = config.model_copy(
+        update={"fetch": FetchConfig(policy=config.fetch.policy), "assess": AssessConfig()}
+    )
     return finish_dataset(store, command=COMMAND, config=recorded.record(), config_hash=config_hash(recorded))
 
 

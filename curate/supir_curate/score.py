@@ -65,10 +65,10 @@ def _ledger_row(part: str, original: Original, config: ProbeConfig) -> dict[str,
         picture = decode(original.data, config.max_pixels, config.working_side_px)
         return row | _measured(picture, measure(picture, config.working_side_px))
     except BadPicture as error:
-        return row | {"reason": str(error.reason), "detail": _short(error)}
+        return row | {"reason": str(error.reason), "detail": short_reason(error)}
     # One poisoned picture must not end a run of millions; what a decoder or probe choked on stands in the ledger.
     except Exception as error:
-        return row | {"reason": str(Reason.UNEXPECTED), "detail": _short(error)}
+        return row | {"reason": str(Reason.UNEXPECTED), "detail": short_reason(error)}
 
 
 def _measured(picture: Picture, measurement: Measurement) -> dict[str, Any]:
@@ -86,6 +86,7 @@ def _measured(picture: Picture, measurement: Measurement) -> dict[str, Any]:
     }
 
 
-def _short(error: Exception) -> str:
+def short_reason(error: Exception) -> str:
+    """Returns an error's words as they are stored: at most `MAX_DETAIL` characters, any text that Unicode has."""
     text = str(error) if isinstance(error, BadPicture) else f"{type(error).__name__}: {error}"
     return valid_text(text[:MAX_DETAIL])

@@ -14,12 +14,14 @@ from supir_shards.record import DatasetError
 
 FORMAT_VERSION = 1
 MANIFEST = "dataset.json"
-SHARDS, INDEX, LEDGER, CAPTIONS = "shards", "index", "ledger", "captions"
+SHARDS, INDEX, LEDGER, CAPTIONS, SCORES = "shards", "index", "ledger", "captions", "scores"
 MAX_PARTS = 1_000_000
 
 _PART = r"part-\d{6}"
 _CAPTION_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
-PART_FILE = rf"^({SHARDS}/{_PART}\.tar|({INDEX}|{LEDGER}|{CAPTIONS}/{_CAPTION_NAME})/{_PART}\.parquet)$"
+_SCORER_NAME = r"[A-Za-z0-9][A-Za-z0-9.+_-]*"
+_TABLES = rf"({INDEX}|{LEDGER}|{CAPTIONS}/{_CAPTION_NAME}|{SCORES}/{_SCORER_NAME})"
+PART_FILE = rf"^({SHARDS}/{_PART}\.tar|{_TABLES}/{_PART}\.parquet)$"
 """What every path of a part's file matches."""
 
 

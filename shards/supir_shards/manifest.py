@@ -23,6 +23,7 @@ from supir_shards.layout import (
     LEDGER,
     MANIFEST,
     PART_FILE,
+    SCORES,
     index_path,
     part_files,
     part_of,
@@ -173,6 +174,8 @@ def scan(store: Store) -> tuple[Totals, dict[str, FileInfo]]:
     for path in part_files(store.list(CAPTIONS)):
         files[path], table = _read(store, path)
         captions[path.split("/")[1]] += table.num_rows
+    for path in part_files(store.list(SCORES)):
+        files[path], _ = _read(store, path)
     for path in part_files(store.list(LEDGER)):
         files[path], table = _read(store, path)
         ledger_rows += table.num_rows

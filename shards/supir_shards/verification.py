@@ -20,6 +20,7 @@ from supir_shards.layout import (
     INDEX,
     LEDGER,
     MANIFEST,
+    SCORES,
     SHARDS,
     OtherFormatError,
     index_path,
@@ -75,7 +76,7 @@ def verify(url: str | Path | Store) -> list[Problem]:
 
 def iter_problems(store: Store) -> Iterator[Problem]:
     """The problems one after the other, while the files are read."""
-    found = [path for folder in (SHARDS, INDEX, CAPTIONS, LEDGER) for path in store.list(folder)]
+    found = [path for folder in (SHARDS, INDEX, CAPTIONS, LEDGER, SCORES) for path in store.list(folder)]
     present = set(part_files(found))
     has_manifest = store.exists(MANIFEST)
     if not present and not has_manifest:
@@ -128,7 +129,7 @@ class _Check:
         yield from self._shard(part, info, index)
         keys = set(index.column("key").to_pylist()) if info and index is not None else None
         for path in self._by_part[part]:
-            if path.startswith((f"{CAPTIONS}/", f"{LEDGER}/")):
+            if path.startswith((f"{CAPTIONS}/", f"{LEDGER}/", f"{SCORES}/")):
                 yield from self._sidecar(path, keys)
 
     def _table(self, path: str) -> tuple[Problem | None, pa.Table | None]:

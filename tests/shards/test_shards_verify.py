@@ -195,6 +195,21 @@ def test_a_part_written_after_the_finish_is_an_orphan(dataset: Store, make_sampl
     assert found(dataset) == [(Kind.ORPHAN, index_path(NEW)), (Kind.ORPHAN, shard_path(NEW))]
 
 
+def test_a_scorers_answers_are_listed_and_an_altered_one_is_found(dataset: Store) -> None:
+    import pyarrow as pa
+
+    from supir_shards import finish_dataset
+
+    path = f"scores/clipiqa+/{ONE}.parquet"
+    dataset.write_table(path, pa.table({"source_row": [0], "score.x": [0.5]}))
+    assert found(dataset) == [(Kind.ORPHAN, path)]
+    manifest = finish_dataset(dataset, command="supir-curate assess", config={}, config_hash="bb")
+    assert manifest.files[path].bytes == dataset.size(path)
+    assert found(dataset) == []
+    flip(dataset, path, 40)
+    assert found(dataset) == [(Kind.ALTERED, path)]
+
+
 def test_what_a_killed_write_left_is_an_orphan(dataset: Store, tmp_path: Path) -> None:
     (tmp_path / "dataset/shards/.part-000002.tar.00aa11bb.tmp").write_bytes(b"half")
     assert found(dataset) == [(Kind.ORPHAN, "shards/.part-000002.tar.00aa11bb.tmp")]
