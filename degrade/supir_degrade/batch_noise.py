@@ -35,7 +35,8 @@ def _with_gaussian_noise(image: torch.Tensor, op: GaussianNoise) -> torch.Tensor
 def _with_poisson_noise(image: torch.Tensor, op: PoissonNoise) -> torch.Tensor:
     red, green, blue = (float(share) for share in LUMA)
     source = (red * image[0] + green * image[1] + blue * image[2])[None] if op.gray else image
-    levels = (source * 255).round().clamp(0, 255)
+    # Counts are drawn in the order of memory, which must be that of the pixels.
+    levels = (source * 255).round().clamp(0, 255).contiguous()
     seen = levels.new_zeros(NUM_LEVELS).index_fill_(0, levels.flatten().long(), 1.0)
     # The power of two that holds the levels in the picture: an exact logarithm, and no wait for the device.
     photons = torch.exp2(torch.frexp(seen.sum() - 0.5).exponent)
