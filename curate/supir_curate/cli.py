@@ -221,5 +221,6 @@ def _finish(store: Store, selection: Selection, as_json: bool, num_changed: int 
 
 app.command()(assess_cli.assess)
 app.command()(dataset_cli.verify)
+app.command()(dataset_cli.remove)
 
 main = entry(app)

@@ -6,10 +6,20 @@ Place in the flow: `cli` adds them to its app. The law is `cli`'s: nothing heavy
 from __future__ import annotations
 
 import sys
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
-from supir_console import JsonOption, finish
+import typer
+
+from supir_console import DryRunOption, JsonOption, finish
 from supir_curate.arguments import Dataset, existing_dataset
+
+Urls = Annotated[list[str], typer.Option("--url", help="URL, or path below the source folder. Repeatable.")]
+Hashes = Annotated[
+    list[str], typer.Option("--sha256", help="SHA-256 of original or stored bytes, in hex. Repeatable.")
+]
+Keys = Annotated[list[str], typer.Option("--key", help="Key of a picture or sample. Repeatable.")]
+Lists = Annotated[list[Path], typer.Option("--list", help="File with one of these a line. Repeatable.")]
 
 
 def verify(dataset: Dataset = "", as_json: JsonOption = False) -> None:
@@ -25,3 +35,46 @@ def verify(dataset: Dataset = "", as_json: JsonOption = False) -> None:
     else:
         sys.stderr.writelines(line + "\n" for line in lines)
     finish(summary, as_json, failed=len(lines))
+
+
+def remove(
+    dataset: Dataset = "",
+    url: Urls = [],  # noqa: B006 - typer copies it
+    sha256: Hashes = [],  # noqa: B006
+    key: Keys = [],  # noqa: B006
+    names: Lists = [],  # noqa: B006
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete pictures from every file of a finished dataset for good, and prove it."""
+    from supir_curate.proof import prove_removed
+    from supir_curate.purge import purge
+    from supir_curate.removal import find, read_targets
+    from supir_curate.tombstones import add_tombstones
+    from supir_shards import load_manifest
+    from supir_shards import verify as find_problems
+
+    store = existing_dataset("remove", dataset)
+    targets = read_targets(url, sha256, key, names)
+    load_manifest(store)
+    found = find(store, targets)
+    summary: dict[str, Any] = {
+        "dataset": store.url,
+        "candidates": found.candidates,
+        "samples": found.samples,
+        "not_found": found.unknown,
+        "twins_that_stay": found.twins,
+    }
+    if dry_run:
+        return finish(summary, as_json)
+    add_tombstones(store, found.digests)
+    purge(store)
+    proof = prove_removed(store, found.names)
+    problems = [f"{problem.kind}: {problem.path}: {problem.detail}" for problem in find_problems(store)]
+    summary |= {
+        "files_read": proof.files,
+        "bytes_read": proof.bytes,
+        "still_standing": list(proof.standing),
+        "problems": problems,
+    }
+    return finish(summary, as_json, failed=len(found.unknown) + len(proof.standing) + len(problems))

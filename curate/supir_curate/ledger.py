@@ -38,7 +38,7 @@ def read_scores(store: Store, part: str, columns: Sequence[str] | None = None) -
         UserError: two files give the same score.
     """
     ledger = store.read_table(ledger_path(part), columns and [*columns, "source_row"])
-    missing = None if columns is None else {name for name in columns if name not in ledger.column_names}
+    missing = None if columns is None else set(columns).difference(ledger.column_names)
     if missing is None or any(name.startswith(PREFIX) for name in missing):
         for name in store.folders(SIDECARS):
             path = sidecar_path(name, part)

@@ -7,6 +7,7 @@ escaped.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,10 @@ def write_report(store: Store, plan: Plan, config: CurateConfig) -> str:
     """
     selection = load_selection(store)
     surveyed = survey(store, plan, selection.thresholds)
-    shown = thumbnails(store, plan, surveyed.places(), config.fetch.policy.max_bytes, config.probe.max_pixels)
+    shown = _earlier_thumbnails(store, surveyed)
+    shown |= thumbnails(
+        store, plan, surveyed.places(), config.fetch.policy.max_bytes, config.probe.max_pixels
+    )
     write_failures(store, plan)
     page = _template().render(**_view(plan, selection.thresholds, selection, surveyed, shown))
     store.write(REPORT, page.encode())
@@ -53,6 +57,15 @@ def is_reported(store: Store) -> bool:
     """Returns whether the report on the present selection is there; after the spool went it cannot be made again."""
     mark = f'<meta name="selection" content="{load_selection(store).select_hash}">'
     return store.exists(REPORT) and mark.encode() in store.read(REPORT)
+
+
+def _earlier_thumbnails(store: Store, surveyed: Survey) -> dict[tuple[str, int], str]:
+    """Returns the pictures that the page there is shows already: their bytes may be gone since, with the spool."""
+    page = store.read(REPORT).decode() if store.exists(REPORT) else ""
+    by_key = {
+        key: uri for uri, key in re.findall(r'<img src="(data:[^"]+)" alt="[^"]*\(([0-9a-f]{32})\)"', page)
+    }
+    return {one.place: by_key[one.key] for one in surveyed.examples() if one.key in by_key}
 
 
 def _template() -> Any:

@@ -17,6 +17,7 @@ from supir_curate.originals import Original, read_originals, valid_text
 from supir_curate.picture import BadPicture, Picture, decode
 from supir_curate.plan import Plan
 from supir_curate.scores import SCORE_NAMES
+from supir_curate.tombstones import read_tombstones, without_removed
 from supir_curate.verdict import Reason, Tally
 from supir_shards import Store, ledger_path, ledger_schema, sample_key
 
@@ -37,10 +38,11 @@ def score_part(dataset: str, plan: Plan, part: str, config: CurateConfig) -> Tal
 
     store = Store(dataset)
     originals = read_originals(store, plan, part, lambda _row: True, config.fetch.policy.max_bytes)
-    rows = [_ledger_row(part, original, config.probe) for original in originals]
+    tombstones = read_tombstones(store)
+    rows = [_ledger_row(part, without_removed(one, tombstones), config.probe) for one in originals]
     store.write_table(ledger_path(part), pa.Table.from_pylist(rows, schema=ledger_schema(SCORE_NAMES)))
-    failed = sum(row["status"] == FAILED for row in rows)
-    return Tally(seen=len(rows), failed=failed, kept=len(rows) - failed).checked()
+    failed, kept = (sum(row["status"] == status for row in rows) for status in (FAILED, OK))
+    return Tally(seen=len(rows), failed=failed, dropped=len(rows) - failed - kept, kept=kept).checked()
 
 
 def _ledger_row(part: str, original: Original, config: ProbeConfig) -> dict[str, Any]:
@@ -48,7 +50,7 @@ def _ledger_row(part: str, original: Original, config: ProbeConfig) -> dict[str,
         "url": original.url,
         "part": part,
         "source_row": original.row,
-        "status": FAILED,
+        "status": REMOVED if original.reason is Reason.REMOVED else FAILED,
         "reason": str(original.reason or ""),
         "detail": original.detail,
         "licence": original.licence,

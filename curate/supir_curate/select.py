@@ -8,6 +8,7 @@ written last and names the config and every limit as a number; a dataset that wa
 from __future__ import annotations
 
 from collections import Counter
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
@@ -22,8 +23,12 @@ from supir_curate.rules import Thresholds
 from supir_curate.select_config import SelectConfig
 from supir_curate.survivors import Survivors
 from supir_curate.thresholds import find_thresholds
+from supir_curate.tombstones import TOMBSTONES
 from supir_curate.verdict import Tally
 from supir_shards import Store, ledger_path
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SELECTION = "selection.json"
 PACKING = "packing.json"
@@ -82,34 +87,43 @@ def select(store: Store, plan: Plan, config: SelectConfig) -> Selection:
             judged.append(judge(number, part))
             progress.advance()
         excluded = survivors.excluded(config.max_hash_distance)
+        counts = Counts()
         for number, part in enumerate(plan.parts()):
             table = selection_table(store, part, judged[number], thresholds, excluded.of_part(number))
             store.write_table(selection_path(part), table)
+            counts.add(table)
             progress.advance()
-    return write_selection(store, plan, config, thresholds)
+    return write_selection(store, counts, config, thresholds)
 
 
-def write_selection(store: Store, plan: Plan, config: SelectConfig, thresholds: Thresholds) -> Selection:
-    """Counts the decisions of all parts and writes `selection.json`, the mark that they are complete.
+class Counts:
+    """What became of the candidates, over the parts' decisions."""
+
+    def __init__(self) -> None:
+        self.tally = Tally()
+        self.reasons: Counter[str] = Counter()
+        self.roles: Counter[str] = Counter()
+
+    def add(self, decisions: pa.Table) -> None:
+        """Counts a part's decisions."""
+        import pyarrow.compute as pc
+
+        kept = decisions.filter(pc.equal(decisions.column("state"), KEPT))
+        self.reasons.update(filter(None, decisions.column("reason").to_pylist()))
+        self.roles.update(kept.column("role").to_pylist())
+        self.tally += tally_of(decisions)
+
+
+def write_selection(store: Store, counts: Counts, config: SelectConfig, thresholds: Thresholds) -> Selection:
+    """Writes `selection.json`, the mark that the decisions are complete.
 
     Args:
         store: the dataset; every part of its selection is there.
-        plan: its plan.
+        counts: over all parts.
         config: what was selected under.
         thresholds: the limits that were used.
     """
-    import pyarrow.compute as pc
-
-    reasons: Counter[str] = Counter()
-    roles: Counter[str] = Counter()
-    tally = Tally()
-    for part in plan.parts():
-        table = store.read_table(selection_path(part), ["state", "reason", "role"])
-        reasons.update(table.column("reason").to_pylist())
-        roles.update(table.column("role").filter(pc.equal(table.column("state"), KEPT)).to_pylist())
-        tally += tally_of(table)
-    tally = tally.checked()
-    del reasons[""]
+    tally = counts.tally.checked()
     selection = Selection(
         select_hash=config_hash(config),
         config=config,
@@ -118,8 +132,8 @@ def write_selection(store: Store, plan: Plan, config: SelectConfig, thresholds: 
         failed=tally.failed,
         dropped=tally.dropped,
         kept=tally.kept,
-        reasons=dict(sorted(reasons.items())),
-        roles=dict(sorted(roles.items())),
+        reasons=dict(sorted(counts.reasons.items())),
+        roles=dict(sorted(counts.roles.items())),
     )
     store.write(SELECTION, selection.model_dump_json(indent=1).encode() + b"\n")
     return selection
@@ -142,7 +156,7 @@ def selection_path(part: str) -> str:
 
 
 def branch(store: Store, new: Store) -> Plan:
-    """Copies plan, candidates, ledger and scores into a new dataset, to be selected and packed on its own.
+    """Copies what was scored, and the list of what was removed, into a new dataset to be selected on its own.
 
     Fetched bytes are not copied: the new plan names the dataset that holds them.
 
@@ -159,7 +173,7 @@ def branch(store: Store, new: Store) -> Plan:
     for part in plan.parts():
         for path in (candidates_path(part), ledger_path(part)):
             new.write(path, store.read(path))
-    for path in store.list(SIDECARS):
+    for path in [*store.list(SIDECARS), *filter(store.exists, [TOMBSTONES])]:
         new.write(path, store.read(path))
     save_plan(new, branched)
     return branched

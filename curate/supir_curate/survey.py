@@ -85,11 +85,15 @@ class Survey:
     cluster_sizes: Counter[str] = field(default_factory=Counter)
     host_failures: dict[str, Counter[str]] = field(default_factory=dict)
 
-    def places(self) -> set[tuple[str, int]]:
-        """Part and row of every example, to fetch their pictures once."""
+    def examples(self) -> list[Example]:
+        """All examples; one picture may be several."""
         groups = [self.kept, *self.dropped.values(), *self.clusters.values()]
         groups += [best for pair in self.near.values() for best in pair]
-        return {example.place for best in groups for example in best.examples()}
+        return [example for best in groups for example in best.examples()]
+
+    def places(self) -> set[tuple[str, int]]:
+        """Part and row of every example, to fetch their pictures once."""
+        return {example.place for example in self.examples()}
 
 
 def survey(store: Store, plan: Plan, rules: Thresholds) -> Survey:

@@ -288,13 +288,20 @@ def config(settings: list[str]) -> CurateConfig:
 
 
 @pytest.fixture(scope="session")
-def finished(collection: Path, config: CurateConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def in_this_process() -> Any:
+    """Stands where the commands have a cluster."""
+    return InThisProcess()
+
+
+@pytest.fixture(scope="session")
+def finished(
+    collection: Path, config: CurateConfig, in_this_process: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The collection's dataset, made without Ray; not to be changed."""
     store = Store(tmp_path_factory.mktemp("finished") / "dataset")
-    cluster: Any = InThisProcess()
-    plan = pipeline.score(store, str(collection), config, cluster, allow_private=False)
+    plan = pipeline.score(store, str(collection), config, in_this_process, allow_private=False)
     select(store, plan, config.select)
-    pipeline.pack(store, plan, config, cluster)
+    pipeline.pack(store, plan, config, in_this_process)
     write_report(store, plan, config)
     return Path(store.url)
 
