@@ -159,7 +159,7 @@ def pack(
     if dry_run:
         from supir_curate.cost import packing_cost
 
-        return finish(packing_cost(store, plan, pipeline.unpacked_parts(store, plan)), as_json)
+        return finish(packing_cost(store, plan, pipeline.unpacked_parts(store, plan), settings.pack), as_json)
     with cluster_of(workers) as cluster:
         manifest = pipeline.pack(store, plan, settings, cluster)
     if not keep_spool:

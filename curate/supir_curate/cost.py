@@ -20,6 +20,8 @@ from supir_curate.folder import Folder
 from supir_curate.ledger import read_scores
 from supir_curate.measure import measure
 from supir_curate.originals import read_rows
+from supir_curate.pack import LAYOUT_COLUMNS, layout_of
+from supir_curate.pack_config import PackConfig
 from supir_curate.picture import BadPicture, decode
 from supir_curate.plan import Plan, no_candidates
 from supir_curate.select import KEPT, selection_path
@@ -63,25 +65,31 @@ def estimate(source: str, config: CurateConfig, workers: int) -> dict[str, Any]:
     }
 
 
-def packing_cost(store: Store, plan: Plan, parts: Sequence[str]) -> dict[str, Any]:
-    """Returns what packing will write: parts, samples, and the bytes of their originals.
+def packing_cost(store: Store, plan: Plan, parts: Sequence[str], config: PackConfig) -> dict[str, Any]:
+    """Returns what packing will write: parts, photos, samples, and the bytes of the photos' originals.
 
     Args:
         store: the dataset, with its selection.
         plan: its plan.
         parts: names of the parts that are still to be packed.
+        config: how they are packed.
     """
-    samples = original_bytes = 0
+    photos = samples = original_bytes = 0
+    columns = ["bytes"] if config.mode == "whole" else ["bytes", *LAYOUT_COLUMNS]
     for part in parts:
-        states = store.read_table(selection_path(part)).column("state").to_pylist()
-        sizes = read_scores(store, part).column("bytes").to_pylist()
-        kept = [size for state, size in zip(states, sizes, strict=True) if state == KEPT]
-        samples += len(kept)
-        original_bytes += sum(kept)
+        states = store.read_table(selection_path(part), ["state"]).column("state").to_pylist()
+        rows = read_scores(store, part, columns).to_pylist()
+        kept = [row for state, row in zip(states, rows, strict=True) if state == KEPT]
+        photos += len(kept)
+        samples += (
+            len(kept) if config.mode == "whole" else sum(len(layout_of(row, config).boxes) for row in kept)
+        )
+        original_bytes += sum(row["bytes"] for row in kept)
     return {
         "dataset": store.url,
         "parts": len(parts),
         "parts_done": plan.num_parts - len(parts),
+        "photos": photos,
         "samples": samples,
         "original_bytes": original_bytes,
     }

@@ -21,15 +21,17 @@ from supir_console import UserError, config_hash
 from supir_curate.config import CurateConfig
 from supir_curate.crops import Layout, cut_texture, lay_out
 from supir_curate.failures import note_changed
+from supir_curate.ledger import PREFIX, read_scores
 from supir_curate.originals import Original, read_originals
 from supir_curate.pack_config import PackConfig
 from supir_curate.picture import Header, read_header
 from supir_curate.plan import Plan, read_state
 from supir_curate.regions import Region, store_regions
-from supir_curate.scores import SCORE_NAMES
 from supir_curate.select import KEPT, PACKING, load_selection, selection_path
 from supir_curate.upright import upright
-from supir_shards import Role, Sample, Store, crop_key, ledger_path, write_part
+from supir_shards import Role, Sample, Store, crop_key, write_part
+
+LAYOUT_COLUMNS = ("width", "height", "score.effective_ratio", "texture", "texture_rows", "texture_cols")
 
 
 class Packing(BaseModel):
@@ -78,7 +80,7 @@ def pack_part(dataset: str, plan: Plan, part: str, config: CurateConfig) -> int:
     store = Store(dataset)
     selection = store.read_table(selection_path(part)).to_pylist()
     roles = {row["source_row"]: Role(row["role"]) for row in selection if row["state"] == KEPT}
-    ledger = {row["source_row"]: row for row in store.read_table(ledger_path(part)).to_pylist()}
+    ledger = {row["source_row"]: row for row in read_scores(store, part).to_pylist()}
     max_bytes = config.fetch.policy.max_bytes
     originals = read_originals(store, plan, part, roles.__contains__, max_bytes) if roles else iter(())
     return write_part(store, part, _samples(store, part, originals, ledger, roles, config.pack)).num_samples
@@ -107,7 +109,7 @@ def layout_of(row: dict[str, Any], config: PackConfig) -> Layout:
     """Returns what is stored of a picture, by its ledger row alone.
 
     Args:
-        row: width, height, score.effective_ratio and texture map.
+        row: `LAYOUT_COLUMNS`.
         config: mode, sizes and limits.
     """
     return lay_out(row["width"], row["height"], _texture(row), row["score.effective_ratio"], config)
@@ -124,7 +126,7 @@ def make_samples(original: Original, row: dict[str, Any], role: Role, config: Pa
     """
     header, layout = read_header(original.data), layout_of(row, config)
     regions = store_regions(original.data, header, layout, config.jpeg_quality)
-    scores = {name: row[f"score.{name}"] for name in SCORE_NAMES}
+    scores = {name.removeprefix(PREFIX): value for name, value in row.items() if name.startswith(PREFIX)}
     samples = []
     for box, region in zip(layout.boxes, regions, strict=True):
         texture = upright(cut_texture(_texture(row), layout, box), header.orientation)
@@ -137,7 +139,9 @@ def make_samples(original: Original, row: dict[str, Any], role: Role, config: Pa
             height=region.size[1],
             source=original.url,
             licence=original.licence,
-            scores={name: value for name, value in scores.items() if not math.isnan(value)},
+            scores={
+                name: value for name, value in scores.items() if value is not None and not math.isnan(value)
+            },
             texture=texture.tobytes(),
             texture_shape=texture.shape,
             metadata=_metadata(original, header, region, is_crop=not layout.is_whole),

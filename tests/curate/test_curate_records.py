@@ -70,6 +70,25 @@ def test_a_part_packed_anew_forgets_what_had_changed(curate, scored):
     assert len((dataset / "report" / "failures.csv").read_text().splitlines()) == 1
 
 
+def test_crops_are_as_many_as_foretold_and_the_same_twice(curate, scored, content, tmp_path):
+    dataset, again = scored[1], tmp_path / "again"
+    shutil.copytree(dataset, again)
+    values = ("mode=crops", "size_px=64", "min_frame_share=0.01", "min_effective_ratio=0")
+    crops = [word for value in values for word in ("--set", f"pack.{value}")]
+    foretold = curate("pack", dataset, "--dry-run", *crops).summary
+    packed = curate("pack", dataset, *crops).summary
+    assert foretold["samples"] == packed["samples"] > 1.5 * packed["kept"]
+    assert foretold["photos"] == packed["kept"]
+    records = list(Dataset(dataset).samples())
+    assert len({record.key for record in records}) == len(records) == packed["samples"]
+    assert {(record.width, record.height) for record in records} == {(64, 64)}
+    assert {record.source for record in records} == set(kept_urls(dataset))
+    assert not any(record.metadata["reencoded"] for record in records)
+    curate("pack", again, *crops)
+    assert content(again) == content(dataset)
+    assert verify(dataset) == []
+
+
 def test_a_source_that_is_not_mounted_is_not_a_folder_of_changed_pictures(curate, scored):
     source, dataset = scored
     shutil.rmtree(source)
