@@ -202,7 +202,7 @@ def _retell(store: Store, plan: Plan) -> None:
         counts = Counts()
         for part in plan.parts():
             counts.add(store.read_table(selection_path(part)))
-        write_selection(store, counts, selection.config, selection.thresholds)
+        write_selection(store, counts, selection.config, selection.thresholds, selection.select_hash)
         if store.exists(REPORT):
             config = CurateConfig().with_recorded(store.url, plan.scoring, selection.config)
             write_report(store, plan, config)

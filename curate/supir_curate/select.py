@@ -7,15 +7,18 @@ written last and names the config and every limit as a number; a dataset that wa
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
 from supir_console import Progress, UserError, config_hash
+from supir_curate.barred import read_barred
 from supir_curate.decisions import DROPPED as DROPPED
 from supir_curate.decisions import KEPT as KEPT
 from supir_curate.decisions import Judge, selection_table, tally_of
+from supir_curate.embeddings import Embeddings
 from supir_curate.ledger import SIDECARS, require_scores
 from supir_curate.plan import PLAN, Plan, candidates_path, load_plan, read_state, save_plan
 from supir_curate.roles import scores_of
@@ -64,7 +67,10 @@ def select(store: Store, plan: Plan, config: SelectConfig) -> Selection:
     Raises:
         UserError: parts are not scored yet, or the dataset was packed from another selection.
     """
+    barred = read_barred(config.exclude, config.similar)
     wanted = config_hash(config)
+    if barred.names:
+        wanted = hashlib.sha256(f"{wanted} {barred.digest()}".encode()).hexdigest()[:16]
     standing = load_selection(store) if store.exists(SELECTION) else None
     if standing and standing.select_hash == wanted:
         return standing
@@ -86,14 +92,17 @@ def select(store: Store, plan: Plan, config: SelectConfig) -> Selection:
         for number, part in enumerate(plan.parts()):
             judged.append(judge(number, part))
             progress.advance()
-        excluded = survivors.excluded(config.max_hash_distance)
+        embeddings = Embeddings(store, config.similar.scorer, plan.parts()) if config.similar else None
+        excluded = survivors.excluded(
+            config.max_hash_distance, barred, embeddings, config.similar.min_cosine if config.similar else 1
+        )
         counts = Counts()
         for number, part in enumerate(plan.parts()):
             table = selection_table(store, part, judged[number], thresholds, excluded.of_part(number))
             store.write_table(selection_path(part), table)
             counts.add(table)
             progress.advance()
-    return write_selection(store, counts, config, thresholds)
+    return write_selection(store, counts, config, thresholds, wanted)
 
 
 class Counts:
@@ -114,7 +123,9 @@ class Counts:
         self.tally += tally_of(decisions)
 
 
-def write_selection(store: Store, counts: Counts, config: SelectConfig, thresholds: Thresholds) -> Selection:
+def write_selection(
+    store: Store, counts: Counts, config: SelectConfig, thresholds: Thresholds, select_hash: str
+) -> Selection:
     """Writes `selection.json`, the mark that the decisions are complete.
 
     Args:
@@ -122,10 +133,11 @@ def write_selection(store: Store, counts: Counts, config: SelectConfig, threshol
         counts: over all parts.
         config: what was selected under.
         thresholds: the limits that were used.
+        select_hash: of the config and of the evaluation sets that it names.
     """
     tally = counts.tally.checked()
     selection = Selection(
-        select_hash=config_hash(config),
+        select_hash=select_hash,
         config=config,
         thresholds=thresholds,
         seen=tally.seen,

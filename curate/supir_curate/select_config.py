@@ -45,6 +45,17 @@ class Quota(StrictConfig):
     prefer: Literal["highest", "lowest"] = Field(default="highest", description="which scores are best")
 
 
+class SimilarConfig(StrictConfig):
+    """Near duplicates by a scorer's embeddings, besides those by hash."""
+
+    scorer: str = Field(
+        default="mobilenet", description="scorer with embeddings that has looked at all that passes"
+    )
+    min_cosine: float = Field(
+        default=0.86, gt=0, le=1, description="cosine of two embeddings from which pictures are the same"
+    )
+
+
 RoleRules = dict[Role, RoleRule]
 Quotas = dict[Role, Quota]
 
@@ -62,6 +73,15 @@ class SelectConfig(StrictConfig):
         ge=0,
         le=11,
         description="bits of 64 in which near duplicates may differ; null keeps them all",
+    )
+    similar: SimilarConfig | None = Field(
+        default=None,
+        description="near duplicates by embedding too, as {scorer: mobilenet, min_cosine: 0.86}; null: hashes alone",
+    )
+    exclude: tuple[str, ...] = Field(
+        default=(),
+        strict=False,
+        description="scored datasets, such as evaluation sets, whose near duplicates are dropped",
     )
     roles: RoleRules = Field(
         default={},

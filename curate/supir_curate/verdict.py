@@ -53,6 +53,7 @@ class Reason(StrEnum):
     # dropped: another candidate shows the same
     EXACT_DUPLICATE = "exact_duplicate"
     NEAR_DUPLICATE = "near_duplicate"
+    EVALUATION_DUPLICATE = "evaluation_duplicate"  # … or a picture of a set that models are evaluated on
     # dropped: there are better ones of its role than the quota takes
     OVER_QUOTA = "over_quota"
     # dropped: taken down; nothing else is known of it any more
