@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import get_args
 
 import cv2
@@ -47,6 +48,15 @@ for kind in get_args(ops.Interpolation):
     targets = ((24, 27), (61, 100), (12, 3), (131, 40))
     resizes: list[Op] = [ops.Resize(height=h, width=w, interpolation=kind) for h, w in targets]
     OPERATIONS[kind] = (resizes, 2e-5)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Threads that wait for each other over crops of 64 px are all that more of them would add."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
