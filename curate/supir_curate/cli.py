@@ -222,5 +222,6 @@ def _finish(store: Store, selection: Selection, as_json: bool, num_changed: int 
 app.command()(assess_cli.assess)
 app.command()(dataset_cli.verify)
 app.command()(dataset_cli.remove)
+app.command()(dataset_cli.diff)
 
 main = entry(app)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from supir_console import DryRunOption, JsonOption, finish
+from supir_console import DryRunOption, JsonOption, UserError, finish
 from supir_curate.arguments import Dataset, existing_dataset
 
 Urls = Annotated[list[str], typer.Option("--url", help="URL, or path below the source folder. Repeatable.")]
@@ -19,6 +19,10 @@ Hashes = Annotated[
     list[str], typer.Option("--sha256", help="SHA-256 of original or stored bytes, in hex. Repeatable.")
 ]
 Keys = Annotated[list[str], typer.Option("--key", help="Key of a picture or sample. Repeatable.")]
+Second = Annotated[str, typer.Argument(help="Dataset to compare with.", show_default=False)]
+ChangedList = Annotated[
+    Path | None, typer.Option("--output", "-o", help="List of changed samples: .csv or .parquet.")
+]
 Lists = Annotated[list[Path], typer.Option("--list", help="File with one of these a line. Repeatable.")]
 
 
@@ -78,3 +82,24 @@ def remove(
         "problems": problems,
     }
     return finish(summary, as_json, failed=len(found.unknown) + len(proof.standing) + len(problems))
+
+
+def diff(
+    dataset: Dataset = "",
+    other: Second = "",
+    output: ChangedList = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare two finished datasets: samples, what became of candidates, captions, config."""
+    from supir_curate.compare import changed_rows, compare, is_csv, write_list
+
+    if not other:
+        raise UserError("a second dataset is missing; type: supir-curate diff DATASET OTHER")
+    a, b = existing_dataset("diff", dataset), existing_dataset("diff", other)
+    if output:
+        is_csv(output)  # before the datasets are read
+    difference = compare(a, b)
+    summary = {"a": a.url, "b": b.url, **difference.summary}
+    if output:
+        summary["listed"] = write_list(output, changed_rows(a, b, difference))
+    finish(summary, as_json)
