@@ -19,6 +19,7 @@ from supir_curate.roles import ROLES, Codes, assigned
 from supir_curate.rules import PASSED, Thresholds, first_failed
 from supir_curate.score import FAILED, OK, REMOVED
 from supir_curate.select_config import RoleRules
+from supir_curate.sidecar import require_seen
 from supir_curate.survivors import Exclusion, Survivors
 from supir_curate.verdict import Reason, Tally
 from supir_shards import Store, ledger_path
@@ -67,12 +68,16 @@ class Judge:
     ) -> None:
         self._store, self._thresholds, self._roles, self._survivors = store, thresholds, roles, survivors
         self._limited = [rule.score for rule in thresholds.values() if rule.limit is not None]
-        named = [*self._limited, *other_scores]
+        self._named = named = [*self._limited, *other_scores]
         urls = ["url"] if any(rule.url for rule in roles.values()) else []
         self._columns = ["status", *RANKING, *urls, *(PREFIX + name for name in named)]
 
     def __call__(self, number: int, part: str) -> Judged:
-        """Returns what is said of a part, the `number`-th of the dataset."""
+        """Returns what is said of a part, the `number`-th of the dataset.
+
+        Raises:
+            UserError: a scorer whose scores decide has not looked at all that passes.
+        """
         ledger = read_scores(self._store, part, list(dict.fromkeys(self._columns)))
         scores = {name: numbers(ledger, PREFIX + name) for name in self._limited}
         failed = first_failed(scores, self._thresholds) if scores else _nothing_failed(ledger.num_rows)
@@ -83,6 +88,7 @@ class Judge:
                 value[broken] = scores[rule.score][broken]
         role = assigned(ledger, self._roles)
         passed = np.asarray(ledger.column("status").to_numpy() == OK) & (failed == PASSED)
+        require_seen(self._store, part, self._named, numbers(ledger, "source_row")[passed])
         self._survivors.add(number, ledger.filter(passed), role[passed])
         return Judged(failed, value, role)
 

@@ -17,7 +17,7 @@ from supir_curate.config import CurateConfig
 from supir_curate.failures import write_failures
 from supir_curate.plan import Plan
 from supir_curate.rules import Thresholds
-from supir_curate.scores import SCORES, Score
+from supir_curate.scores import Score
 from supir_curate.select import Selection, load_selection
 from supir_curate.survey import Best, Survey, survey
 from supir_curate.thumbnails import thumbnails
@@ -101,7 +101,7 @@ def _view(
         "source": plan.source,
         "selection": selection,
         "funnel": _funnel(selection, rules),
-        "charts": [_chart(score, surveyed, rules) for score in SCORES],
+        "charts": [_chart(score, surveyed, rules) for score in surveyed.scores],
         "near": [
             {
                 "reason": str(reason),

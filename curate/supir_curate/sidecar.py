@@ -12,18 +12,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from supir_console import UserError
 from supir_curate.config import CurateConfig
-from supir_curate.ledger import PREFIX, numbers, sidecar_path
+from supir_curate.ledger import PREFIX, SIDECARS, numbers, sidecar_path
 from supir_curate.rules import PASSED, Threshold, first_failed
 from supir_curate.score import OK
 from supir_curate.scorers.config import PLACES, AnyScorer
 from supir_curate.scorers.contract import Answer, Identity
+from supir_curate.scores import Score
 from supir_shards import Store, ledger_path
 from supir_shards.manifest import package_version
 
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 EMBEDDING = "embedding"
-SCORER, CONFIG, CONFIG_HASH, WEIGHTS, PACKAGES = "scorer", "config", "config_hash", "weights", "packages"
+SCORER, CONFIG, CONFIG_HASH = "scorer", "config", "config_hash"
+WEIGHTS, PACKAGES, MEASURED = "weights", "packages", "scores"
 
 Rows = dict[int, tuple[Answer, str]]  # source row to answer and detail
 
@@ -94,6 +97,7 @@ def stamp(name: str, scorer: AnyScorer, side_px: int, identity: Identity) -> dic
         CONFIG: config,
         CONFIG_HASH: hashlib.sha256(config.encode()).hexdigest()[:16],
         WEIGHTS: json.dumps(identity.weights, sort_keys=True),
+        MEASURED: json.dumps(scorer.scores(name)),
         PACKAGES: json.dumps({**identity.packages, "supir-stack": package_version()}, sort_keys=True),
     }
 
@@ -109,7 +113,7 @@ def require_same(store: Store, stamps: Mapping[str, Mapping[str, str]]) -> None:
         UserError: other weights or another config made them.
     """
     for name, ours in stamps.items():
-        paths = store.list(f"scores/{name}", ".parquet")
+        paths = store.list(f"{SIDECARS}/{name}", ".parquet")
         theirs = read_stamp(store, paths[0]) if paths else ours
         for key in (CONFIG, WEIGHTS):
             if theirs.get(key) != ours[key]:
@@ -126,6 +130,44 @@ def read_stamp(store: Store, path: str) -> dict[str, str]:
     with store.open(path) as stream:
         metadata = pq.read_schema(stream).metadata or {}
     return {key.decode(): value.decode() for key, value in metadata.items()}
+
+
+def sidecar_scores(store: Store) -> tuple[Score, ...]:
+    """Returns what the scorers measured that have looked at a dataset, with units and ranges."""
+    found: list[Score] = []
+    for name in store.folders(SIDECARS):
+        paths = store.list(f"{SIDECARS}/{name}", ".parquet")
+        told = read_stamp(store, paths[0]).get(MEASURED, "[]") if paths else "[]"
+        found += [Score(*values) for values in json.loads(told)]
+    return tuple(found)
+
+
+def require_seen(store: Store, part: str, wanted: Collection[str], rows: NDArray[Any]) -> None:
+    """Checks that scorers have looked at all that is about to be kept: a missing score breaks no rule.
+
+    Args:
+        store: the dataset.
+        part: name of the part.
+        wanted: scores that decide; those that no scorer of ours gives are passed over.
+        rows: (N,) source rows that pass.
+
+    Raises:
+        UserError: a scorer has not seen one of them.
+    """
+    columns = {PREFIX + name for name in wanted}
+    for name in store.folders(SIDECARS):
+        path = sidecar_path(name, part)
+        if not store.exists(path) or columns.isdisjoint(store.columns(path)):
+            continue
+        if SCORER not in read_stamp(store, path):
+            continue  # what a source says of its pictures; it may say nothing of some
+        seen = store.read_table(path, ["source_row"]).column("source_row").to_numpy()
+        unseen = np.setdiff1d(rows, seen)
+        if len(unseen):
+            raise UserError(
+                f"{name} has not looked at {len(unseen)} pictures of {part} that pass, first row {unseen[0]:.0f};"
+                f" run, with the rules of this selection: supir-curate assess {store.url} --with {name}"
+            )
 
 
 def write_sidecar(

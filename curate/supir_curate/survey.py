@@ -20,8 +20,9 @@ from supir_curate.ledger import numbers, read_scores
 from supir_curate.plan import Plan
 from supir_curate.rules import Thresholds
 from supir_curate.score import FAILED
-from supir_curate.scores import SCORES
+from supir_curate.scores import SCORES, Score
 from supir_curate.select import KEPT, selection_path
+from supir_curate.sidecar import sidecar_scores
 from supir_curate.verdict import Reason
 from supir_shards import Store
 
@@ -72,10 +73,12 @@ class Best:
 class Survey:
     """What the report shows.
 
-    `bins` maps a score to two rows of counts, kept and dropped, over its range; `near` maps a reason to examples just
-    kept and just dropped by its rule; `clusters` maps the key of a kept picture to those that duplicate it.
+    `scores` are the probes' and the scorers'. `bins` maps a score to two rows of counts, kept and dropped, over its
+    range; `near` maps a reason to examples just kept and just dropped by its rule; `clusters` maps the key of a kept
+    picture to those that duplicate it.
     """
 
+    scores: tuple[Score, ...] = SCORES
     bins: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     missing: Counter[str] = field(default_factory=Counter)
     near: dict[str, tuple[Best, Best]] = field(default_factory=dict)
@@ -98,8 +101,8 @@ class Survey:
 
 def survey(store: Store, plan: Plan, rules: Thresholds) -> Survey:
     """Returns the figures and examples of a dataset's selection."""
-    result = Survey()
-    for score in SCORES:
+    result = Survey(scores=(*SCORES, *sidecar_scores(store)))
+    for score in result.scores:
         result.bins[score.name] = np.zeros((2, NUM_BINS), dtype=np.int64)
     for part in plan.parts():
         ledger = read_scores(store, part)
@@ -113,7 +116,9 @@ def survey(store: Store, plan: Plan, rules: Thresholds) -> Survey:
 
 def _count_scores(result: Survey, ledger: pa.Table, decisions: pa.Table) -> None:
     kept = np.array([state == KEPT for state in decisions.column("state").to_pylist()], dtype=bool)
-    for score in SCORES:
+    for score in result.scores:
+        if f"score.{score.name}" not in ledger.column_names:
+            continue  # its scorer has not come to this part
         values = numbers(ledger, f"score.{score.name}")
         inside = np.clip(values, score.low, score.high)
         for place, chosen in enumerate((kept, ~kept)):

@@ -17,10 +17,13 @@ from supir_console import UserError, load_config
 from supir_curate.assess import assessing_cost, unassessed
 from supir_curate.assess_actor import PartAssessor, load_identities, stamp_of
 from supir_curate.config import CurateConfig
-from supir_curate.ledger import read_scores
+from supir_curate.ledger import numbers, read_scores
 from supir_curate.plan import Plan, load_plan, make_plan
 from supir_curate.score import score_part
+from supir_curate.scores import SCORES
+from supir_curate.select import select
 from supir_curate.sidecar import missing_rows, read_stamp, require_same, wanted_rows
+from supir_curate.survey import survey
 from supir_shards import Store
 
 Rgb = NDArray[np.uint8]
@@ -144,6 +147,31 @@ def test_looser_rules_add_rows_and_leave_those_that_stand(fresh: tuple[Store, Pl
         store.delete(path)
     list(worker.assess_part(part))
     assert hashes(store) == topped_up
+
+
+def test_a_limit_on_a_score_asks_that_its_scorer_saw_all_that_passes(fresh: tuple[Store, Plan]) -> None:
+    store, plan = fresh
+    limit = "select.rules.spoiled={score: brisque, keep: <=, limit: 20}"
+    strict, loose = settings("select.rules.noisy.limit=1"), settings(limit)
+    worker = assessor(store, plan, strict)
+    for part in plan.parts():
+        list(worker.assess_part(part))
+    unseen = len(wanted_rows(store, plan.parts()[0], loose)) - len(
+        wanted_rows(store, plan.parts()[0], strict)
+    )
+    with pytest.raises(
+        UserError, match=rf"brisque has not looked at {unseen} pictures of part-000000 that pass"
+    ):
+        select(store, plan, loose.select)
+    worker = assessor(store, plan, loose)
+    for part in plan.parts():
+        list(worker.assess_part(part))
+    selection = select(store, plan, loose.select)
+    values = [value for part in plan.parts() for value in numbers(read_scores(store, part), "score.brisque")]
+    assert selection.reasons["spoiled"] == sum(value > 20 for value in values) > 0
+    found = survey(store, plan, selection.thresholds)
+    assert [score.name for score in found.scores if score not in SCORES] == ["brisque"]
+    assert found.bins["brisque"].sum(axis=1).tolist() == [selection.kept, 7 - selection.kept]
 
 
 def test_a_picture_that_changed_is_a_row_with_its_reason(fresh: tuple[Store, Plan], tmp_path: Path) -> None:
