@@ -131,9 +131,37 @@ def test_a_photo_that_keeps_its_bytes_keeps_its_profile(photos):
     assert sample.metadata["original"]["icc_profile"] == "sRGB built-in"
 
 
-def test_an_upright_photo_keeps_its_bytes(photos):
+def test_an_upright_photo_keeps_its_bytes_and_every_score_that_is_known(photos):
     plain = original(photos["rocket"], 1)
-    (sample,) = make_samples(plain, ledger_row(plain.data), Role.PHOTO, PackConfig())
+    row = ledger_row(plain.data) | {
+        "score.musiq": 61.5,
+        "score.niqe": None,
+        "score.jpeg_quality": float("nan"),
+    }
+    (sample,) = make_samples(plain, row, Role.PHOTO, PackConfig())
+    assert sample.scores["musiq"] == 61.5
+    assert sample.scores.keys() == {*SCORE_NAMES, "musiq"} - {"jpeg_quality"}
     assert sample.image == plain.data
     assert sample.texture == TEXTURE.tobytes()
-    assert sample.metadata["reencoded"] is False
+    assert (sample.metadata["is_original"], sample.metadata["reencoded"]) == (True, False)
+
+
+def test_a_turned_photo_with_sides_on_the_grid_is_turned_without_loss(photos):
+    turned = original(photos["rocket"][:416], 6)  # 4:2:0: units of 16 px
+    (sample,) = make_samples(turned, ledger_row(turned.data), Role.PHOTO, PackConfig())
+    stored = Image.open(io.BytesIO(sample.image))
+    shown = np.asarray(exif_transpose(Image.open(io.BytesIO(turned.data))), np.int16)
+    assert stored.size == (sample.width, sample.height) == (416, 640)
+    assert np.abs(np.asarray(stored, np.int16) - shown).mean() < 0.25  # of rounding
+    assert stored.getexif().get(0x0112, 1) == 1
+    assert (sample.metadata["is_original"], sample.metadata["reencoded"]) == (False, False)
+
+
+def test_a_turned_photo_off_the_grid_is_encoded_and_says_why(photos):
+    turned = original(photos["rocket"], 6)
+    (sample,) = make_samples(turned, ledger_row(turned.data), Role.PHOTO, PackConfig())
+    assert sample.metadata["reencoded"] is True
+    assert (
+        sample.metadata["not_lossless"]
+        == "a side of 427 px is no multiple of 16 and would have to be mirrored"
+    )
