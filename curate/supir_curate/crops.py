@@ -21,6 +21,7 @@ from supir_curate.probes.texture import FLAT_VARIANCE, LEVELS_PER_DOUBLING
 if TYPE_CHECKING:
     from supir_shards import Box
 
+WORTH_REDUCING = 0.9  # a scale above costs an encoding and gains next to nothing
 FLAT_CELL = LEVELS_PER_DOUBLING * np.log2(1.0 + FLAT_VARIANCE)  # a cell below is flat
 
 
@@ -86,6 +87,7 @@ def crop_scale(short_side_px: int, effective_ratio: float, config: PackConfig) -
 
     A picture that carries less detail than `min_effective_ratio` is reduced to the scale at which it carries all it
     has; one so large that a crop would show less than `min_frame_share` of its short side, until it shows that.
+    A reduction by less than a tenth is not worth an encoding and is left out.
 
     Example:
         >>> config = PackConfig(size_px=1024, min_effective_ratio=0.6, min_frame_share=0.25)
@@ -96,7 +98,8 @@ def crop_scale(short_side_px: int, effective_ratio: float, config: PackConfig) -
     """
     scale = effective_ratio if effective_ratio < config.min_effective_ratio else 1.0
     scale = min(scale, config.size_px / (config.min_frame_share * short_side_px))
-    return min(1.0, max(scale, config.size_px / short_side_px))
+    scale = max(scale, config.size_px / short_side_px)
+    return scale if scale <= WORTH_REDUCING else 1.0
 
 
 def choose_boxes(width: int, height: int, texture: NDArray[np.uint8], config: PackConfig) -> tuple[Box, ...]:

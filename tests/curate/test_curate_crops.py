@@ -78,6 +78,8 @@ def test_crops_lie_apart_on_the_grid_and_inside(seed, distance):
         (1280, 0.5, 0.8),  # a crop is never larger than the picture
         (1024, 0.1, 1.0),
         (4096, 1.0, 1.0),
+        (4500, 1.0, 1.0),  # 0.91: not worth an encoding
+        (1100, 0.2, 1.0),
         (8192, 1.0, 0.5),  # a crop shows a quarter of the short side at least
         (8192, 0.3, 0.3),
         (4000, math.nan, 1.0),

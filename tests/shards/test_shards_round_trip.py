@@ -21,6 +21,7 @@ from supir_shards import (
     Role,
     Sample,
     Store,
+    crop_key,
     index_path,
     is_committed,
     part_name,
@@ -172,6 +173,16 @@ def test_a_key_that_comes_twice_is_refused(store: Store, make_sample) -> None:
 
 def test_the_key_is_the_start_of_the_sha256() -> None:
     assert sample_key(b"abc") == "ba7816bf8f01cfea414140de5dae2223"
+
+
+def test_the_key_of_a_crop_never_changes_and_tells_boxes_and_sizes_apart() -> None:
+    key = crop_key("ab" * 32, (64, 0, 1088, 1024), (1024, 1024))
+    assert key == "3d356f0c9a64e36e32aca5e5e239bcfd"
+    others = [((64, 0, 1088, 1088), (1024, 1024)), ((64, 0, 1088, 1024), (512, 512))]
+    assert (
+        len({key, *(crop_key("ab" * 32, box, size) for box, size in others), crop_key("cd" * 32, *others[0])})
+        == 4
+    )
 
 
 @pytest.mark.parametrize("number", [-1, 1_000_000])
