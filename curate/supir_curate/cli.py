@@ -223,5 +223,6 @@ app.command()(assess_cli.assess)
 app.command()(dataset_cli.verify)
 app.command()(dataset_cli.remove)
 app.command()(dataset_cli.diff)
+app.command()(dataset_cli.calibrate)
 
 main = entry(app)

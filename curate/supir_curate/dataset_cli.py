@@ -7,12 +7,32 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from supir_console import DryRunOption, JsonOption, UserError, finish
-from supir_curate.arguments import Dataset, existing_dataset
+from supir_console import (
+    ConfigOption,
+    DryRunOption,
+    JsonOption,
+    PrintConfigOption,
+    SetOption,
+    UserError,
+    finish,
+)
+from supir_curate.arguments import (
+    Dataset,
+    Workers,
+    cluster_of,
+    existing_dataset,
+    new_dataset,
+    settings_from,
+)
+
+if TYPE_CHECKING:
+    from supir_curate.config import CurateConfig
+    from supir_curate.plan import Plan
+    from supir_shards import Store
 
 Urls = Annotated[list[str], typer.Option("--url", help="URL, or path below the source folder. Repeatable.")]
 Hashes = Annotated[
@@ -23,6 +43,16 @@ Second = Annotated[str, typer.Argument(help="Dataset to compare with.", show_def
 ChangedList = Annotated[
     Path | None, typer.Option("--output", "-o", help="List of changed samples: .csv or .parquet.")
 ]
+Reference = Annotated[
+    str, typer.Option("--reference", help="Trusted pictures: a source as for run, or a scored dataset.")
+]
+RulesFile = Annotated[
+    Path | None, typer.Option("--output", "-o", help="YAML file for --config of run or select.")
+]
+Kept = Annotated[
+    str, typer.Option("--dataset", help="Keep the reference's scores as this dataset, to go on from.")
+]
+Share = Annotated[float, typer.Option("--quantile", help="Share of the reference that each limit may drop.")]
 Lists = Annotated[list[Path], typer.Option("--list", help="File with one of these a line. Repeatable.")]
 
 
@@ -103,3 +133,55 @@ def diff(
     if output:
         summary["listed"] = write_list(output, changed_rows(a, b, difference))
     finish(summary, as_json)
+
+
+def calibrate(
+    reference: Reference = "",
+    output: RulesFile = None,
+    quantile: Share = 0.05,
+    dataset: Kept = "",
+    config: ConfigOption = None,
+    overrides: SetOption = [],  # noqa: B006
+    workers: Workers = 0,
+    print_config: PrintConfigOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Set every rule's limit to a quantile of trusted pictures, such as FFHQ, and write the rules as YAML."""
+    settings = settings_from(config, overrides, print_config)
+    if not reference:
+        raise UserError("--reference is missing; type: supir-curate calibrate --reference DIR -o rules.yaml")
+    if not 0 <= quantile < 1:
+        raise UserError(f"--quantile {quantile:g} is not 0 to below 1; 0.05 is usual")
+    if output and output.exists():
+        raise UserError(f"-o {output} is there already; give another file, or delete it")
+    from tempfile import TemporaryDirectory
+
+    from supir_curate.calibrate import as_rows, rules_yaml, table_lines
+    from supir_curate.calibrate import calibrate as calibrated
+
+    with TemporaryDirectory(prefix="supir-calibrate-") as folder:
+        store, plan = _scored(reference, dataset or folder, settings, workers)
+        found = calibrated(store, plan, settings.select.rules, quantile)
+    if output:
+        output.write_text(rules_yaml(found, reference, quantile), encoding="utf-8")
+    summary: dict[str, Any] = {"reference": reference, "measured": found.measured, "quantile": quantile}
+    summary |= {"fail_old": found.fail_old, "fail_new": found.fail_new, "rules_file": output and str(output)}
+    if as_json:
+        summary["rules"] = as_rows(found)
+    else:
+        sys.stderr.writelines(line + "\n" for line in table_lines(found))
+    finish(summary, as_json)
+
+
+def _scored(reference: str, place: str, settings: CurateConfig, workers: int) -> tuple[Store, Plan]:
+    """Returns the scored dataset of a reference: itself, if it is one, or what is scored now at a place."""
+    from supir_curate import pipeline
+    from supir_curate.plan import PLAN, load_plan
+    from supir_shards import Store, absolute_url
+
+    store = Store(absolute_url(reference))
+    if store.exists(PLAN):
+        return store, load_plan(store)
+    store = new_dataset(place)
+    with cluster_of(workers) as cluster:
+        return store, pipeline.score(store, reference, settings, cluster, allow_private=False)
