@@ -52,3 +52,33 @@ def test_a_stage_without_degradation_logs_no_pairs(configure, tmp_path):
     config = configure("prior", tmp_path / "run", optimize__steps=1, trace_every=1)
     train(prepare(config))
     assert lines_of(config.run) == []
+
+
+PLAIN = "{name: plain, steps: [{do: blur, sigma: [1, 2]}, {do: jpeg, quality: [40, 90]}]}"
+
+
+def test_the_device_degrades_as_the_loader_does(configure, tmp_path):
+    (tmp_path / "plain.yaml").write_text(PLAIN)
+    batches = []
+    for place in ("loader", "device"):
+        config = configure(
+            "encoder", tmp_path / "run", data__recipe=tmp_path / "plain.yaml", data__degrade_on=place
+        )
+        batches.append(next(training_batches(config, images=8, degraded=True, start=Position())))
+    made, owed = batches
+    assert owed.lq is None
+    assert owed.traces == made.traces
+    assert torch.equal(owed.hq, made.hq)
+    lq = owed.to(torch.device("cpu")).lq
+    assert (lq - made.lq).abs().max() <= 3 / 127.5  # a flipped rounding before the file's own
+    assert (lq - made.lq).abs().mean() < 0.01 / 127.5
+    assert lq.stride() == made.lq.stride()
+
+
+def test_a_stage_trains_on_what_its_device_degraded(configure, tmp_path):
+    fit = {"optimize__steps": 1, "optimize__batch": 4, "data__degrade_on": "device", "trace_every": 1}
+    config = configure("encoder", tmp_path / "run", **fit)
+    train(prepare(config))
+    metrics = [json.loads(line) for line in (config.run / "metrics.jsonl").read_text().splitlines()]
+    assert {"loss", "validation_loss"} <= set().union(*metrics)
+    assert len(lines_of(config.run)) == 4

@@ -16,8 +16,9 @@ from supir_model import Supir
 from supir_model.calibrate import calibrate_connectors
 from supir_model.connectors import ZeroSFT
 from supir_model.diffusion import NUM_TIMESTEPS, noised_input
+from supir_train.batch import Batch
 from supir_train.config import TrainConfig
-from supir_train.data import Batch, training_batches
+from supir_train.data import training_batches
 from supir_train.loop import autocast, keyed_generator
 from supir_train.noise_loss import noise_loss
 from supir_train.order import Position

@@ -50,6 +50,11 @@ class DataConfig(Config):
         default="realesrgan",
         description="Degradation recipe of supir_degrade: a shipped name or a YAML file.",
     )
+    degrade_on: Literal["loader", "device"] = Field(
+        default="loader",
+        description="Where crops are degraded: by the loader processes, or in batches on the training device; "
+        "with the same draws, but with noise of the device's own bits.",
+    )
     crop_px: int = Field(
         default=512, ge=32, description="Side of the square training crop, pixels; a multiple of 32."
     )

@@ -21,8 +21,10 @@ from torch.utils.data import Dataset as TorchDataset
 
 from supir_console import UserError
 from supir_degrade import Recipe, Trace, degrade, load_recipe, sample_generator
+from supir_degrade import draw as draw_trace
 from supir_model.prompts import NEGATIVE_PROMPT, positive_prompt
 from supir_shards import BadImage, Dataset, DatasetError, caption_for, decode_rgb
+from supir_train.batch import BadSample, Batch, scaled
 from supir_train.config import DataConfig, TrainConfig
 from supir_train.crops import CropBox, TooSmallError, choose_box, cut
 from supir_train.order import Draw, Place, Position, Walk, mixed
@@ -30,7 +32,10 @@ from supir_train.order import Draw, Place, Position, Walk, mixed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crop:
-    """One training pair: `hq` and `lq` are RGB uint8 (S, S, 3); `lq` and `trace` are None where nothing is degraded."""
+    """One training pair: `hq` and `lq` are RGB uint8 (S, S, 3).
+
+    `trace` is None where nothing is degraded, and `lq` also where the training device does it.
+    """
 
     key: str
     box: CropBox
@@ -38,38 +43,6 @@ class Crop:
     lq: NDArray[np.uint8] | None
     trace: Trace | None
     prompt: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BadSample:
-    """A sample that gave no crop, and why."""
-
-    key: str
-    part: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
-    """Training pairs as the networks take them.
-
-    `hq`, `lq`: float32 (B, 3, S, S) in [-1, 1]; `position`: where training stands after this batch. `keys`, `boxes` and
-    `traces` (none where nothing is degraded) say what each pair was made from.
-    """
-
-    keys: tuple[str, ...]
-    boxes: tuple[CropBox, ...]
-    traces: tuple[Trace, ...]
-    hq: torch.Tensor
-    lq: torch.Tensor | None
-    prompts: tuple[str, ...]
-    bad: tuple[BadSample, ...]
-    position: Position
-
-    def to(self, device: torch.device) -> Batch:
-        """Returns the batch with its images on `device`."""
-        lq = None if self.lq is None else self.lq.to(device, non_blocking=True)
-        return replace(self, hq=self.hq.to(device, non_blocking=True), lq=lq)
 
 
 MOST_BAD_IN_A_ROW = 256
@@ -118,8 +91,18 @@ class CropMaker(TorchDataset[Made]):
         )
         prompt = _prompt(draw, box, rng, config)
         hq = cut(image, box, config.crop_px)
-        lq, trace = degrade(hq, self._recipe, rng) if self._recipe else (None, None)
+        lq, trace = self._degraded(hq, rng)
         return Crop(key=draw.key, box=box, hq=hq, lq=lq, trace=trace, prompt=prompt)
+
+    def _degraded(
+        self, hq: NDArray[np.uint8], rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8] | None, Trace | None]:
+        """The LQ side and its trace; the trace alone where the training device makes the LQ side of it."""
+        if self._recipe is None:
+            return None, None
+        if self._config.degrade_on == "device":
+            return None, draw_trace(self._recipe, (hq.shape[0], hq.shape[1]), rng)
+        return degrade(hq, self._recipe, rng)
 
     def _image(self, draw: Draw) -> NDArray[np.uint8]:
         if draw.key in self._decoded:
@@ -282,7 +265,7 @@ def _prompt(draw: Draw, box: CropBox, rng: np.random.Generator, config: DataConf
 
 def _tensor(images: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
     # Pixels stay side by side in memory, which is the layout that the networks are held in.
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float().div(127.5).sub(1.0)
+    return scaled(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2))
 
 
 def _settle(_worker: int) -> None:

@@ -13,8 +13,8 @@ import torch
 from torch.nn import functional
 
 from supir_model import Supir
+from supir_train.batch import Batch
 from supir_train.config import TrainConfig
-from supir_train.data import Batch
 from supir_train.phase import Losses, Phase, psnr_db
 
 

@@ -25,9 +25,10 @@ from torch import nn
 
 from supir_console import Progress as ProgressLine
 from supir_console import UserError
+from supir_train.batch import Batch
 from supir_train.checkpoint import Checkpoint
 from supir_train.config import OptimizeConfig, TrainConfig
-from supir_train.data import Batch, training_batches, validation_batches
+from supir_train.data import training_batches, validation_batches
 from supir_train.ema import WeightAverage
 from supir_train.metrics import BadSamples, Means, StepLog, pair_lines
 from supir_train.order import Position

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from supir_train.data import BadSample, Batch
+from supir_train.batch import BadSample, Batch
 
 
 class StepLog:

@@ -12,8 +12,8 @@ from typing import Literal
 
 import torch
 
+from supir_train.batch import Batch
 from supir_train.config import OptimizeConfig
-from supir_train.data import Batch
 
 PhaseName = Literal["autoencoder", "prior", "encoder", "adapter"]
 Losses = dict[str, torch.Tensor]

@@ -17,8 +17,9 @@ import torch
 from torch.nn import functional
 
 from supir_model import Supir
+from supir_train.batch import Batch
 from supir_train.config import TrainConfig
-from supir_train.data import Batch, training_batches
+from supir_train.data import training_batches
 from supir_train.noise_loss import noise_loss
 from supir_train.order import Position
 from supir_train.phase import Losses, Phase, psnr_db

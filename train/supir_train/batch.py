@@ -1,0 +1,64 @@
+"""What a training step is fed: a batch of pairs, where it stands in the data, and its way onto the device.
+
+Place in the flow: `data.py` makes batches, `loop.py` and the stages take them. The law it keeps: a batch whose LQ side
+is still to be made holds the traces that make it, so it is the same on every call of `to` for one kind of device.
+
+Legend: B images a batch, S crop side in pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from supir_degrade import Trace
+from supir_degrade.batch import replay_batch
+from supir_train.crops import CropBox
+from supir_train.order import Position
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BadSample:
+    """A sample that gave no crop, and why."""
+
+    key: str
+    part: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Training pairs as the networks take them.
+
+    `hq`, `lq`: float32 (B, 3, S, S) in [-1, 1]; `lq` is None where nothing is degraded, or not yet: see `to`.
+    `position`: where training stands after this batch. `keys`, `boxes` and `traces` (none where nothing is degraded)
+    say what each pair was made from.
+    """
+
+    keys: tuple[str, ...]
+    boxes: tuple[CropBox, ...]
+    traces: tuple[Trace, ...]
+    hq: torch.Tensor
+    lq: torch.Tensor | None
+    prompts: tuple[str, ...]
+    bad: tuple[BadSample, ...]
+    position: Position
+
+    def to(self, device: torch.device) -> Batch:
+        """Returns the batch with its images on `device`; there its traces make `lq`, if the loader did not."""
+        hq = self.hq.to(device, non_blocking=True)
+        if self.lq is not None:
+            return replace(self, hq=hq, lq=self.lq.to(device, non_blocking=True))
+        return replace(self, hq=hq, lq=_degraded(hq, self.traces) if self.traces else None)
+
+
+def scaled(pixels: torch.Tensor) -> torch.Tensor:
+    """Returns float32 (B, 3, S, S) in [-1, 1] of uint8 (B, 3, S, S), in the same memory layout."""
+    return pixels.float().div(127.5).sub(1.0)
+
+
+def _degraded(hq: torch.Tensor, traces: Sequence[Trace]) -> torch.Tensor:
+    lq = replay_batch(((hq + 1) * 127.5).round().to(torch.uint8), traces)
+    return scaled(lq.contiguous(memory_format=torch.channels_last))
