@@ -33,7 +33,8 @@ def _run(photos: Path, out: Path, *settings: str, workers: int = 1) -> dict:
     overrides = [word for setting in (*SETTINGS, *settings) for word in ("--set", setting)]
     line = ["negatives", str(photos), "-o", str(out), "--count", "5", "--workers", str(workers), "--json"]
     result = CliRunner().invoke(app, [*line, *overrides])
-    assert result.exit_code == 0, result.output
+    failures = out / "report/failures.jsonl"
+    assert result.exit_code == 0, failures.read_text() if failures.exists() else result.output
     return json.loads(result.stdout.splitlines()[0])
 
 
