@@ -34,7 +34,7 @@ JPEGS: dict[str, Call] = {kind: partial(batch_jpeg.jpeg, subsampling=kind) for k
 
 @torch.no_grad()
 def replay_batch(images: torch.Tensor, traces: Sequence[Trace]) -> torch.Tensor:
-    """Returns the images after the operations of their own traces: uint8 (B, 3, H, W) on the same device.
+    """Returns the images after their own traces: uint8 (B, 3, H, W), on the same device and laid out as given.
 
     Args:
         images: uint8 (B, 3, H, W) RGB, on any device with float64.
@@ -52,7 +52,10 @@ def replay_batch(images: torch.Tensor, traces: Sequence[Trace]) -> torch.Tensor:
         results = call([values[number] for number in members], arguments)
         for number, result in zip(members, results, strict=True):
             values[number] = result
-    return torch.stack([(image.clamp(0, 1) * 255).round().to(torch.uint8) for image in values])
+    degraded = torch.empty_like(images)
+    for place, image in zip(degraded, values, strict=True):
+        place.copy_(image.clamp(0, 1).mul_(255).round_())
+    return degraded
 
 
 def _next_group(values: Images, waiting: Sequence[deque[tuple[Call, Any]]]) -> tuple[Call, list[int]]:

@@ -210,6 +210,12 @@ def test_what_has_no_batched_form_takes_the_single_path(crops: np.ndarray) -> No
         np.testing.assert_array_equal(result, replay(image, trace))
 
 
+def test_an_empty_batch_and_a_clean_sample_come_back_as_they_are(crops: np.ndarray) -> None:
+    images = _tensor(crops[:2])
+    assert torch.equal(replay_batch(images, [_trace(), _trace()]), images)
+    assert replay_batch(images[:0], []).shape == (0, 3, 64, 64)
+
+
 def test_wrong_batches_are_refused_with_what_is_wrong(crops: np.ndarray) -> None:
     images, traces = _tensor(crops[:2]), [_trace(), _trace()]
     with pytest.raises(UserError, match=r"torch.float32 \(2, 3, 64, 64\); give torch.uint8 \(B, 3, H, W\)"):

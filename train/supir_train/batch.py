@@ -60,5 +60,4 @@ def scaled(pixels: torch.Tensor) -> torch.Tensor:
 
 
 def _degraded(hq: torch.Tensor, traces: Sequence[Trace]) -> torch.Tensor:
-    lq = replay_batch(((hq + 1) * 127.5).round().to(torch.uint8), traces)
-    return scaled(lq.contiguous(memory_format=torch.channels_last))
+    return scaled(replay_batch(((hq + 1) * 127.5).round().to(torch.uint8), traces))
