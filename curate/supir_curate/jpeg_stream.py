@@ -154,11 +154,12 @@ def _read_frame(content: bytes) -> _Frame:
         raise NotLosslessError(f"{count} components of {precision} bits, {width}x{height} px")
     if len(set(ids)) != count or max(tables) >= _NUM_TABLES:
         raise NotLosslessError("damaged frame header")
-    # One component has blocks of its own, whatever factor is written.
-    sampling = tuple((byte & 15, byte >> 4) for byte in factors) if count == 3 else ((1, 1),)
+    sampling = tuple((byte & 15, byte >> 4) for byte in factors)
     largest = tuple(max(axis) for axis in zip(*sampling, strict=True))
     if any(factor not in (1, 2, 4) for pair in sampling for factor in pair) or sampling[0] != largest:
         raise NotLosslessError(f"sampling factors {sampling}")
+    if count == 1:
+        sampling = ((1, 1),)  # it has blocks of its own, whatever factor is written
     return _Frame(width, height, tuple(ids), sampling)
 
 

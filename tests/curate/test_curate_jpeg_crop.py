@@ -151,6 +151,14 @@ def test_red_green_and_blue_components_and_four_of_them_are_refused(photos, enco
         parse_jpeg(cmyk.getvalue())
 
 
+@pytest.mark.parametrize("factors", [0x00, 0x05, 0x51, 0xFF])
+def test_a_sampling_factor_that_no_jpeg_has_is_refused_for_grey_too(jpeg, factors):
+    grey = jpeg("grey")
+    place = grey.index(b"\xff\xc0") + 11
+    with pytest.raises(NotLosslessError, match="sampling factors"):
+        read_coefficients(grey[:place] + bytes([factors]) + grey[place + 1 :])
+
+
 def test_an_edge_off_the_grid_and_an_odd_mirrored_side_are_refused(jpeg):
     whole = read_coefficients(jpeg())
     with pytest.raises(NotLosslessError, match="72,32 is not on the grid of 16x16 px"):
