@@ -224,5 +224,6 @@ app.command()(dataset_cli.verify)
 app.command()(dataset_cli.remove)
 app.command()(dataset_cli.diff)
 app.command()(dataset_cli.calibrate)
+app.command()(dataset_cli.forecast)
 
 main = entry(app)

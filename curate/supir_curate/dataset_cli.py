@@ -53,6 +53,14 @@ Kept = Annotated[
     str, typer.Option("--dataset", help="Keep the reference's scores as this dataset, to go on from.")
 ]
 Share = Annotated[float, typer.Option("--quantile", help="Share of the reference that each limit may drop.")]
+Candidates = Annotated[int, typer.Option("--candidates", min=0, help="Candidates of the full run.")]
+Target = Annotated[int, typer.Option("--target", min=0, help="Kept pictures that are wanted.")]
+Rates = Annotated[
+    list[str],
+    typer.Option(
+        "--rate", help="Pictures a second of one GPU: captions=18.8, or a scorer's name. Repeatable."
+    ),
+]
 Lists = Annotated[list[Path], typer.Option("--list", help="File with one of these a line. Repeatable.")]
 
 
@@ -185,3 +193,22 @@ def _scored(reference: str, place: str, settings: CurateConfig, workers: int) ->
     store = new_dataset(place)
     with cluster_of(workers) as cluster:
         return store, pipeline.score(store, reference, settings, cluster, allow_private=False)
+
+
+def forecast(
+    dataset: Dataset = "",
+    candidates: Candidates = 0,
+    target: Target = 0,
+    workers: Workers = 0,
+    rate: Rates = [],  # noqa: B006
+    as_json: JsonOption = False,
+) -> None:
+    """Say from a pilot what a run over many more candidates will give and take, with ranges."""
+    store = existing_dataset("forecast", dataset)
+    if not candidates and not target:
+        raise UserError(
+            "--candidates N or --target N is missing: how many are there, or how many are wanted?"
+        )
+    from supir_curate.outlook import outlook
+
+    finish(outlook(store, candidates, target, workers, rate), as_json)

@@ -1,0 +1,147 @@
+"""A forecast from a pilot: ranges that hold, duplicates that grow, figures that add up with the pilot's own."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from supir_console import UserError
+from supir_curate.forecast import Forecast, ratio_of, share
+from supir_curate.growth import MAX_GROWTH, duplicates_in_share, exponent_at, foretold
+from supir_curate.outlook import outlook
+from supir_curate.pilot import Pilot, read_pilot
+from supir_curate.plan import load_plan
+from supir_shards import Store
+
+
+def pilot_of(kept, groups=(), parts=20, size=500):
+    counts = np.full(parts, kept, dtype=np.int64)
+    duplicates = sum(groups) - len(groups)
+    passing = counts.copy()
+    passing[0] += duplicates
+    seen = np.full(parts, size, dtype=np.int64)
+    reasons = {"noisy": seen - passing, "near_duplicate": passing - counts}
+    return Pilot(seen, counts, passing, reasons, seen * 1000, counts * 1000, seen * 10**6, sorted(groups), 0)
+
+
+def test_a_range_is_wilsons_where_parts_agree_and_wider_where_they_do_not():
+    even = share(np.full(20, 50), np.full(20, 100))
+    assert (round(even.low, 4), round(even.high, 4)) == (0.4781, 0.5219)  # Wilson, 1000 of 2000
+    hosts = share(np.repeat([0, 100], 10), np.full(20, 100))
+    assert hosts.expected == 0.5
+    assert hosts.low < 0.32
+    assert hosts.high > 0.68
+    few = ratio_of(np.array([1, 3]), np.array([2, 2]))
+    assert few.low == few.expected == few.high == 1.0
+
+
+def test_nineteen_of_twenty_pilots_hold_the_truth():
+    rng, hits = np.random.default_rng(1), 0
+    for _ in range(200):
+        of_part = rng.beta(4, 6, 30)  # parts differ, as hosts do
+        found = share(rng.binomial(100, of_part), np.full(30, 100))
+        hits += found.low <= 0.4 <= found.high
+    assert 180 <= hits <= 199
+
+
+@pytest.mark.parametrize("size", [2, 5])
+def test_duplicates_in_a_share_are_what_drawing_gives(size):
+    rng, pictures = np.random.default_rng(2), np.repeat(np.arange(300), size)
+    drawn = [pictures[rng.random(len(pictures)) < 0.3] for _ in range(300)]
+    mean = np.mean([len(one) - len(np.unique(one)) for one in drawn])
+    assert duplicates_in_share(np.full(300, size), 0.3) == pytest.approx(mean, rel=0.03)
+
+
+@pytest.mark.parametrize(("power", "smaller"), [(1.8, 10), (2.2, 30), (2.5, 10)])
+def test_duplicates_of_a_larger_source_are_foretold_from_a_part_of_it(power, smaller):
+    rng = np.random.default_rng(3)
+    sizes = np.minimum(rng.zipf(power, 100_000), 300)
+    source = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
+    truth = len(source) - len(np.unique(source))
+    sample = source[: len(source) // smaller]
+    _, counts = np.unique(sample, return_counts=True)
+    law, least, most = foretold(counts[counts > 1].tolist(), len(sample))
+    assert law.duplicates(len(source)) == pytest.approx(truth, rel=0.15)
+    assert least.duplicates(len(source)) < 0.85 * truth
+    assert most.duplicates(len(source)) > 1.05 * truth
+    assert law.duplicates(len(sample)) == pytest.approx((counts - 1).sum())
+
+
+def test_the_exponent_is_the_slope_of_the_groups_own_growth():
+    sizes = np.array([2, 2, 2, 3, 7, 40])
+    step = 1e-5
+    for at in (0.2, 0.6, 0.99):
+        rise = np.log(duplicates_in_share(sizes, at + step) / duplicates_in_share(sizes, at - step))
+        assert exponent_at(sizes, at) == pytest.approx(rise / np.log((at + step) / (at - step)), rel=1e-5)
+
+
+def test_the_law_is_followed_to_thirty_pilots_and_the_share_stays_beyond():
+    law, _, _ = foretold([2] * 10, 10_000)
+    assert (law.exponent, law.bend) == (2.0, 1.0)
+    assert law.duplicates(20_000) == pytest.approx(40)
+    edge = MAX_GROWTH * 10_000
+    assert law.duplicates(edge) == pytest.approx(10 * MAX_GROWTH**2)
+    assert law.duplicates(10 * edge) == pytest.approx(10 * law.duplicates(edge))
+    none, _, unseen = foretold([], 1000)
+    assert none.duplicates(10**6) == 0
+    assert unseen.duplicates(2000) == pytest.approx(12)
+
+
+def test_kept_and_needed_are_each_others_inverse():
+    figures = Forecast(pilot_of(kept=100, groups=[2] * 30))
+    needed = figures.needed(1_000_000)
+    assert needed["at_best"] < needed["expected"] < needed["at_worst"]
+    assert figures.kept(needed["expected"]).expected == pytest.approx(1_000_000, rel=1e-4)
+    assert figures.kept(needed["at_worst"]).low == pytest.approx(1_000_000, rel=1e-4)
+    same = figures.kept(10_000)
+    assert same.expected == pytest.approx(2000)
+    reasons = figures.reasons(10_000)
+    assert reasons["noisy"]["expected"] + reasons["near_duplicate"]["expected"] == 8000
+
+
+def test_the_command_tells_survivors_bytes_and_hours(finished, here):
+    words = ("--candidates", 6000, "--target", 20_000_000, "--workers", 8, "--rate", "captions=2")
+    summary = here("forecast", finished, *words).summary
+    store = Store(finished)
+    pilot = read_pilot(store, load_plan(store))
+    selection = json.loads((finished / "selection.json").read_text())
+    assert (int(pilot.seen.sum()), int(pilot.kept.sum())) == (60, selection["kept"])
+    assert {name: int(counts.sum()) for name, counts in pilot.reasons.items()} == selection["reasons"]
+    assert pilot.group_sizes == [2]
+    kept = summary["kept"]
+    assert kept["low"] < kept["expected"] < kept["high"] <= 6000
+    assert kept["expected"] <= 100 * selection["kept"]
+    ledger = pa.concat_tables([store.read_table(path) for path in store.list("ledger")])
+    crawled = sum(size or 0 for size in ledger.column("bytes").to_pylist())
+    assert summary["crawl_bytes"]["expected"] == 100 * crawled
+    hours = summary["core_hours"]
+    assert summary["pictures_measured"] == 6
+    whole = hours["score"]["expected"] + hours["pack"]["expected"]
+    assert summary["wall_hours"]["expected"] == pytest.approx(whole / 8, abs=0.002)
+    assert summary["gpu_hours"]["captions"]["expected"] == pytest.approx(kept["expected"] / 7200, abs=0.01)
+    assert summary["candidates_needed"]["expected"] > 20_000_000
+    again = here("forecast", finished, "--target", 20_000_000).summary
+    assert again["candidates"] == summary["candidates_needed"]["expected"]
+
+
+def test_without_the_originals_there_are_no_hours_and_no_guess(own_copy, tmp_path):
+    plan = json.loads((own_copy / "plan.json").read_text())
+    (own_copy / "plan.json").write_text(json.dumps(plan | {"source": str(tmp_path / "gone")}))
+    summary = outlook(Store(own_copy), 1000, 0, 1, [])
+    assert (summary["core_hours"], summary["wall_hours"], summary["pictures_measured"]) == (None, None, 0)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "--candidates N or --target N is missing"),
+        (("--candidates", 9, "--rate", "captions"), "--rate 'captions' is not NAME=PICTURES_A_SECOND"),
+        (("--candidates", 9, "--rate", "captions=-1"), "--rate 'captions=-1' is not NAME"),
+    ],
+)
+def test_a_wrong_word_is_one_line(finished, here, words, message):
+    with pytest.raises(UserError, match=message):
+        here("forecast", finished, *words)
