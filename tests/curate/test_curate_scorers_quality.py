@@ -43,7 +43,7 @@ def test_niqe_agrees_with_pyiqa_given_the_same_parameters(
             {"mu_prisparam": stored["mu_pris_param"], "cov_prisparam": stored["cov_pris_param"]},
         )
     peer = NIQE(color_space="ycbcr", pretrained_model_path=str(tmp_path / "p.mat"))
-    for name in ("coffee", "chelsea", "rocket", "china", "flower"):
+    for name in ("coffee", "chelsea", "rocket"):
         pixels = torch.from_numpy(photos[name]).permute(2, 0, 1)[None] / 255
         assert niqe.prepare(photos[name]).scores["niqe"] == pytest.approx(float(peer(pixels)), rel=1e-3), name
 

@@ -80,7 +80,10 @@ def _create(name: str, config: IqaConfig, device: str) -> Any:
     try:
         import pyiqa
     except ImportError as error:
-        raise UserError(f"scorer {name} needs pyiqa ({error}); type: pip install pyiqa") from error
+        raise UserError(
+            f"scorer {name} is taken for a metric of pyiqa, which is not there ({error}); type: pip install pyiqa,"
+            " or name a scorer that needs none: supir-curate assess --help"
+        ) from error
     known = pyiqa.list_models(metric_mode="NR")
     if metric not in known:
         raise UserError(
