@@ -72,8 +72,10 @@ def run(
     from supir_curate import pipeline
     from supir_curate.assess import assess_if_wanted, scorers_ready
     from supir_curate.report import is_reported, write_report
+    from supir_curate.select import require_foreseen
     from supir_curate.select import select as select_all
 
+    require_foreseen(store, settings)
     with scorers_ready(settings, workers), cluster_of(workers, fetchers) as cluster:
         plan = pipeline.score(store, source, settings, cluster, allow_private=allow_private)
         unanswered = assess_if_wanted(store, plan, settings, workers)

@@ -82,13 +82,25 @@ def require_scores(store: Store, plan: Plan, wanted: Collection[str]) -> None:
                 " let the scorer finish first"
             )
         known |= columns
-    names = sorted(name.removeprefix(PREFIX) for name in known)
+    require_known(store.url, wanted, {name.removeprefix(PREFIX) for name in known})
+
+
+def require_known(dataset: str, wanted: Collection[str], known: Collection[str]) -> None:
+    """Raises UserError, with the nearest name, if a score is none of the known ones."""
+    names = sorted(known)
     for name in wanted:
         if name not in names:
             nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
             raise UserError(
-                f"{store.url} has no score {name!r}; did you mean {nearest!r}? All: {', '.join(names)}"
+                f"{dataset} has no score {name!r}; did you mean {nearest!r}? All: {', '.join(names)}"
             )
+
+
+def sidecar_scores(store: Store) -> set[str]:
+    """Returns the scores that stand beside the ledger, of whatever parts."""
+    first = {path.split("/")[1]: path for path in store.list(SIDECARS, ".parquet")}
+    columns = {column for path in first.values() for column in store.columns(path)}
+    return {name.removeprefix(PREFIX) for name in columns if name.startswith(PREFIX)}
 
 
 def _joined(ledger: pa.Table, sidecar: pa.Table, path: str, missing: set[str] | None) -> pa.Table:

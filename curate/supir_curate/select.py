@@ -19,10 +19,11 @@ from supir_curate.decisions import DROPPED as DROPPED
 from supir_curate.decisions import KEPT as KEPT
 from supir_curate.decisions import Judge, selection_table, tally_of
 from supir_curate.embeddings import Embeddings
-from supir_curate.ledger import SIDECARS, require_scores
+from supir_curate.ledger import SIDECARS, require_known, require_scores, sidecar_scores
 from supir_curate.plan import PLAN, Plan, candidates_path, load_plan, read_state, save_plan
 from supir_curate.roles import scores_of
 from supir_curate.rules import Thresholds
+from supir_curate.scores import SCORE_NAMES
 from supir_curate.select_config import SelectConfig
 from supir_curate.survivors import Survivors
 from supir_curate.thresholds import find_thresholds
@@ -32,6 +33,8 @@ from supir_shards import Store, ledger_path
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from supir_curate.config import CurateConfig
 
 SELECTION = "selection.json"
 PACKING = "packing.json"
@@ -81,8 +84,7 @@ def select(store: Store, plan: Plan, config: SelectConfig) -> Selection:
         )
     require_scored(store, plan)
     other_scores = scores_of(config.roles, config.quotas)
-    limited = [rule.score for rule in config.rules.values() if rule.limit is not None]
-    require_scores(store, plan, [*limited, *other_scores])
+    require_scores(store, plan, [*_limited(config), *other_scores])
     store.delete(SELECTION)
     thresholds = find_thresholds(store, plan, config.rules)
     survivors = Survivors(config.quotas)
@@ -151,6 +153,23 @@ def write_selection(
     return selection
 
 
+def require_foreseen(store: Store, config: CurateConfig) -> None:
+    """Checks before anything is scored that every score that is limited or ranks will be there.
+
+    Args:
+        store: the dataset to be made or continued; scores that already stand beside its ledger count.
+        config: the run's config.
+
+    Raises:
+        UserError: a score is misspelt, or comes from a scorer that the config does not name.
+    """
+    scorers = config.assess.scorers.items()
+    foreseen = {score.name for name, scorer in scorers for score in scorer.scores(name)}
+    foreseen |= {*SCORE_NAMES, *config.source.score_columns, *sidecar_scores(store)}
+    wanted = [*_limited(config.select), *scores_of(config.select.roles, config.select.quotas)]
+    require_known(store.url, wanted, foreseen)
+
+
 def load_selection(store: Store) -> Selection:
     """Returns what was selected.
 
@@ -200,3 +219,7 @@ def require_scored(store: Store, plan: Plan) -> None:
             f"{len(missing)} of {plan.num_parts} parts of {store.url} are not scored, first {missing[0]};"
             f" run: supir-curate score {plan.source} -o {store.url}"
         )
+
+
+def _limited(config: SelectConfig) -> list[str]:
+    return [rule.score for rule in config.rules.values() if rule.limit is not None]

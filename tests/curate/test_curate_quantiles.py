@@ -15,7 +15,7 @@ from supir_curate.config import CurateConfig
 from supir_curate.ledger import numbers, read_scores
 from supir_curate.plan import load_plan
 from supir_curate.rules import Quantile, Top
-from supir_curate.select import load_selection, select
+from supir_curate.select import load_selection, require_foreseen, select
 from supir_curate.thresholds import num_kept, order_statistic
 from supir_shards import Store
 
@@ -112,6 +112,18 @@ def test_a_score_that_is_nowhere_or_not_finished_is_refused(own_copy):
     ):
         selected(own_copy, rule.replace("aestetic", "aesthetic"))
     assert (own_copy / "selection.json").read_bytes() == before
+
+
+def test_a_misspelt_score_is_refused_before_a_run_begins(here, collection, tmp_path):
+    words = ("run", collection, "-o", tmp_path / "dataset", "--set")
+    with pytest.raises(UserError, match="has no score 'colour'; did you mean 'colourfulness'"):
+        here(*words, "select.rules.grey.score=colour")
+    rule = "select.rules.low_quality={score: niqe, keep: '<=', limit: {top: 0.5}}"
+    with pytest.raises(UserError, match="has no score 'niqe'"):
+        here(*words, rule)
+    assert not (tmp_path / "dataset").exists()
+    config = load_config(CurateConfig, None, [rule, "assess.scorers={niqe: {}}"])
+    require_foreseen(Store(tmp_path), config)
 
 
 def test_a_candidate_that_a_scorer_has_no_answer_for_passes(own_copy):
