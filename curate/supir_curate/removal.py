@@ -24,7 +24,8 @@ from supir_shards import Store, index_path, ledger_path, part_of
 if TYPE_CHECKING:
     import pyarrow as pa
 
-LEDGER_NAMES = ("url", "final_url", "redirects", "sha256", "key")
+LINES = "redirects"  # the one column of several names, one a line
+LEDGER_NAMES = ("url", "final_url", LINES, "sha256", "key")
 INDEX_NAMES = ("key", "source", "sha256")
 
 
@@ -41,7 +42,7 @@ class Found:
         twins: pictures that look like it and stay: key, state, URL.
     """
 
-    digests: set[str]
+    digests: set[str] = field(default_factory=set)
     names: set[str] = field(default_factory=set)
     candidates: int = 0
     samples: list[str] = field(default_factory=list)
@@ -89,31 +90,30 @@ def find(store: Store, targets: Sequence[str]) -> Found:
     Raises:
         UserError: none of them is there or was removed before.
     """
-    found = Found({digest(form) for target in targets for form in _forms(target)})
-    seen: set[str] = set()
-    size = -1
-    while len(found.digests) > size:
-        size = len(found.digests)
-        for row in _matches(store, ledger_path, LEDGER_NAMES, found.digests):
-            seen.update(map(digest, _names(row)))
-            found.names.update(filter(None, (row["url"], row["sha256"], row["key"])))
-        found.digests.update(map(digest, found.names))
-    found.candidates = sum(1 for _ in _matches(store, ledger_path, LEDGER_NAMES, found.digests))
-    for row in _matches(store, index_path, INDEX_NAMES, found.digests):
-        seen.update(map(digest, _names(row)))
-        found.samples.append(row["key"])
-        found.names.update((row["key"], row["sha256"]))
-    found.digests.update(map(digest, found.names))
-    known = seen | read_tombstones(store)
+    wanted = {form for target in targets for form in _forms(target)}
+    found, seen, rows = Found(), set[str](), list[dict[str, Any]]()
+    while len(wanted) > len(found.names):
+        found.names = set(wanted)
+        rows = list(_matches(store, ledger_path, LEDGER_NAMES, wanted))
+        wanted |= {row[name] for row in rows for name in ("url", "sha256", "key") if row[name]}
+    samples = list(_matches(store, index_path, INDEX_NAMES, wanted))
+    for row in (*rows, *samples):
+        seen.update(_names(row))
+    found.candidates, found.samples = len(rows), [row["key"] for row in samples]
+    wanted |= {row[name] for row in samples for name in ("key", "sha256")}
+    found.digests = set(map(digest, wanted))
+    buried = read_tombstones(store)
     found.unknown = [
-        target for target in targets if not any(digest(form) in known for form in _forms(target))
+        target
+        for target in targets
+        if not any(form in seen or digest(form) in buried for form in _forms(target))
     ]
     if len(found.unknown) == len(targets):
         first = targets[0]
         raise UserError(
             f"{store.url} holds nothing that goes by {first}{_and_others(targets)}; nothing was removed"
         )
-    found.names.update(set(targets) - set(found.unknown))
+    found.names = wanted - set(found.unknown)
     found.twins = _twins(store, found.names)
     return found
 
@@ -135,11 +135,25 @@ def matching_rows(table: pa.Table, names: Iterable[str], digests: Iterable[str])
     return np.array(sorted(places), dtype=np.int64)
 
 
-def _matches(store: Store, path_of: Any, names: Sequence[str], digests: set[str]) -> Iterator[dict[str, Any]]:
-    folder = path_of("part-000000").partition("/")[0]
+def _matches(store: Store, path_of: Any, columns: Sequence[str], names: set[str]) -> Iterator[dict[str, Any]]:
+    """Yields the rows of all parts that go by one of the names."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    folder, wanted = path_of("part-000000").partition("/")[0], pa.array(sorted(names))
     for path in store.list(folder, ".parquet"):
-        table = store.read_table(path_of(part_of(path)), names)
-        yield from table.take(matching_rows(table, names, digests)).to_pylist()
+        table = store.read_table(path_of(part_of(path)), columns)
+        is_named = np.zeros(table.num_rows, dtype=bool)
+        for name in columns:
+            texts = table.column(name)
+            if name == LINES and texts.null_count < len(texts):
+                is_named |= [
+                    text is not None and not names.isdisjoint(text.split("\n")) for text in texts.to_pylist()
+                ]
+            elif name != LINES:
+                is_named |= pc.is_in(texts, value_set=wanted).to_numpy()
+        if is_named.any():
+            yield from table.filter(is_named).to_pylist()
 
 
 def _names(row: dict[str, Any]) -> list[str]:
