@@ -202,7 +202,7 @@ def test_a_dry_run_prints_the_cost_and_writes_nothing(curate, collection, url_so
         (("run", "MIXED", "-o", "OUT"), "holds 1 images and 1 Parquet files; give one kind alone"),
         (
             ("run", "COLUMNS", "-o", "OUT"),
-            "no column url or URL; its columns are link.*--set source.url_column=NAME",
+            "no column url or URL and none of pictures; its columns are link.*--set source.url_column=NAME",
         ),
         (("run", "FAKE", "-o", "OUT"), "fake.parquet is not a readable Parquet file"),
         (("select", "EMPTY"), "has no plan.json; start with: supir-curate score SOURCE -o"),
