@@ -13,9 +13,10 @@ import pytest
 import torch
 from scipy import stats
 from skimage import data
+from torch._subclasses import FakeTensorMode
 
 from supir_console import UserError
-from supir_degrade import RECIPES, Trace, draw, load_recipe, replay, sample_generator
+from supir_degrade import RECIPES, Trace, batch_noise, draw, load_recipe, replay, sample_generator
 from supir_degrade import trace as ops
 from supir_degrade.batch import batched_call, replay_batch
 from supir_degrade.batch_jpeg import jpeg
@@ -226,6 +227,21 @@ def test_wrong_batches_are_refused_with_what_is_wrong(crops: np.ndarray) -> None
         replay_batch(images, traces[:1])
     with pytest.raises(UserError, match="trace 1 was drawn for 32 x 32 px, the images are 64 x 64"):
         replay_batch(images, [_trace(), _trace(side=32)])
+
+
+def test_on_a_gpu_every_tensor_is_there_and_no_value_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tensors without values, of a GPU that need not exist: a mixed device or a value read back raises."""
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
+    monkeypatch.setattr(batch_noise, "_generator", lambda _seed, _device: None)
+    noise = [ops.GaussianNoise(sigma=9, gray=True, seed=1), ops.PoissonNoise(scale=1, gray=True, seed=1)]
+    files = [ops.Jpeg(quality=50, subsampling=kind) for kind in get_args(ops.Subsampling)]
+    every = [given[0] for given, _ in OPERATIONS.values()]
+    traces = [_trace(*every, *noise, *files, ops.Resize(height=64, width=64, interpolation="area"))] * 2
+    with FakeTensorMode():
+        images = torch.empty(2, 3, 64, 64, dtype=torch.uint8, device="cuda")
+        results = replay_batch(images, traces)
+    assert results.device == torch.device("cuda:0")
+    assert results.shape == images.shape
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
