@@ -27,7 +27,7 @@ from supir_curate.assess_actor import (
 from supir_curate.config import CurateConfig
 from supir_curate.ledger import sidecar_path
 from supir_curate.originals import read_originals
-from supir_curate.plan import Plan
+from supir_curate.plan import PLAN, Plan, load_plan
 from supir_curate.scorers.contract import Identity
 from supir_curate.select import require_scored
 from supir_curate.sidecar import missing_rows, require_same
@@ -79,18 +79,25 @@ def assess(store: Store, plan: Plan, config: CurateConfig, workers: int) -> dict
 
 
 @contextmanager
-def scorers_ready(config: CurateConfig, workers: int) -> Iterator[None]:
-    """Holds Ray for a run whose scorers are known to load; for a config without scorers it does nothing.
+def scorers_ready(store: Store, config: CurateConfig, workers: int) -> Iterator[None]:
+    """Holds Ray for a run whose scorers are known to load; it does nothing where they have nothing left to look at.
 
     Raises:
         UserError: as `check_scorers`, hours before the scorers' turn comes.
     """
-    if not config.assess.scorers:
+    if not config.assess.scorers or _is_assessed(store, config):
         yield
         return
     with ray_session(workers or None):
         check_scorers(config)
         yield
+
+
+def _is_assessed(store: Store, config: CurateConfig) -> bool:
+    if not store.exists(PLAN):
+        return False
+    plan, done = load_plan(store), set(store.list("ledger"))
+    return all(ledger_path(part) in done for part in plan.parts()) and not unassessed(store, plan, config)
 
 
 def assess_if_wanted(store: Store, plan: Plan, config: CurateConfig, workers: int) -> int:

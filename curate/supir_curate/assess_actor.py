@@ -128,6 +128,9 @@ def load_scorers(config: CurateConfig) -> dict[str, Scorer]:
     Raises:
         UserError: one cannot be loaded; the message says how to get it.
     """
+    import cv2
+
+    cv2.setNumThreads(1)  # one actor a core, here and in torch
     chosen = config.assess.scorers
     device = "cpu"
     if any(scorer.uses_gpu for scorer in chosen.values()):
@@ -137,7 +140,7 @@ def load_scorers(config: CurateConfig) -> dict[str, Scorer]:
             raise UserError(
                 f"scorers need torch ({error}); type: pip install 'supir-stack[scorers]'"
             ) from error
-        torch.set_num_threads(1)  # one actor a core
+        torch.set_num_threads(1)
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return {name: scorer.load(name, device, config.assess.batch_images) for name, scorer in chosen.items()}
 

@@ -76,7 +76,7 @@ def run(
     from supir_curate.select import select as select_all
 
     require_foreseen(store, settings)
-    with scorers_ready(settings, workers), cluster_of(workers, fetchers) as cluster:
+    with scorers_ready(store, settings, workers), cluster_of(workers, fetchers) as cluster:
         plan = pipeline.score(store, source, settings, cluster, allow_private=allow_private)
         unanswered = assess_if_wanted(store, plan, settings, workers)
         selection = select_all(store, plan, settings.select)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from supir_console import UserError, load_config
-from supir_curate.assess import assessing_cost, unassessed
+from supir_curate.assess import assessing_cost, scorers_ready, unassessed
 from supir_curate.assess_actor import PartAssessor, load_identities, stamp_of
 from supir_curate.config import CurateConfig
 from supir_curate.ledger import numbers, read_scores
@@ -208,6 +208,21 @@ def test_other_weights_or_another_config_never_meet_under_one_name(fresh: tuple[
         require_same(store, lying)
     with pytest.raises(UserError, match=r"scorer mobilenet has weights .* on one node and \{\} on another"):
         list(PartAssessor(store.url, plan, settings(), lying).assess_part(plan.parts()[1]))
+
+
+def test_a_finished_run_asks_for_no_weights(fresh: tuple[Store, Plan], connected_ray: None) -> None:
+    store, plan = fresh
+    gone = load_config(CurateConfig, None, [*BASE, "assess.scorers={brisque: {weights: /gone/svm.txt}}"])
+    brisque = load_config(CurateConfig, None, [*BASE, "assess.scorers={brisque: {}}"])
+    worker = assessor(store, plan, brisque)
+    *most, last = plan.parts()
+    for part in most:
+        list(worker.assess_part(part))
+    with pytest.raises(UserError, match=r"/gone/svm\.txt does not exist"), scorers_ready(store, gone, 1):
+        pass
+    list(worker.assess_part(last))
+    with scorers_ready(store, gone, 1):
+        pass
 
 
 def test_the_cost_is_told_and_nothing_is_written(fresh: tuple[Store, Plan]) -> None:
