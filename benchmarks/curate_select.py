@@ -135,9 +135,9 @@ def ours(folder: str) -> dict[str, Any]:
     store.delete("selection.json")
     whole = Survivors.excluded
 
-    def timed(self: Survivors, max_hash_distance: int | None) -> Any:
+    def timed(self: Survivors, *words: Any) -> Any:
         began = time.perf_counter()
-        found = whole(self, max_hash_distance)
+        found = whole(self, *words)
         steps["duplicates"] = round(time.perf_counter() - began, 2)
         return found
 

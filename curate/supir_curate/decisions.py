@@ -72,13 +72,16 @@ class Judge:
         urls = ["url"] if any(rule.url for rule in roles.values()) else []
         self._columns = ["status", *RANKING, *urls, *(PREFIX + name for name in named)]
 
-    def __call__(self, number: int, part: str) -> Judged:
-        """Returns what is said of a part, the `number`-th of the dataset.
+    def read(self, part: str) -> pa.Table:
+        """Returns the columns of a part that the judgement needs; many parts may be read at a time."""
+        return read_scores(self._store, part, list(dict.fromkeys(self._columns)))
+
+    def __call__(self, number: int, part: str, ledger: pa.Table) -> Judged:
+        """Returns what is said of a part, the `number`-th of the dataset, whose columns were read.
 
         Raises:
             UserError: a scorer whose scores decide has not looked at all that passes.
         """
-        ledger = read_scores(self._store, part, list(dict.fromkeys(self._columns)))
         scores = {name: numbers(ledger, PREFIX + name) for name in self._limited}
         failed = first_failed(scores, self._thresholds) if scores else _nothing_failed(ledger.num_rows)
         value = np.full(ledger.num_rows, np.nan)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SIDECARS = "scores"
 PREFIX = "score."
+AT_ONCE = 8  # parts read or written at a time, where storage is waited for
 
 
 def read_scores(store: Store, part: str, columns: Sequence[str] | None = None) -> pa.Table:

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
 from supir_console import Progress, UserError, config_hash
-from supir_curate.barred import read_barred
+from supir_curate.barred import Barred, read_barred
 from supir_curate.decisions import DROPPED as DROPPED
 from supir_curate.decisions import KEPT as KEPT
 from supir_curate.decisions import Judge, selection_table, tally_of
 from supir_curate.embeddings import Embeddings
-from supir_curate.ledger import SIDECARS, require_known, require_scores, sidecar_scores
+from supir_curate.ledger import AT_ONCE, SIDECARS, require_known, require_scores, sidecar_scores
+from supir_curate.look_ahead import in_order
 from supir_curate.plan import PLAN, Plan, candidates_path, load_plan, read_state, save_plan
 from supir_curate.roles import scores_of
 from supir_curate.rules import Thresholds
@@ -83,28 +85,39 @@ def select(store: Store, plan: Plan, config: SelectConfig) -> Selection:
             f" select into a new dataset: supir-curate select {store.url} -o NEW"
         )
     require_scored(store, plan)
-    other_scores = scores_of(config.roles, config.quotas)
-    require_scores(store, plan, [*_limited(config), *other_scores])
+    require_scores(store, plan, [*_limited(config), *scores_of(config.roles, config.quotas)])
     store.delete(SELECTION)
     thresholds = find_thresholds(store, plan, config.rules)
-    survivors = Survivors(config.quotas)
-    judge = Judge(store, thresholds, config.roles, survivors, other_scores)
-    with Progress(2 * plan.num_parts, "select", "parts") as progress:
+    counts = _decide(store, plan.parts(), config, thresholds, barred)
+    return write_selection(store, counts, config, thresholds, wanted)
+
+
+def _decide(
+    store: Store, parts: Sequence[str], config: SelectConfig, thresholds: Thresholds, barred: Barred
+) -> Counts:
+    """Judges every part, finds who is excluded among what passed, and writes the parts' decisions."""
+    survivors, counts = Survivors(config.quotas), Counts()
+    judge = Judge(store, thresholds, config.roles, survivors, scores_of(config.roles, config.quotas))
+    with Progress(2 * len(parts), "select", "parts") as progress:
         judged = []
-        for number, part in enumerate(plan.parts()):
-            judged.append(judge(number, part))
+        for number, ledger in enumerate(in_order(judge.read, parts, AT_ONCE)):
+            judged.append(judge(number, parts[number], ledger))
             progress.advance()
-        embeddings = Embeddings(store, config.similar.scorer, plan.parts()) if config.similar else None
+        embeddings = Embeddings(store, config.similar.scorer, parts) if config.similar else None
         excluded = survivors.excluded(
             config.max_hash_distance, barred, embeddings, config.similar.min_cosine if config.similar else 1
         )
-        counts = Counts()
-        for number, part in enumerate(plan.parts()):
+
+        def decided(number: int) -> pa.Table:
+            part = parts[number]
             table = selection_table(store, part, judged[number], thresholds, excluded.of_part(number))
             store.write_table(selection_path(part), table)
+            return table
+
+        for table in in_order(decided, range(len(parts)), AT_ONCE):
             counts.add(table)
             progress.advance()
-    return write_selection(store, counts, config, thresholds, wanted)
+    return counts
 
 
 class Counts:

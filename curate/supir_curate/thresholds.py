@@ -11,12 +11,14 @@ Memory: a byte a candidate, and 8 bytes for one score at a time.
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import partial
 from math import ceil, floor
 
 import numpy as np
 from numpy.typing import NDArray
 
-from supir_curate.ledger import PREFIX, numbers, read_scores
+from supir_curate.ledger import AT_ONCE, PREFIX, numbers, read_scores
+from supir_curate.look_ahead import in_order
 from supir_curate.plan import Plan
 from supir_curate.rules import (
     PASSED,
@@ -48,7 +50,8 @@ def find_thresholds(store: Store, plan: Plan, rules: Rules) -> Thresholds:
     }
     if len(given) == len(rules):
         return given
-    population = {part: _population(store, part, given) for part in plan.parts()}
+    masks = in_order(partial(_population, store, given), plan.parts(), AT_ONCE)
+    population = dict(zip(plan.parts(), masks, strict=True))
     return {
         name: given[name] if name in given else _found(store, population, rule)
         for name, rule in rules.items()
@@ -82,7 +85,7 @@ def num_kept(limit: Quantile | Top, keep: Keep, count: int) -> int:
     return max(1, count - floor(below) if keep == ">=" else ceil(below))
 
 
-def _population(store: Store, part: str, given: Thresholds) -> NDArray[np.bool_]:
+def _population(store: Store, given: Thresholds, part: str) -> NDArray[np.bool_]:
     used = {name: threshold for name, threshold in given.items() if threshold.limit is not None}
     names = [PREFIX + threshold.score for threshold in used.values()]
     table = read_scores(store, part, ["status", *names])
@@ -96,8 +99,9 @@ def _found(store: Store, population: dict[str, NDArray[np.bool_]], rule: Rule) -
     column = PREFIX + rule.score
     values = np.empty(sum(int(chosen.sum()) for chosen in population.values()))
     end = 0
-    for part, chosen in population.items():
-        found = numbers(read_scores(store, part, [column]), column)[chosen]
+    tables = in_order(lambda part: read_scores(store, part, [column]), population, AT_ONCE)
+    for table, chosen in zip(tables, population.values(), strict=True):
+        found = numbers(table, column)[chosen]
         found = found[~np.isnan(found)]
         values[end : end + len(found)] = found
         end += len(found)
