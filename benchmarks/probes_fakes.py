@@ -131,14 +131,14 @@ def _page(rgb: Rgb, rng: np.random.Generator) -> Rgb:
     return page
 
 
-_RESOLUTION = ("resampling_trace", "effective_ratio", "detail_ratio")
+_RESOLUTION = ("doubling_trace", "resampling_trace", "effective_ratio")
 _JPEG = ("first_quality", "blockiness")
 _DOUBLE = _enlarged(2, "bicubic")
 
 FAKES = (
     *(Fake(f"x2 {name}", _RESOLUTION, _enlarged(2, name)) for name in ("bicubic", "bilinear", "Lanczos")),
     *(Fake(f"x{factor} bicubic", _RESOLUTION, _enlarged(factor, "bicubic")) for factor in (1.3, 1.5, 3, 4)),
-    Fake("x2 nearest", (*_RESOLUTION, "repeat_share"), _enlarged(2, "nearest")),
+    Fake("x2 nearest", _RESOLUTION, _enlarged(2, "nearest")),
     Fake("x2 + noise 5", _RESOLUTION, _then(_DOUBLE, _noise(5))),
     Fake("x2 + sharpening", _RESOLUTION, _then(_DOUBLE, _unsharp(1, 1.5))),
     Fake("x2 + JPEG 95", _RESOLUTION, _DOUBLE, "jpg"),
@@ -147,7 +147,7 @@ FAKES = (
     *(Fake(f"JPEG {quality} + 95 + PNG", _JPEG, _then(_jpeg(quality), _jpeg(95))) for quality in (50, 30)),
     Fake("JPEG 50 + crop + PNG", _JPEG, _then(_jpeg(50), _cropped(3, 5))),
     *(
-        Fake(f"blur {sigma} px", ("laplacian_variance", *_RESOLUTION[1:]), _blur(sigma))
+        Fake(f"blur {sigma} px", ("effective_ratio", "laplacian_variance"), _blur(sigma))
         for sigma in (1, 2, 3, 4)
     ),
     *(Fake(f"noise {sigma}", ("noise_sigma",), _noise(sigma)) for sigma in (5, 10, 20)),

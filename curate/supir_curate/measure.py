@@ -13,15 +13,19 @@ from numpy.typing import NDArray
 
 from supir_curate.picture import Picture
 from supir_curate.probes.border import border_share
-from supir_curate.probes.colour import colourfulness, palette_share
+from supir_curate.probes.colour import colourfulness, palette_share, sampled_colours
 from supir_curate.probes.compression import blockiness, jpeg_quality
 from supir_curate.probes.halo import overshoot
+from supir_curate.probes.history import block_phase, first_quality
 from supir_curate.probes.noise import noise_sigma
 from supir_curate.probes.phash import perceptual_hash
+from supir_curate.probes.resampling import resampling_traces, third_difference_profiles
 from supir_curate.probes.resolution import effective_ratio
+from supir_curate.probes.seam import seam_share
 from supir_curate.probes.sharpness import laplacian_variance
 from supir_curate.probes.text import screen_score
 from supir_curate.probes.texture import measure_texture
+from supir_curate.probes.tiles import busiest_tiles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +52,13 @@ def measure(picture: Picture, working_side_px: int) -> Measurement:
     """
     header = picture.header
     short_side, long_side = sorted((header.width, header.height))
+    sampled = sampled_colours(picture.rgb)
     noise, working_noise = noise_sigma(picture.gray), noise_sigma(picture.working_gray)
     texture = measure_texture(picture.working_gray, working_noise)
-    effective = effective_ratio(picture.gray, noise)
+    tiles = busiest_tiles(picture.gray)
+    effective = effective_ratio(tiles, noise)
+    profiles = third_difference_profiles(tiles)
+    traces = resampling_traces(profiles)
     scores = {
         "short_side_px": float(short_side),
         "aspect_ratio": long_side / short_side,
@@ -66,9 +74,13 @@ def measure(picture: Picture, working_side_px: int) -> Measurement:
         "jpeg_quality": jpeg_quality(header.luma_table),
         "blockiness": blockiness(picture.gray),
         "overshoot": overshoot(picture.working_gray),
-        "colourfulness": colourfulness(picture.working_rgb),
-        "palette_share": palette_share(picture.rgb),
+        "colourfulness": colourfulness(sampled),
+        "palette_share": palette_share(sampled),
         "border_share": border_share(picture.working_gray),
         "screen_score": screen_score(picture.gray),
+        "doubling_trace": traces.doubling,
+        "resampling_trace": traces.other,
+        "first_quality": first_quality(tiles, block_phase(profiles)),
+        "seam_share": seam_share(picture.working_gray),
     }
     return Measurement(scores=scores, texture=texture.cells, phash=perceptual_hash(picture.working_gray))

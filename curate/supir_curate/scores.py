@@ -39,10 +39,21 @@ SCORES = (
     Score("noise_sigma", "grey levels; less is cleaner", 0, 20),
     Score("jpeg_quality", "libjpeg quality 1 to 100; more is better, none for other formats", 1, 100),
     Score("blockiness", "excess of steps on the 8 px grid; 0 is none", 0, 2),
-    Score("overshoot", "share of a step; above 0.1 is a visible halo", 0, 0.5),
+    Score("overshoot", "share of a step; above 0.2 is a halo", 0, 0.5),
     Score("colourfulness", "Hasler-Süsstrunk; 0 is grey", 0, 120),
     Score("palette_share", "share of pixels in the 16 commonest colours; 1 is a graphic", 0, 1),
     Score("border_share", "share of the area that is a uniform frame; 0 is none", 0, 1),
     Score("screen_score", "0 photo to 1 screenshot", 0, 1),
+    Score(
+        "doubling_trace", "swing with a period of 2 px, a share; 0 is native, enlarged by 2 about 0.1", 0, 0.3
+    ),
+    Score(
+        "resampling_trace",
+        "swing with another period, a share; 0 is native, enlarged by 1.5 about 0.1",
+        0,
+        0.3,
+    ),
+    Score("first_quality", "libjpeg quality of the strongest earlier compression; 100 is none", 1, 100),
+    Score("seam_share", "share of the clearest straight seam; 1 runs from edge to edge", 0, 1),
 )
 SCORE_NAMES = tuple(score.name for score in SCORES)

@@ -50,6 +50,10 @@ class Reason(StrEnum):
     NOISY = "noisy"
     BLOCKY = "blocky"
     OVERSHARPENED = "oversharpened"
+    COLLAGE = "collage"  # several pictures edge to edge
+    ENLARGED = "enlarged"  # by two: every other pixel is interpolated
+    RESAMPLED = "resampled"  # enlarged by another factor
+    RECOMPRESSED = "recompressed"  # an earlier, stronger compression than the file's own
     # dropped: another candidate shows the same
     EXACT_DUPLICATE = "exact_duplicate"
     NEAR_DUPLICATE = "near_duplicate"

@@ -74,7 +74,7 @@ def test_the_report_stands_alone_and_escapes_what_sources_say(curated):
     assert "<i>grey" not in page
     assert "&lt;i&gt;grey.jpg" in page
     assert page.count("data:image/jpeg;base64,") >= 60
-    assert page.count('<line class="limit"') == 14
+    assert page.count('<line class="limit"') == 18
     failures = (curated[0] / "report" / "failures.csv").read_text().splitlines()
     assert failures[0] == "part,source_row,url,reason,detail"
     assert len(failures) == 4
@@ -119,7 +119,9 @@ def test_selecting_anew_reads_no_picture_and_leaves_the_old_dataset(
 def test_large_and_odd_pictures_are_encoded_once_and_say_so(curate, photos, settings, tmp_path):
     source, dataset = tmp_path / "source", tmp_path / "dataset"
     source.mkdir()
-    large = np.tile(photos["coffee"], (2, 2, 1))  # 800 x 1200
+    coffee = photos["coffee"]
+    row = np.hstack([coffee, coffee[:, ::-1]])
+    large = np.vstack([row, row[::-1]])  # 800 x 1200; mirrored, as a seam would make it a collage
     Image.fromarray(large).save(source / "large.jpg", quality=95)
     Image.fromarray(photos["rocket"]).convert("CMYK").save(source / "cmyk.jpg", quality=95)
     sizes = ["--set", "pack.max_side_px=900", "--set", "pack.size_px=300"]

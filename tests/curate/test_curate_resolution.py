@@ -10,10 +10,11 @@ from supir_curate.probes.noise import noise_sigma
 from supir_curate.probes.resolution import effective_ratio
 from supir_curate.probes.sharpness import laplacian_variance
 from supir_curate.probes.texture import FLAT_VARIANCE, measure_texture
+from supir_curate.probes.tiles import busiest_tiles
 
 
 def ratio_of(gray):
-    return effective_ratio(gray, noise_sigma(gray))
+    return effective_ratio(busiest_tiles(gray), noise_sigma(gray))
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ def columns(**values):
         "aspect_ratio": 1.5,
         "laplacian_variance": 500.0,
         "jpeg_quality": 90.0,
+        "first_quality": 100.0,
     }
     passing |= {"detail_ratio": 1.0, "effective_ratio": 1.0, "colourfulness": 40.0}
     names = {name: np.array([passing.get(name, 0.0)]) for name in SCORE_NAMES}
@@ -47,7 +48,11 @@ def failed_reason(rules=DEFAULT_RULES, **values):
         (Reason.NOISY, "noise_sigma", 10, 10.1),
         (Reason.LOW_JPEG_QUALITY, "jpeg_quality", 60, 59),
         (Reason.BLOCKY, "blockiness", 1.5, 1.51),
-        (Reason.OVERSHARPENED, "overshoot", 0.15, 0.16),
+        (Reason.OVERSHARPENED, "overshoot", 0.2, 0.21),
+        (Reason.COLLAGE, "seam_share", 0.6, 0.61),
+        (Reason.ENLARGED, "doubling_trace", 0.03, 0.031),
+        (Reason.RESAMPLED, "resampling_trace", 0.09, 0.091),
+        (Reason.RECOMPRESSED, "first_quality", 60, 59),
     ],
 )
 def test_each_rule_keeps_its_limit_and_drops_beyond_it(reason, score, passing, failing):

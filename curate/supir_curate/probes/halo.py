@@ -15,48 +15,58 @@ from numpy.typing import NDArray
 MIN_STEP = 40.0  # grey levels
 REACH_PX = 5  # overshoot is looked for this near the step
 PLATEAU_PX = (7, 12)  # the plateau lies this far from it
-CALM_SHARE = 0.2  # a plateau's range, as a share of the step
+CALM_SHARE = 0.4  # a plateau's range, as a share of the step
 HEADROOM_SHARE = 0.2  # room to overshoot into, as a share of the step
+QUANTILE = 0.75  # sharpening shows at the cleanest edges: texture beside the others hides it
 MIN_EDGES = 30
-MAX_EDGES = 20_000
+MAX_EDGES = 6_000  # on each axis
 
 
 def overshoot(gray: NDArray[np.uint8]) -> float:
-    """Returns the median overshoot as a share of the step: 0 none, above about 0.1 visible; higher is worse.
+    """Returns the upper quartile of the overshoot as a share of the step: 0 none, 0.2 a halo; higher is worse.
 
     Args:
         gray: (H, W) uint8 luma at the working scale.
 
     NaN when fewer than 30 clean edges exist.
     """
-    shares = np.concatenate([_shares_along_rows(gray), _shares_along_rows(gray.T)])
-    return float(np.median(shares)) if len(shares) >= MIN_EDGES else float("nan")
+    import cv2
+
+    # Every second line: an edge crosses many.
+    shares = np.concatenate([_shares_along_rows(gray[::2]), _shares_along_rows(cv2.transpose(gray[:, ::2]))])
+    return float(np.quantile(shares, QUANTILE)) if len(shares) >= MIN_EDGES else float("nan")
 
 
-def _shares_along_rows(lines: NDArray[np.uint8]) -> NDArray[np.float64]:
+def _shares_along_rows(lines: NDArray[np.uint8]) -> NDArray[np.float32]:
     import cv2
 
     margin = PLATEAU_PX[1]
     width = lines.shape[1]
     if width <= 2 * margin + 2:
-        return np.empty(0)
+        return np.empty(0, np.float32)
     values = np.ascontiguousarray(lines)
     slope = cv2.absdiff(values[:, 2:], values[:, :-2])  # slope[:, i] belongs to pixel i + 1
-    inner = slope[:, 1:-1]
-    steepest = (inner >= MIN_STEP / 2) & (inner >= slope[:, :-2]) & (inner > slope[:, 2:])
-    row, column = np.nonzero(steepest)
-    column += 2
+    row, column = np.divmod(np.flatnonzero(slope >= MIN_STEP / 2), slope.shape[1])
+    inside = (column > 0) & (column < slope.shape[1] - 1)
+    row, column = row[inside], column[inside]
+    here = slope[row, column]
+    steepest = (here >= slope[row, column - 1]) & (here > slope[row, column + 1])
+    row, column = row[steepest], column[steepest] + 1
     keep = (column >= margin) & (column < width - margin)
     row, column = row[keep], column[keep]
+    reach = PLATEAU_PX[0]
+    ends = values[row, column + reach].astype(np.int16) - values[row, column - reach]
+    wide = np.abs(ends) >= MIN_STEP / 2  # a line or a grain comes back to where it was
+    row, column = row[wide], column[wide]
     stride = max(1, len(row) // MAX_EDGES)
     return _overshoot_shares(values, row[::stride], column[::stride])
 
 
 def _overshoot_shares(
     values: NDArray[np.uint8], row: NDArray[np.intp], column: NDArray[np.intp]
-) -> NDArray[np.float64]:
+) -> NDArray[np.float32]:
     centre = PLATEAU_PX[1]
-    profile = values[row[:, None], column[:, None] + np.arange(-centre, centre + 1)].astype(np.float64)
+    profile = values[row[:, None], column[:, None] + np.arange(-centre, centre + 1)].astype(np.float32)
     falling = profile[:, -1] < profile[:, 0]
     profile[falling] = profile[falling, ::-1]
     dark, bright = profile[:, : centre - PLATEAU_PX[0] + 1], profile[:, centre + PLATEAU_PX[0] :]
@@ -70,5 +80,5 @@ def _overshoot_shares(
     # A plateau at the end of the scale leaves no room to overshoot and says nothing.
     has_room = np.stack([255 - high, low]) >= HEADROOM_SHARE * step
     shares = np.where(has_room, np.maximum([over, under], 0.0), np.nan)[:, has_room.any(axis=0)]
-    mean: NDArray[np.float64] = np.nanmean(shares, axis=0) if shares.size else np.empty(0)
+    mean: NDArray[np.float32] = np.nanmean(shares, axis=0) if shares.size else np.empty(0, np.float32)
     return mean

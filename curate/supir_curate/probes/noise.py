@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 CELL_PX = 16
 FLATTEST_SHARE = 0.10
+MAX_PIXELS = 1_000_000  # rows of cells are left out evenly, so that no more is looked at
 _KERNEL = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], dtype=np.float32)
 _MEAN_ABS_TO_SIGMA = float(np.sqrt(np.pi / 2) / 6)  # the kernel's norm is 6; E|N(0,1)| is sqrt(2/pi)
 _FLATTEST_TO_MEAN = 0.893  # by simulation: where the flattest tenth of cells of white noise lies
@@ -31,11 +32,17 @@ def noise_sigma(gray: NDArray[np.uint8]) -> float:
     rows, columns = gray.shape[0] // CELL_PX, gray.shape[1] // CELL_PX
     if rows == 0 or columns == 0:
         return 0.0
-    used = gray[: rows * CELL_PX, : columns * CELL_PX]
-    response = np.abs(cv2.filter2D(used, cv2.CV_32F, _KERNEL))
-    size = (columns, rows)
-    level = cv2.resize(response, size, interpolation=cv2.INTER_AREA)
-    mean = cv2.resize(used, size, interpolation=cv2.INTER_AREA)
+    stride = -(-gray.size // MAX_PIXELS)
+    size = (columns, 1)
+    levels, means = [], []
+    for top in range(0, rows * CELL_PX, stride * CELL_PX):
+        band = gray[top : top + CELL_PX, : columns * CELL_PX]
+        first = max(0, top - 1)  # with a row above and below, or the kernel would see mirrored noise there
+        wider = cv2.filter2D(gray[first : top + CELL_PX + 1, : columns * CELL_PX], cv2.CV_32F, _KERNEL)
+        response = np.abs(wider[top - first : top - first + CELL_PX])
+        levels.append(cv2.resize(response, size, interpolation=cv2.INTER_AREA))
+        means.append(cv2.resize(band, size, interpolation=cv2.INTER_AREA))
+    level, mean = np.vstack(levels), np.vstack(means)
     unclipped = level[(mean > 2) & (mean < 253)]
     if unclipped.size == 0:
         return 0.0

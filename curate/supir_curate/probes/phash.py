@@ -23,7 +23,12 @@ def perceptual_hash(gray: NDArray[np.uint8]) -> int:
     """
     import cv2
 
-    small = cv2.resize(gray, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float64)
+    # First by a whole factor, which is many times faster; what is cut is under 1/256 of the side.
+    factor = max(1, min(gray.shape) // (8 * SIDE))
+    height, width = (length // factor for length in gray.shape)
+    whole = gray[: height * factor, : width * factor]
+    coarse = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(coarse, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float64)
     spectrum = cv2.dct(small)
     rows, columns = _zigzag()
     lowest = spectrum[rows, columns]

@@ -19,14 +19,14 @@ EDGE_STEP = 24
 SENSOR_STEP = 2  # the smallest step that JPEG rounding does not make
 ALIGNED = 3  # grey levels along an edge that runs with the rows or columns
 NUM_GREYS = 4
-MAX_PIXELS = 1_000_000
+MAX_PIXELS = 500_000
 
 
 def screen_score(gray: NDArray[np.uint8]) -> float:
     """Returns the likeness to rendered graphics: 0 photo, above about 0.2 screenshot, 1 a black-and-white grid.
 
     Args:
-        gray: (H, W) uint8 luma at native scale; every k-th row is looked at so that about 1 megapixel is.
+        gray: (H, W) uint8 luma at native scale; every k-th row is looked at so that about half a megapixel is.
     """
     import cv2
 

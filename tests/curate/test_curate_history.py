@@ -1,0 +1,110 @@
+"""The probes that find what was done to a picture before: enlarged, compressed, put together."""
+
+from __future__ import annotations
+
+import io
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from supir_curate.probes.history import block_phase, first_quality
+from supir_curate.probes.resampling import resampling_traces, third_difference_profiles
+from supir_curate.probes.seam import seam_share
+from supir_curate.probes.tiles import TILE_PX, busiest_tiles
+
+KERNELS = (cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
+
+
+def recompressed(rgb, quality):
+    sink = io.BytesIO()
+    Image.fromarray(rgb).save(sink, "JPEG", quality=quality)
+    return np.array(Image.open(sink).convert("RGB"))
+
+
+def traces_of(gray):
+    return resampling_traces(third_difference_profiles(busiest_tiles(gray)))
+
+
+def quality_of(gray):
+    tiles = busiest_tiles(gray)
+    return first_quality(tiles, block_phase(third_difference_profiles(tiles)))
+
+
+def resized(gray, factor, kernel):
+    small = cv2.resize(gray, None, fx=1 / factor, fy=1 / factor, interpolation=cv2.INTER_AREA)
+    return cv2.resize(small, gray.shape[::-1], interpolation=kernel)
+
+
+def test_the_busiest_tiles_are_those_with_texture_and_begin_on_the_block_grid():
+    picture = np.full((1024, 2048), 128, np.uint8)
+    rows, columns = np.indices((TILE_PX, TILE_PX))
+    picture[512:768, 1024:1280] = (rows // 8 * 32 + columns // 8) % 256
+    picture[512:768, 1024:1280] ^= np.random.default_rng(0).integers(0, 64, (256, 256), np.uint8)
+    tiles = busiest_tiles(picture)
+    assert tiles.shape == (16, TILE_PX, TILE_PX)
+    assert np.array_equal(tiles[0], picture[512:768, 1024:1280])
+    assert busiest_tiles(np.zeros((63, 500), np.uint8)).shape[0] == 0
+    assert busiest_tiles(np.zeros((100, 500), np.uint8)).shape[1:] == (64, 64)
+
+
+def test_doubled_pixels_swing_by_their_closed_form():
+    # On a, a, b, b the third difference is 2 (b - a), on a, b, b, c it is a - c: twice as large and once, by turns.
+    noise = np.random.default_rng(1).integers(0, 256, (256, 256), np.uint8)
+    doubled = np.repeat(np.repeat(noise, 2, axis=0), 2, axis=1)
+    assert traces_of(doubled).doubling == pytest.approx((2 - 1) / (2 + 1), rel=0.01)
+    assert traces_of(noise).doubling < 0.02
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_twofold_enlargement_leaves_its_trace_with_every_kernel(photos, luma, separation, kernel):
+    native = [traces_of(luma(rgb)).doubling for rgb in photos.values()]
+    fake = [traces_of(resized(luma(rgb), 2, kernel)).doubling for rgb in photos.values()]
+    assert separation(fake, native) >= 0.97
+    assert min(fake) > 0.03
+
+
+@pytest.mark.parametrize("factor", [1.3, 1.5, 3])
+def test_other_factors_leave_theirs(photos, luma, separation, factor):
+    native = [traces_of(luma(rgb)).other for rgb in photos.values()]
+    fake = [traces_of(resized(luma(rgb), factor, cv2.INTER_CUBIC)).other for rgb in photos.values()]
+    assert separation(fake, native) >= 0.97
+
+
+def test_blocks_are_no_enlargement(photos, luma):
+    for rgb in photos.values():
+        assert traces_of(luma(recompressed(rgb, 60))).doubling < 0.03
+
+
+def test_the_first_quality_is_read_after_a_finer_one(photos, luma):
+    for rgb in photos.values():
+        for quality in (20, 35, 50):
+            pixels = luma(recompressed(recompressed(rgb, quality), 95))
+            assert quality_of(pixels) == pytest.approx(quality, abs=6)
+
+
+def test_the_first_quality_is_found_off_the_grid(photos, luma):
+    for name in ("astronaut", "coffee", "china"):
+        cropped = np.ascontiguousarray(luma(recompressed(photos[name], 40))[3:, 5:])
+        assert block_phase(third_difference_profiles(busiest_tiles(cropped))) == (5, 3)
+        assert quality_of(cropped) == pytest.approx(40, abs=5)
+
+
+def test_a_picture_that_was_never_strongly_compressed_has_no_first_quality(photos, luma):
+    values = {name: quality_of(luma(rgb)) for name, rgb in photos.items() if name in ("astronaut", "chelsea")}
+    assert set(values.values()) == {100.0}
+    assert np.isnan(quality_of(np.zeros((40, 40), np.uint8)))
+
+
+def test_four_pictures_edge_to_edge_have_a_seam_and_one_has_not(photos, luma):
+    pictures = [cv2.resize(luma(rgb), (300, 240), interpolation=cv2.INTER_AREA) for rgb in photos.values()]
+    collage = np.vstack([np.hstack(pictures[:2]), np.hstack(pictures[2:4])])
+    assert seam_share(collage) > 0.6
+    assert max(seam_share(luma(rgb)) for rgb in photos.values()) < 0.5
+    half = np.full((64, 64), 50, np.uint8)
+    half[:, 32:] = 90
+    assert seam_share(half) == 1.0
+    half[32:] = 50
+    assert seam_share(half) == pytest.approx(0.5)
+    assert seam_share(np.full((64, 64), 50, np.uint8)) == 0.0
