@@ -19,6 +19,7 @@ from supir_curate.plan import Plan, make_plan
 from supir_curate.score import score_part
 from supir_curate.scorers.config import AssessConfig
 from supir_curate.select import require_scored
+from supir_curate.throughput import timed
 from supir_curate.verdict import Tally
 from supir_shards import Manifest, Store, finish_dataset, index_path, ledger_path
 
@@ -40,7 +41,7 @@ def score(store: Store, source: str, config: CurateConfig, cluster: Cluster, *, 
     done = set(store.list(LEDGER))
     todo = [part for part in plan.parts() if ledger_path(part) not in done]
     fetching = _fetching(store, config, allow_private) if plan.kind == "urls" and todo else None
-    work = partial(score_part, store.url, plan, config=config)
+    work = partial(timed, "score", store.url, partial(score_part, store.url, plan, config=config))
     with Progress(_num_candidates(plan, config, todo), "score", "images") as progress:
         for tally in cluster.run(work, todo, fetching):
             assert isinstance(tally, Tally)
@@ -65,8 +66,9 @@ def pack(store: Store, plan: Plan, config: CurateConfig, cluster: Cluster) -> Ma
     todo = unpacked_parts(store, plan)
     if todo:
         require_source(plan)
+    work = partial(timed, "pack", store.url, partial(pack_part, store.url, plan, config=config))
     with Progress(len(todo), "pack", "parts") as progress:
-        for _ in cluster.run(partial(pack_part, store.url, plan, config=config), todo):
+        for _ in cluster.run(work, todo):
             progress.advance()
     write_failures(store, plan)
     # What is not recorded must not make two datasets differ.

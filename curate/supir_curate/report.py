@@ -1,13 +1,14 @@
 """One self-contained HTML page about a selection: funnel, histograms with their limits, examples, duplicates, failures.
 
 Place in the flow: after `select`; before the spool goes, so that rejected pictures can be shown. The law: no script, no
-link to anything outside the file, no clock: the same selection gives the same bytes. Everything a source said is
-escaped.
+link to anything outside the file, no clock: the same selection and the same notes of the run in log/ give the same
+bytes. Everything a source said is escaped.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from supir_curate.rules import Thresholds
 from supir_curate.scores import Score
 from supir_curate.select import Selection, load_selection
 from supir_curate.survey import Best, Survey, survey
+from supir_curate.throughput import StepTime, throughput
 from supir_curate.thumbnails import thumbnails
 from supir_curate.verdict import Reason
 from supir_shards import Store
@@ -48,7 +50,7 @@ def write_report(store: Store, plan: Plan, config: CurateConfig) -> str:
         store, plan, surveyed.places(), config.fetch.policy.max_bytes, config.probe.max_pixels
     )
     write_failures(store, plan)
-    page = _template().render(**_view(plan, selection.thresholds, selection, surveyed, shown))
+    page = _template().render(**_view(plan, selection, surveyed, shown, throughput(store)))
     store.write(REPORT, page.encode())
     return REPORT
 
@@ -82,9 +84,14 @@ def _template() -> Any:
 
 
 def _view(
-    plan: Plan, rules: Thresholds, selection: Selection, surveyed: Survey, shown: dict[tuple[str, int], str]
+    plan: Plan,
+    selection: Selection,
+    surveyed: Survey,
+    shown: dict[tuple[str, int], str],
+    steps: Iterable[StepTime],
 ) -> dict[str, Any]:
     """Returns what the template shows, ready to print."""
+    rules = selection.thresholds
 
     def pictures(best: Best) -> list[dict[str, str]]:
         return [
@@ -120,6 +127,8 @@ def _view(
             {"size": surveyed.cluster_sizes[key], "pictures": pictures(best)}
             for key, best in surveyed.clusters.items()
         ],
+        "steps": list(steps),
+        "images": {"score": selection.seen, "pack": selection.kept},
         "hosts": _hosts(surveyed) if plan.kind == "urls" else [],
         "failures": selection.failed,
     }
