@@ -1,23 +1,27 @@
 """Which hosts may be asked: names are resolved once, every address is checked, and the checked one is connected to.
 
-Place in the flow: the fetcher's connector resolves through `PublicResolver`; `checked_url` looks at each URL first,
-redirect targets included. The law: without permission no byte goes to an address that is not on the public internet,
-however it is written, and since the connection uses the very address that was checked, a name that resolves
-differently a moment later (DNS rebinding) changes nothing.
+Place in the flow: `web` resolves every name through `PublicResolver`; `checked_url` looks at each URL first, redirect
+targets included; `transfer` looks at each address again before a socket is opened to it. The law: without permission no
+byte goes to an address that is not on the public internet, however it is written, and since the connection uses the
+very address that was checked, a name that resolves differently a moment later (DNS rebinding) changes nothing.
 
 Source: OWASP server-side request forgery cheat sheet; IANA special-purpose registries through `ipaddress`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
+import re
 import socket
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import NamedTuple
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import quote, urlsplit
 
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import ThreadedResolver
-
+KEPT_LETTERS = "%/?:@!$&'()*+,;=~-._"  # besides letters and digits, of a path or query as it came
+PLAIN_TEXT = re.compile(rf"[{re.escape(KEPT_LETTERS)}A-Za-z0-9]*")
+DNS_THREADS = 64  # names are resolved by the system, one a thread
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
@@ -41,28 +45,44 @@ class PrivateAddress(OSError):  # noqa: N818 - says what it is
     """A host is not on the public internet; the message names the address."""
 
 
-class PublicResolver(AbstractResolver):
-    """Resolves names with the system's resolver and refuses a name if any of its addresses is not public."""
+class PublicResolver:
+    """Resolves names with the system's resolver and refuses a name if any of its addresses is not public.
 
-    def __init__(self) -> None:
-        self._system = ThreadedResolver()
+    Args:
+        reach: what may be reached.
+    """
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        """Returns the addresses of a host.
+    def __init__(self, reach: Reach) -> None:
+        self._reach = reach
+        self._threads = ThreadPoolExecutor(DNS_THREADS, thread_name_prefix="dns")
+
+    async def resolve(self, host: str) -> list[str]:
+        """Returns the addresses of a name.
 
         Raises:
             PrivateAddress: one of them is not public.
+            OSError: the name does not resolve.
         """
-        results = await self._system.resolve(host, port, family)
-        for result in results:
-            if not is_public(result["host"]):
-                raise PrivateAddress(f"{host} resolves to {result['host']}")
-        return results
+        loop = asyncio.get_running_loop()
+        addresses = await loop.run_in_executor(self._threads, system_addresses, host)
+        for address in addresses:
+            if not self._reach.private and not is_public(address):
+                raise PrivateAddress(f"{host} resolves to {address}")
+        return addresses
 
-    async def close(self) -> None:
-        """Releases nothing: the system's resolver holds nothing."""
+    def close(self) -> None:
+        """Ends the threads; one that still waits for an answer ends by itself."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def system_addresses(host: str) -> list[str]:
+    """Returns the addresses of a name, as the system resolves it, each once.
+
+    Raises:
+        OSError: it does not resolve.
+    """
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(place[0]) for *_, place in found))
 
 
 def host_of(url: str) -> str:
@@ -73,6 +93,7 @@ def host_of(url: str) -> str:
         return ""
 
 
+@lru_cache(maxsize=10_000)
 def is_public(address: str) -> bool:
     """Returns whether an IP address is on the public internet, IPv4 inside IPv6 included."""
     ip = ipaddress.ip_address(address.partition("%")[0])
@@ -85,31 +106,76 @@ def is_public(address: str) -> bool:
     return ip.is_global and not ip.is_multicast and not ip.is_reserved
 
 
-def checked_url(url: str, reach: Reach) -> SplitResult:
-    """Returns the parts of a URL that may be asked.
+class Target(NamedTuple):
+    """A URL that may be asked.
+
+    Args:
+        url: as it was given.
+        origin: scheme, host and port, as it was given.
+        host: in lower case, as names are asked for: ASCII, an IPv6 address without brackets.
+        port: TCP port.
+        wire: the URL that goes to the host, put together from what was checked.
+    """
+
+    url: str
+    origin: str
+    host: str
+    port: int
+    wire: str
+
+
+def checked_url(url: str, reach: Reach) -> Target:
+    """Returns a URL that may be asked, taken apart once.
+
+    Letters that a URL may not hold are percent-encoded; the fragment goes.
 
     Raises:
         BadUrl: not http or https, no host, credentials in it, or a port that is not allowed.
         PrivateAddress: the host is written as an address that is not public.
+
+    Example:
+        >>> checked_url("HTTP://Bücher.example/a b/ü%20.jpg?q=ä#part", Reach(private=False, ports=(80,))).wire
+        'http://xn--bcher-kva.example/a%20b/%C3%BC%20.jpg?q=%C3%A4'
     """
     try:
         parts = urlsplit(url)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
+        given, host = parts.port, parts.hostname
     except ValueError as error:
         raise BadUrl(f"not a URL: {error}") from error
     if parts.scheme not in ("http", "https"):
         raise BadUrl(f"scheme {parts.scheme!r} is not http or https")
-    if not parts.hostname:
+    if not host:
         raise BadUrl("no host")
-    if parts.username is not None or parts.password is not None:
+    if "@" in parts.netloc:
         raise BadUrl("credentials in the URL")
-    if reach.private:
-        return parts
-    if port not in reach.ports:
-        raise BadUrl(f"port {port} is not one of {', '.join(map(str, reach.ports))}")
-    if _looks_numeric(parts.hostname) and not is_public(parts.hostname):
-        raise PrivateAddress(f"{parts.hostname} is not public")
-    return parts
+    host = _ascii(host)
+    port = given or (443 if parts.scheme == "https" else 80)
+    if not reach.private:
+        if port not in reach.ports:
+            raise BadUrl(f"port {port} is not one of {', '.join(map(str, reach.ports))}")
+        if _looks_numeric(host) and not is_public(host):
+            raise PrivateAddress(f"{host} is not public")
+    path = _encoded(parts.path or "/")
+    query = f"?{_encoded(parts.query)}" if parts.query else ""
+    wire = f"{parts.scheme}://{bracketed(host)}{f':{given}' if given else ''}{path}{query}"
+    return Target(url, f"{parts.scheme}://{parts.netloc}", host, port, wire)
+
+
+def bracketed(host: str) -> str:
+    """Returns a host as URLs write it: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
+def _encoded(text: str) -> str:
+    """Returns a path or query in letters that may stand there; most are so already."""
+    return text if PLAIN_TEXT.fullmatch(text) else quote(text, safe=KEPT_LETTERS)
+
+
+def _ascii(host: str) -> str:
+    try:
+        return host if host.isascii() else host.encode("idna").decode()
+    except UnicodeError as error:
+        raise BadUrl(f"not a URL: host {host!r} is no name: {error}") from error
 
 
 def _looks_numeric(host: str) -> bool:
@@ -120,8 +186,17 @@ def _looks_numeric(host: str) -> bool:
     """
     if ":" not in host and not host.replace(".", "").isdigit():
         return False
+    if not is_address(host):
+        raise BadUrl(f"host {host!r} is not an address in its full form")
+    return True
+
+
+def is_address(host: str) -> bool:
+    """Returns whether a host is an IP address in its full form."""
+    if ":" not in host and not host[-1:].isdigit():
+        return False
     try:
-        ipaddress.ip_address(host.partition("%")[0])
-    except ValueError as error:
-        raise BadUrl(f"host {host!r} is not an address in its full form") from error
+        socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host.partition("%")[0])
+    except OSError:
+        return False
     return True

@@ -10,30 +10,25 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
+from supir_curate.address import Target
+from supir_curate.answer import MAX_DETAIL, Answer, Expectation, FetchFailure
 from supir_curate.candidate import Candidate
 from supir_curate.config import FetchConfig
+from supir_curate.held import Held, Share
 from supir_curate.originals import Evidence, Original, spool_path, valid_text, write_spool
 from supir_curate.plan import read_candidates
 from supir_curate.robots import Robots, opt_out
 from supir_curate.verdict import Reason
-from supir_curate.web import (
-    MAX_DETAIL,
-    Answer,
-    Expectation,
-    FetchFailure,
-    Web,
-    redirect_target,
-    status_failure,
-)
+from supir_curate.web import Web, redirect_target, status_failure
 from supir_shards import Store
 
 PICTURE_STARTS = (b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a")
 REDIRECTS = (301, 302, 303, 307, 308)
 AHEAD = 2  # candidates of a part under way or waiting to be written, as a multiple of the concurrency
-DNS_THREADS = 64  # names are resolved by the system, one a thread
+HELD_BYTES = 512 * 2**20  # bodies that a fetcher holds at once, whatever servers send
+NO_IMAGE = ("text/html", "application/xhtml+xml", "application/json", "application/pdf", "video/", "audio/")
 
 
 class Fetcher:
@@ -49,6 +44,7 @@ class Fetcher:
         self._config = config
         self._allow_private = allow_private
         self._num_fetchers = num_fetchers
+        self._held = Held(HELD_BYTES)
         self._web: Web | None = None
         self._robots: Robots | None = None
 
@@ -68,23 +64,32 @@ class Fetcher:
     async def originals(self, candidates: Iterable[Candidate]) -> AsyncIterator[Original]:
         """Yields every candidate with its bytes or its reason, in the order given."""
         self._opened()
-        window: deque[asyncio.Task[Original]] = deque()
-        for row, candidate in enumerate(candidates):
-            window.append(asyncio.create_task(self._original(row, candidate)))
-            if len(window) >= AHEAD * self._config.pace.concurrency:
-                yield await window.popleft()
-        while window:
-            yield await window.popleft()
+        window: deque[tuple[asyncio.Task[Original], Share]] = deque()
+        waiting = enumerate(candidates)
+        has_more = True
+        while has_more or window:
+            while has_more and len(window) < AHEAD * self._config.pace.concurrency:
+                found = next(waiting, None)
+                has_more = found is not None
+                if found is not None:
+                    share = Share(self._held)
+                    window.append((asyncio.create_task(self._original(*found, share)), share))
+            if window:
+                task, share = window.popleft()
+                share.be_next()
+                yield await task
+                share.give_back()
 
-    async def _original(self, row: int, candidate: Candidate) -> Original:
+    async def _original(self, row: int, candidate: Candidate, share: Share) -> Original:
         base = Original(row=row, url=candidate.url, text=candidate.text, licence=candidate.licence)
         pace = self._config.pace
         for attempt in range(pace.retries + 1):
             trace = Trace()
             try:
-                data = await self._picture(candidate.url, trace)
+                data = await self._picture(candidate.url, trace, share)
                 return replace(base, data=data, evidence=trace.evidence())
             except FetchFailure as failure:
+                share.give_back()
                 if failure.answer is not None:
                     trace.answers.append(failure.answer)
                 if not failure.may_pass or attempt == pace.retries:
@@ -97,33 +102,36 @@ class Fetcher:
                 )
         raise AssertionError("every attempt returns or raises")
 
-    async def _picture(self, url: str, trace: Trace) -> bytes:
+    async def _picture(self, url: str, trace: Trace, share: Share) -> bytes:
         web, robots = self._opened()
         policy = self._config.policy
-        expected = Expectation(policy.max_bytes, self._require_consent, _require_picture)
+        expected = Expectation(policy.max_bytes, self._judge_head, _require_picture, share)
         for _ in range(policy.max_redirects + 1):
-            web.checked_host(url)
+            target = web.target(url)
             if policy.honour_robots:
-                await _require_robots(robots, url, trace)
-            answer = await web.get(url, expected)
+                await _require_robots(robots, target, trace)
+            answer = await web.get(target, expected)
             trace.answers.append(answer)
             if answer.status == 200:
                 return answer.body
-            if answer.status not in REDIRECTS or "Location" not in answer.headers:
+            if answer.status not in REDIRECTS or answer.header("location") is None:
                 raise status_failure(answer)
             url = redirect_target(answer)
         raise FetchFailure(Reason.TOO_MANY_REDIRECTS, f"more than {policy.max_redirects}")
 
-    def _require_consent(self, answer: Answer) -> None:
+    def _judge_head(self, answer: Answer) -> None:
+        """Refuses an answer whose headers refuse use for AI, or say that it is no picture."""
         policy = self._config.policy
-        tags = answer.headers.getall("X-Robots-Tag", [])
-        refusal = opt_out(tags, answer.headers.get("TDM-Reservation"), policy.user_agent)
+        tags = answer.headers.get("x-robots-tag", ())
+        refusal = opt_out(tags, answer.header("tdm-reservation"), policy.user_agent)
         if policy.honour_opt_out and refusal:
             raise FetchFailure(Reason.OPTED_OUT, refusal)
+        kind = (answer.header("content-type") or "").lower()
+        if kind.startswith(NO_IMAGE):
+            raise FetchFailure(Reason.NOT_AN_IMAGE, f"Content-Type {kind}")
 
     def _opened(self) -> tuple[Web, Robots]:
         if self._web is None or self._robots is None:
-            asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(DNS_THREADS))
             self._web = Web(self._config, allow_private=self._allow_private, num_fetchers=self._num_fetchers)
             self._robots = Robots(self._web, self._config.policy.user_agent)
         return self._web, self._robots
@@ -144,12 +152,12 @@ class Trace:
         texts = {
             "final_url": last.url,
             "address": last.address,
-            "content_type": last.headers.get("Content-Type"),
-            "etag": last.headers.get("ETag"),
+            "content_type": last.header("content-type"),
+            "etag": last.header("etag"),
             "redirects": "\n".join(answer.url for answer in self.answers[:-1]),
             "robots": self.robots,
-            "x_robots_tag": ", ".join(last.headers.getall("X-Robots-Tag", [])),
-            "fetched": last.headers.get("Date"),
+            "x_robots_tag": ", ".join(last.headers.get("x-robots-tag", ())),
+            "fetched": last.header("date"),
         }
         known = {name: valid_text(text) for name, text in texts.items() if text}
         return Evidence(http_status=last.status, **known)
@@ -159,10 +167,10 @@ def _failed(base: Original, reason: Reason, detail: str, trace: Trace) -> Origin
     return replace(base, reason=reason, detail=valid_text(detail), evidence=trace.evidence())
 
 
-async def _require_robots(robots: Robots, url: str, trace: Trace) -> None:
+async def _require_robots(robots: Robots, target: Target, trace: Trace) -> None:
     """Raises FetchFailure where robots.txt says no, or as long as it cannot be had, with the true reason."""
     try:
-        verdict = await robots.verdict(url)
+        verdict = await robots.verdict(target)
     except FetchFailure as failure:
         trace.robots = str(failure)
         raise FetchFailure(
@@ -173,7 +181,7 @@ async def _require_robots(robots: Robots, url: str, trace: Trace) -> None:
         ) from failure
     trace.robots = verdict.said
     if not verdict.allowed:
-        raise FetchFailure(Reason.ROBOTS_DISALLOWED, f"robots.txt of {url}: {verdict.said}")
+        raise FetchFailure(Reason.ROBOTS_DISALLOWED, f"robots.txt of {target.url}: {verdict.said}")
 
 
 def _require_picture(start: bytes) -> None:

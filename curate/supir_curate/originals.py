@@ -2,16 +2,18 @@
 
 Place in the flow: `score` and `pack` read here, so that a picture is fetched once and never again. The law: a part's
 originals come in source order, one at a time; a candidate without bytes comes with its reason; every text in them is
-valid Unicode. Spool files are Parquet, one row a candidate, written whole or not at all.
+valid Unicode. Of a part's spool the bytes are written first, one picture after the other, and last the Parquet file
+with a row a candidate, which says where they lie and that the part is whole.
 """
 
 from __future__ import annotations
 
-import json
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from contextlib import AbstractContextManager, asynccontextmanager
+from dataclasses import dataclass, fields, replace
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from supir_console import UserError
 from supir_curate.candidate import Candidate, Kind
@@ -24,8 +26,11 @@ from supir_curate.tars import read_member
 from supir_curate.verdict import Reason
 from supir_shards import DatasetError, Store
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 SPOOL = "spool"
-GROUP_BYTES = 32 * 2**20  # of pictures in one row group: what a reader holds at once
+WRITE_BYTES = 8 * 2**20  # of pictures handed to the disk at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +60,9 @@ class Evidence:
     fetched: str | None = None
 
 
+EVIDENCE = tuple(field.name for field in fields(Evidence))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Original:
     """One candidate with its bytes, or with the reason why it has none.
@@ -82,12 +90,17 @@ class Original:
 
 def valid_text(text: str) -> str:
     """Returns a text that can be stored: bytes of a header or file name that are not Unicode become escapes."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def spool_path(part: str) -> str:
-    """Returns where a part's fetched bytes lie."""
+    """Returns where a part's fetched candidates are listed; the file's presence says that the part is whole."""
     return f"{SPOOL}/{part}.parquet"
+
+
+def spool_bytes_path(part: str) -> str:
+    """Returns where a part's fetched bytes lie."""
+    return f"{SPOOL}/{part}.bin"
 
 
 def spool_store(store: Store, plan: Plan) -> Store:
@@ -137,23 +150,36 @@ def read_rows(
 
 
 async def write_spool(store: Store, part: str, originals: AsyncIterator[Original]) -> None:
-    """Writes a part's fetched candidates in one visible step, in the order they come."""
-    import pyarrow.parquet as pq
+    """Writes a part's fetched candidates in the order they come; the disk is waited for in threads."""
+    import pyarrow as pa
 
-    schema = _spool_schema()
-    codec = {field.name: "NONE" if field.name == "data" else "ZSTD" for field in schema}
-    with (
-        store.writing(spool_path(part)) as file,
-        pq.ParquetWriter(file, schema, compression=codec, use_dictionary=False) as writer,
-    ):
-        group: list[Original] = []
+    rows: list[dict[str, Any]] = []
+    end, waiting, waiting_bytes = 0, list[bytes](), 0
+    async with _off_loop(store.writing(spool_bytes_path(part))) as file:
         async for original in originals:
-            group.append(original)
-            if sum(len(member.data) for member in group) >= GROUP_BYTES:
-                writer.write_table(_spool_table(group))
-                group = []
-        if group:
-            writer.write_table(_spool_table(group))
+            size = len(original.data)
+            rows.append({**_described(original), "offset": end, "size": size})
+            end += size
+            waiting_bytes += size
+            waiting.append(original.data)
+            if waiting_bytes >= WRITE_BYTES:
+                await asyncio.to_thread(file.writelines, waiting)
+                waiting, waiting_bytes = [], 0
+        await asyncio.to_thread(file.writelines, waiting)
+    table = pa.Table.from_pylist(rows, schema=_spool_schema())
+    await asyncio.to_thread(store.write_table, spool_path(part), table)
+
+
+@asynccontextmanager
+async def _off_loop(context: AbstractContextManager[BinaryIO]) -> AsyncIterator[BinaryIO]:
+    """Enters and leaves a context in threads, for what waits for the disk."""
+    value = await asyncio.to_thread(context.__enter__)
+    try:
+        yield value
+    except BaseException as error:
+        await asyncio.to_thread(context.__exit__, type(error), error, error.__traceback__)
+        raise
+    await asyncio.to_thread(context.__exit__, None, None, None)
 
 
 def _read_file(source: Folder, row: int, candidate: Candidate, max_bytes: int) -> Original:
@@ -201,58 +227,32 @@ def _failed(base: Original, reason: Reason, detail: str) -> Original:
     return replace(base, reason=reason, detail=valid_text(detail))
 
 
-def _spool_schema() -> Any:
+def _described(original: Original) -> dict[str, Any]:
+    """Returns all of an original but its bytes."""
+    told = {name: getattr(original, name) for name in ("row", "url", "text", "licence", "reason", "detail")}
+    return told | {name: getattr(original.evidence, name) for name in EVIDENCE}
+
+
+def _spool_schema() -> pa.Schema:
     import pyarrow as pa
 
-    return pa.schema(
-        [
-            ("row", pa.int64()),
-            ("url", pa.string()),
-            ("text", pa.string()),
-            ("licence", pa.string()),
-            ("data", pa.binary()),
-            ("reason", pa.string()),
-            ("detail", pa.string()),
-            ("evidence", pa.string()),  # JSON of Evidence
-        ]
-    )
-
-
-def _spool_table(group: list[Original]) -> Any:
-    import pyarrow as pa
-
-    rows = [
-        {
-            "row": original.row,
-            "url": original.url,
-            "text": original.text,
-            "licence": original.licence,
-            "data": original.data,
-            "reason": original.reason and str(original.reason),
-            "detail": original.detail,
-            "evidence": json.dumps(asdict(original.evidence)),
-        }
-        for original in group
-    ]
-    return pa.Table.from_pylist(rows, schema=_spool_schema())
+    numbers = {"row": pa.int64(), "offset": pa.int64(), "size": pa.int64(), "http_status": pa.int32()}
+    names = ("row", "offset", "size", "url", "text", "licence", "reason", "detail", *EVIDENCE)
+    return pa.schema([(name, numbers.get(name, pa.string())) for name in names])
 
 
 def _read_spool(store: Store, part: str, wanted: Callable[[int], bool]) -> Iterator[Original]:
-    import pyarrow.parquet as pq
-
     if not store.exists(spool_path(part)):
         raise UserError(
             f"{store.url} no longer holds the fetched bytes of {part}: it was packed without --keep-spool;"
             " score the URLs into a new dataset"
         )
-    with store.open(spool_path(part)) as stream:
-        table = pq.ParquetFile(stream)
-        for group in range(table.num_row_groups):
-            rows = table.read_row_group(group, columns=["row"]).column("row").to_pylist()
-            if not any(map(wanted, rows)):
-                continue
-            for values in table.read_row_group(group, use_threads=False).to_pylist():
-                if wanted(values["row"]):
-                    evidence = Evidence(**json.loads(values.pop("evidence")))
-                    reason = values.pop("reason")
-                    yield Original(**values, reason=Reason(reason) if reason else None, evidence=evidence)
+    rows = store.read_table(spool_path(part)).to_pylist()
+    with store.open(spool_bytes_path(part)) as stream:
+        for row in rows:
+            if wanted(row["row"]):
+                stream.seek(row.pop("offset"))
+                data = stream.read(row.pop("size"))
+                evidence = Evidence(**{name: row.pop(name) for name in EVIDENCE})
+                reason = row.pop("reason")
+                yield Original(**row, data=data, reason=Reason(reason) if reason else None, evidence=evidence)

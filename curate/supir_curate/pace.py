@@ -7,9 +7,8 @@ one host start at least the delay apart and never more than the given number are
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from types import TracebackType
 
 MAX_CRAWL_DELAY_S = 30.0  # a site that asks for more gets this
 MAX_HOSTS = 50_000  # remembered; beyond, hosts that nothing waits for are forgotten
@@ -21,6 +20,37 @@ class _Host:
     delay_s: float
     next_start_s: float = 0.0
     waiting: int = 0
+
+
+class _Turn:
+    """One request's turn at its host."""
+
+    def __init__(self, host: _Host) -> None:
+        self._host = host
+
+    async def __aenter__(self) -> None:
+        host = self._host
+        host.waiting += 1
+        try:
+            await host.slots.acquire()
+        except BaseException:
+            host.waiting -= 1
+            raise
+        now_s = asyncio.get_running_loop().time()
+        start_s = max(now_s, host.next_start_s)
+        host.next_start_s = start_s + host.delay_s
+        if start_s > now_s:
+            try:
+                await asyncio.sleep(start_s - now_s)
+            except BaseException:
+                await self.__aexit__(None, None, None)
+                raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._host.slots.release()
+        self._host.waiting -= 1
 
 
 class HostPace:
@@ -40,21 +70,9 @@ class HostPace:
         """Keeps requests to a host at least `delay_s` apart, as its robots.txt asks."""
         self._host(host).delay_s = max(self._delay_s, min(delay_s, MAX_CRAWL_DELAY_S))
 
-    @asynccontextmanager
-    async def turn(self, host: str) -> AsyncIterator[None]:
-        """Waits for a host's turn and holds it while the block runs."""
-        known = self._host(host)
-        known.waiting += 1
-        try:
-            async with known.slots:
-                now_s = asyncio.get_running_loop().time()
-                start_s = max(now_s, known.next_start_s)
-                known.next_start_s = start_s + known.delay_s
-                if start_s > now_s:
-                    await asyncio.sleep(start_s - now_s)
-                yield
-        finally:
-            known.waiting -= 1
+    def turn(self, host: str) -> _Turn:
+        """Returns what waits for a host's turn, as `async with`, and holds it while the block runs."""
+        return _Turn(self._host(host))
 
     def _host(self, name: str) -> _Host:
         if name not in self._hosts:

@@ -14,11 +14,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from protego import Protego
 
-from supir_curate.web import Answer, Expectation, Web, redirect_target, status_failure
+from supir_curate.address import Target
+from supir_curate.answer import Answer, Expectation
+from supir_curate.web import Web, redirect_target, status_failure
 
 MAX_ROBOTS_BYTES = 500 * 1024  # RFC 9309 §2.5: parse at least this much
 MAX_REDIRECTS = 5  # RFC 9309 §2.3.1.2
@@ -53,24 +54,22 @@ class Robots:
         self._user_agent = user_agent
         self._files: dict[str, asyncio.Task[_File]] = {}
 
-    async def verdict(self, url: str) -> RobotsVerdict:
+    async def verdict(self, target: Target) -> RobotsVerdict:
         """Returns whether a URL may be fetched; the URLs that come first wait together for the host's robots.txt.
 
         Args:
-            url: one that `Web.checked_host` passed.
+            target: what is to be asked.
 
         Raises:
             FetchFailure: robots.txt cannot be had now; the next URL asks for it again.
         """
-        parts = urlsplit(url)
-        origin = f"{parts.scheme}://{parts.netloc}"
-        rules, said = await self._file(origin)
+        rules, said = await self._file(target.origin)
         if rules is None:
             return RobotsVerdict(True, said)
         delay_s = rules.crawl_delay(self._user_agent)
-        if delay_s and parts.hostname:
-            self._web.pace.slow_down(parts.hostname, float(delay_s))
-        allowed = rules.can_fetch(url, self._user_agent)
+        if delay_s:
+            self._web.pace.slow_down(target.host, float(delay_s))
+        allowed = rules.can_fetch(target.url, self._user_agent)
         return RobotsVerdict(allowed, "allowed" if allowed else "disallowed")
 
     async def _file(self, origin: str) -> _File:
@@ -97,11 +96,11 @@ class Robots:
     async def _answer(self, url: str) -> Answer:
         """Returns the first answer that is no redirect, or the last of too many, which count as no file."""
         for _ in range(MAX_REDIRECTS):
-            answer = await self._web.get(url, Expectation(MAX_ROBOTS_BYTES))
+            answer = await self._web.get(self._web.target(url), Expectation(MAX_ROBOTS_BYTES))
             if not 300 <= answer.status < 400:
                 return answer
             url = redirect_target(answer)
-        return await self._web.get(url, Expectation(MAX_ROBOTS_BYTES))
+        return await self._web.get(self._web.target(url), Expectation(MAX_ROBOTS_BYTES))
 
 
 def opt_out(tags: Iterable[str], tdm_reservation: str | None, user_agent: str) -> str | None:

@@ -43,6 +43,8 @@ def test_public_addresses_pass(address):
         ("http://[::1/", "not a URL"),
         ("http://2130706433/", "not an address in its full form"),
         ("http://127.1/", "not an address in its full form"),
+        ("http://127.0.0.01/", "not an address in its full form"),
+        (f"http://{'ä' * 64}.example/", "not a URL: host 'ä+.example' is no name"),
     ],
 )
 def test_urls_that_may_not_be_asked_say_why(url, message):
@@ -58,16 +60,19 @@ def test_private_addresses_in_urls_need_permission(host):
 
 
 def test_a_name_of_which_one_address_is_private_is_refused(monkeypatch):
-    async def resolve(_self, host, port=0, family=0):
-        return [{"host": address, "port": port} for address in ("93.184.216.34", "10.0.0.7")]
+    addresses = ["93.184.216.34", "10.0.0.7"]
+    monkeypatch.setattr("supir_curate.address.system_addresses", lambda host: addresses)
 
-    monkeypatch.setattr("aiohttp.resolver.ThreadedResolver.resolve", resolve)
+    async def ask(reach):
+        resolver = PublicResolver(reach)
+        try:
+            return await resolver.resolve("rebinding.example")
+        finally:
+            resolver.close()
 
-    async def ask():
-        return await PublicResolver().resolve("rebinding.example", 80)
-
+    assert asyncio.run(ask(Reach(private=True, ports=()))) == addresses
     with pytest.raises(PrivateAddress, match=r"rebinding\.example resolves to 10\.0\.0\.7"):
-        asyncio.run(ask())
+        asyncio.run(ask(PUBLIC))
 
 
 def test_requests_to_one_host_start_apart_and_other_hosts_do_not_wait():
@@ -84,7 +89,7 @@ def test_requests_to_one_host_start_apart_and_other_hosts_do_not_wait():
 
     times = asyncio.run(starts(HostPace(concurrency=4, delay_s=0.1), ["a", "a", "a", "b"]))
     assert times[1] - times[0] >= 0.095
-    assert times[2] - times[1] >= 0.095
+    assert times[2] - times[0] >= 0.195  # the second may have been late, the third waits for its own time
     assert times[3] < times[1]
 
 

@@ -10,6 +10,8 @@ import pytest
 from supir_curate.candidate import Candidate
 from supir_curate.config import FetchConfig, FetchPace, FetchPolicy
 from supir_curate.fetch import Fetcher
+from supir_curate.held import Share
+from supir_curate.transfer import GRANT_BYTES
 from supir_curate.verdict import Reason
 from supir_curate.web import Web
 
@@ -29,6 +31,12 @@ def fetched(config, urls, *, allow_private=True):
             await fetcher.close()
 
     return asyncio.run(collect())
+
+
+def first_is_public(monkeypatch):
+    """127.0.0.1 counts as a public address from now on, and nothing else does."""
+    for module in ("address", "transfer"):
+        monkeypatch.setattr(f"supir_curate.{module}.is_public", lambda address: address == "127.0.0.1")
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +80,8 @@ def server(web_server, page, jpeg):
             "/noai.jpg": page(200, jpeg, {"X-Robots-Tag": "noai"}),
             "/tdm.jpg": page(200, jpeg, {"TDM-Reservation": "1"}),
             "/page.jpg": page(200, b"<!doctype html><title>gone</title>", {"Content-Type": "image/jpeg"}),
+            "/html.jpg": page(200, jpeg, {"Content-Type": "text/html; charset=utf-8"}),
+            "/odd-type.jpg": page(200, jpeg, {"Content-Type": "text/plain"}),
             "/empty.jpg": page(200),
             "/zipped.jpg": page(200, jpeg, {"Content-Encoding": "gzip"}),
             "/announced.jpg": page(200, jpeg, {"Content-Length": str(MAX_BYTES + 1)}),
@@ -104,6 +114,8 @@ CASES = {
     "/noai.jpg": Reason.OPTED_OUT,
     "/tdm.jpg": Reason.OPTED_OUT,
     "/page.jpg": Reason.NOT_AN_IMAGE,
+    "/html.jpg": Reason.NOT_AN_IMAGE,
+    "/odd-type.jpg": None,
     "/empty.jpg": Reason.NOT_AN_IMAGE,
     "/announced.jpg": Reason.TOO_MANY_BYTES,
     "/endless.jpg": Reason.TOO_MANY_BYTES,
@@ -181,7 +193,7 @@ def test_without_permission_a_private_server_is_never_asked(web_server, page, jp
 
 def test_a_public_site_cannot_redirect_to_a_private_address(web_server, page, jpeg, monkeypatch):
     # 127.0.0.1 plays the public site here; 127.0.0.2 is what must not be reached.
-    monkeypatch.setattr("supir_curate.address.is_public", lambda address: address == "127.0.0.1")
+    first_is_public(monkeypatch)
     server = web_server({"/ok.jpg": page(200, jpeg)})
     target = server.url("/ok.jpg", "127.0.0.2")
     public = web_server({"/away.jpg": page(302, headers={"Location": target}), "/ok.jpg": page(200, jpeg)})
@@ -196,14 +208,9 @@ def test_a_public_site_cannot_redirect_to_a_private_address(web_server, page, jp
 
 def test_the_checked_address_is_the_one_connected_to(web_server, page, jpeg, monkeypatch):
     """A name that resolves differently each time is asked for once a connection, and only its checked answer used."""
-    monkeypatch.setattr("supir_curate.address.is_public", lambda address: address == "127.0.0.1")
+    first_is_public(monkeypatch)
     answers = ["127.0.0.1", "127.0.0.2", "127.0.0.2", "127.0.0.2"]
-
-    async def resolve(_self, host, port=0, family=0):
-        address = answers.pop(0)
-        return [{"hostname": host, "host": address, "port": port, "family": 2, "proto": 0, "flags": 0}]
-
-    monkeypatch.setattr("aiohttp.resolver.ThreadedResolver.resolve", resolve)
+    monkeypatch.setattr("supir_curate.address.system_addresses", lambda host: [answers.pop(0)])
     server = web_server({"/ok.jpg": page(200, jpeg)})
     policy = FetchPolicy(allowed_ports=(server.port,), honour_robots=False)
     url = server.url("/ok.jpg", "rebinding.example")
@@ -248,7 +255,7 @@ def test_a_host_that_does_not_exist_refused_nothing():
     gone = fetched(CONFIG, ["http://nowhere.invalid/a.jpg"])[0]
     assert (gone.reason, gone.detail[:35]) == (
         Reason.CONNECTION_FAILED,
-        "robots.txt: ClientConnectorDNSError",
+        "robots.txt: gaierror: [Errno -2] Na",
     )
 
 
@@ -264,14 +271,14 @@ def test_a_malformed_url_does_not_stop_its_part(server, jpeg, url, honour_robots
 
 
 def test_what_nobody_foresaw_of_one_url_does_not_stop_its_part(server, jpeg, monkeypatch):
-    checked_host = Web.checked_host
+    target = Web.target
 
     def choking(web, url):
         if url.endswith("odd.jpg"):
             raise RuntimeError("odd")
-        return checked_host(web, url)
+        return target(web, url)
 
-    monkeypatch.setattr(Web, "checked_host", choking)
+    monkeypatch.setattr(Web, "target", choking)
     odd, good = fetched(CONFIG, [server.url("/odd.jpg"), server.url("/ok.jpg")])
     assert (odd.reason, odd.detail) == (Reason.UNEXPECTED, "RuntimeError: odd")
     assert good.data == jpeg
@@ -298,3 +305,43 @@ def test_a_crawl_delay_is_kept(web_server, page, jpeg):
     fetched(CONFIG, [server.url("/ok.jpg")] * 3)
     times = [when for when, _, path in server.requests if path == "/ok.jpg"]
     assert min(times[1] - times[0], times[2] - times[1]) >= 0.29
+
+
+def test_an_address_is_looked_at_once_more_before_a_socket_is_opened(web_server, page, jpeg, monkeypatch):
+    """Here the check of the name is fooled, as if libcurl had found another address for it."""
+    server = web_server({"/ok.jpg": page(200, jpeg)})
+    monkeypatch.setattr("supir_curate.address.is_public", lambda address: True)
+    policy = FetchPolicy(allowed_ports=(server.port,), honour_robots=False)
+    urls = [server.url("/ok.jpg", "localhost"), server.url("/ok.jpg")]
+    outcomes = fetched(FetchConfig(policy=policy, pace=PACE), urls, allow_private=False)
+    assert [one.reason for one in outcomes] == [Reason.PRIVATE_ADDRESS] * 2
+    assert outcomes[1].detail == f"{urls[1]} leads to 127.0.0.1"
+    assert server.requests == []
+
+
+def test_letters_that_no_url_holds_are_encoded_on_the_way(web_server, page, jpeg):
+    server = web_server({"/a%20b/%C3%BC%20%5B1%5D.jpg?q=%C3%A4&r=1": page(200, jpeg)})
+    assert fetched(CONFIG, [server.url("/a b/ü%20[1].jpg?q=ä&r=1#part")])[0].data == jpeg
+
+
+def test_bodies_are_held_to_a_cap_and_a_paused_one_goes_on(web_server, page, jpeg, monkeypatch):
+    """With room for one body, eight come whole all the same, and one without end is refused, not left waiting."""
+    monkeypatch.setattr("supir_curate.fetch.HELD_BYTES", MAX_BYTES)
+    rooms, held, take = [], [], Share.take
+
+    def watched(share, size, go_on):
+        rooms.append(take(share, size, go_on))
+        held.append(MAX_BYTES - share._held.free)
+        return rooms[-1]
+
+    monkeypatch.setattr(Share, "take", watched)
+    body = jpeg + bytes(150_000)
+    endless = page(200, jpeg + bytes(4 * MAX_BYTES), {"Connection": "close"})
+    server = web_server({"/large.jpg": page(200, body), "/endless.jpg": endless})
+    config = FetchConfig(policy=FetchPolicy(max_bytes=MAX_BYTES, honour_robots=False), pace=PACE)
+    urls = [server.url("/large.jpg")] * 4 + [server.url("/endless.jpg")] + [server.url("/large.jpg")] * 4
+    outcomes = fetched(config, urls)
+    assert [one.data == body for one in outcomes] == [True] * 4 + [False] + [True] * 4
+    assert outcomes[4].reason is Reason.TOO_MANY_BYTES
+    assert rooms.count(False) >= 7
+    assert max(held) <= 2 * GRANT_BYTES
