@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
@@ -13,12 +14,15 @@ from PIL import Image
 from supir_console import UserError, load_config
 from supir_curate import similar
 from supir_curate.assess_actor import PartAssessor, load_identities, stamp_of
-from supir_curate.barred import first_barred
+from supir_curate.barred import Barred, first_barred
 from supir_curate.config import CurateConfig
+from supir_curate.embeddings import Embeddings
 from supir_curate.plan import Plan, load_plan, make_plan
 from supir_curate.score import score_part
 from supir_curate.select import select, selection_path
 from supir_curate.similar import near_any, similar_twins
+from supir_curate.survivors import Survivors
+from supir_curate.verdict import Reason
 from supir_shards import Store
 
 Rgb = NDArray[np.uint8]
@@ -95,6 +99,38 @@ def test_the_first_barred_hash_within_the_distance_is_named(monkeypatch: pytest.
     barred = np.array([0xFF0F, 0b111, 0b1111], dtype=np.uint64)
     assert first_barred(hashes, barred, 1).tolist() == [1, -1, -1, -1]
     assert first_barred(hashes, barred, 4).tolist() == [1, 1, 0, 1]
+
+
+def test_what_repeats_a_dropped_picture_is_said_to_repeat_what_that_one_repeats(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    features = unit(np.array([[1.0, 0, 0], [1.0, 0.1, 0], [0, 0, 1.0]]))
+    rows = pa.FixedSizeListArray.from_arrays(pa.array(features.reshape(-1)), 3)
+    path = "scores/mobilenet/part-000000.parquet"
+    store.write_table(path, pa.table({"source_row": pa.array([0, 1, 2], pa.int64()), "embedding": rows}))
+    best, near_best, twin_of_near = "a" * 32, "b" * 32, "c" * 32
+    survivors = Survivors()
+    ledger = pa.table(
+        {
+            "source_row": pa.array([0, 1, 2], pa.int64()),
+            "key": [best, near_best, twin_of_near],
+            "phash": pa.array([0xFFFF, 0, 1], pa.uint64()),
+            "score.effective_ratio": [1.0, 1.0, 1.0],
+            "score.short_side_px": [900.0, 800.0, 700.0],
+            "width": [900, 800, 700],
+            "height": [900, 800, 700],
+        }
+    )
+    survivors.add(0, ledger, np.zeros(3, dtype=np.int8))
+    embeddings = Embeddings(store, "mobilenet", ["part-000000"])
+    found = survivors.excluded(4, embeddings=embeddings, min_cosine=0.9).of_part(0)
+    assert found == [(1, Reason.NEAR_DUPLICATE, best), (2, Reason.NEAR_DUPLICATE, best)]
+    away = np.array([0xFFFFFFFF00000000], dtype=np.uint64)
+    barred = Barred(["set: x.png"], away, unit(np.array([[0.95, 0.35, 0]])))
+    found = survivors.excluded(4, barred, embeddings, 0.95).of_part(0)
+    assert found == [
+        (1, Reason.EVALUATION_DUPLICATE, "set: x.png"),
+        (2, Reason.EVALUATION_DUPLICATE, "set: x.png"),
+    ]
 
 
 def dataset(folder: Path, pictures: dict[str, Rgb], place: Path) -> tuple[Store, Plan]:
