@@ -43,6 +43,18 @@ def test_other_files_are_not_images(data):
     assert error.value.reason is Reason.NOT_AN_IMAGE
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_has_the_pixels_that_pillow_gives_it_as_stored(photos, mode, progressive):
+    image = Image.fromarray(photos["rocket"]).convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = saved(image, "JPEG", quality=80, progressive=progressive, exif=exif)
+    expected = np.array(Image.open(io.BytesIO(data)).convert("RGB"))
+    assert np.array_equal(decoded(data).rgb, expected)
+    assert np.array_equal(decoded(data + b"trailer").rgb, expected)
+
+
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP"])
 def test_a_truncated_file_is_undecodable(photos, encode, name):
     data = encode(photos["chelsea"], name)

@@ -19,7 +19,7 @@ CALM_SHARE = 0.4  # a plateau's range, as a share of the step
 HEADROOM_SHARE = 0.2  # room to overshoot into, as a share of the step
 QUANTILE = 0.75  # sharpening shows at the cleanest edges: texture beside the others hides it
 MIN_EDGES = 30
-MAX_EDGES = 6_000  # on each axis
+MAX_EDGES = 3_000  # on each axis
 
 
 def overshoot(gray: NDArray[np.uint8]) -> float:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 CELL_PX = 16
 FLATTEST_SHARE = 0.10
-MAX_PIXELS = 1_000_000  # rows of cells are left out evenly, so that no more is looked at
+MAX_PIXELS = 500_000  # rows of cells are left out evenly, so that no more is looked at
 _KERNEL = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], dtype=np.float32)
 _MEAN_ABS_TO_SIGMA = float(np.sqrt(np.pi / 2) / 6)  # the kernel's norm is 6; E|N(0,1)| is sqrt(2/pi)
 _FLATTEST_TO_MEAN = 0.893  # by simulation: where the flattest tenth of cells of white noise lies

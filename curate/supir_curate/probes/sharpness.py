@@ -25,8 +25,9 @@ def laplacian_variance(gray: NDArray[np.uint8], noise_sigma: float) -> float:
     """
     import cv2
 
-    response = cv2.Laplacian(gray, cv2.CV_32F, ksize=1)
-    size = (max(1, round(gray.shape[1] / CELL_PX)), max(1, round(gray.shape[0] / CELL_PX)))
+    size = (max(1, gray.shape[1] // CELL_PX), max(1, gray.shape[0] // CELL_PX))
+    # Whole cells alone: area resampling by a whole factor is several times faster.
+    response = cv2.Laplacian(gray, cv2.CV_32F, ksize=1)[: size[1] * CELL_PX, : size[0] * CELL_PX]
     mean = cv2.resize(response, size, interpolation=cv2.INTER_AREA)
     square = cv2.resize(response * response, size, interpolation=cv2.INTER_AREA)
     variance = np.sort((square - mean * mean).reshape(-1))
