@@ -20,45 +20,51 @@ import parity_image
 import parity_network
 import parity_sampler
 import torch
-from parity_agreement import Agreement, Fixture
+from parity_agreement import Agreement, Fixture, cannot_run, no_problems
 
 Case = Callable[[Fixture], Iterator[Agreement]]
 CASES: dict[str, Case] = {
     "schedule*": parity_sampler.schedule,
     "sampler*": parity_sampler.sampler,
     "zerosft*": parity_network.connectors,
-    "unet_*": parity_network.unet,
+    "unet*": parity_network.unet,
     "vae*": parity_network.vae,
     "tiled*": parity_image.tiled,
     "colorfix*": parity_image.colourfix,
     "pipeline*": parity_image.pipeline,
     "official_keys*": parity_network.official_keys,
 }
-"""What runs a fixture, by its name without suffix."""
+"""What runs a fixture, by its name without suffix, in any case."""
 
 
 def found(folder: Path) -> dict[str, list[str]]:
     """The fixtures of a folder by the pattern that runs them; those that nothing runs under an empty pattern."""
     names = sorted({path.stem for path in folder.iterdir() if path.suffix in (".npz", ".json")})
-    groups: dict[str, list[str]] = {pattern: fnmatch.filter(names, pattern) for pattern in CASES}
+    groups: dict[str, list[str]] = {
+        pattern: [name for name in names if fnmatch.fnmatchcase(name.lower(), pattern)] for pattern in CASES
+    }
     known = {name for group in groups.values() for name in group}
     return {**groups, "": [name for name in names if name not in known]}
 
 
 @torch.no_grad()
 def run(folder: Path, pattern: str, name: str) -> tuple[list[Agreement], list[str]]:
-    """The agreements of one fixture, and what was not compared, such as arrays that nothing looked at.
+    """The agreements of one fixture, and notes on what was left out.
 
-    A fixture that the public functions cannot run is a row of its own, and a miss.
+    A fixture that the public functions cannot run is a row of its own, and a miss; so are arrays that nothing reads.
     """
     rows: list[Agreement] = []
     try:
         fixture = Fixture(folder, name)
         rows.extend(CASES[pattern](fixture))  # keeps the rows before an error
     except Exception as error:
-        told = f"cannot run: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        return [*rows, Agreement(name, told, float("nan"), float("nan"), 0.0)], []
-    return rows, [*fixture.notes, *(f"{name}.{key}" for key in fixture.arrays.unread())]
+        return [*rows, cannot_run(name, error)], []
+    if not rows and len(fixture.arrays):
+        rows.append(no_problems(name, "a fixture without a number to compare", 1))
+    unread = fixture.arrays.unread()
+    if unread:
+        rows.append(no_problems(name, f"arrays that nothing compared: {', '.join(unread)}", len(unread)))
+    return rows, fixture.notes
 
 
 def main() -> int:
@@ -86,6 +92,14 @@ def main() -> int:
                 print(f"    not compared: {', '.join(left)}")
     if skipped:
         print(f"not run: {', '.join(skipped)}")
+    rows += [
+        no_problems(name, "a fixture that nothing runs", 1)
+        for name in skipped
+        if (folder / f"{name}.npz").is_file()
+    ]
+    if not rows:
+        print(f"{folder} holds nothing that can be compared", file=sys.stderr)
+        return 2
     counts = {verdict: sum(row.verdict == verdict for row in rows) for verdict in ("ok", "over", "MISS")}
     print(f"{len(rows)} quantities: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
     return 1 if counts["MISS"] else 0

@@ -77,6 +77,20 @@ def agree_exactly(case: str, quantity: str, ours: Tensor, stored: Tensor) -> Agr
     return Agreement(row.case, row.quantity, row.worst, row.largest, 0.0, relative=0.0)
 
 
+def cannot_run(case: str, error: Exception) -> Agreement:
+    """The miss of a case that the public functions cannot run."""
+    told = f"cannot run: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    return Agreement(case, told, math.nan, math.nan, 0.0)
+
+
+def or_miss(case: str, rows: Iterator[Agreement]) -> Iterator[Agreement]:
+    """The rows of one group; an error is a miss of that group and does not hide the next ones."""
+    try:
+        yield from rows
+    except Exception as error:
+        yield cannot_run(case, error)
+
+
 def no_problems(case: str, quantity: str, problems: int) -> Agreement:
     """An agreement that counts problems and allows none."""
     return Agreement(case, quantity, float(problems), 0.0, 0.0, relative=0.0)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from parity_agreement import Agreement, Arrays, Fixture, agree, agree_exactly, agree_in_ratio
+from parity_agreement import Agreement, Arrays, Fixture, agree, agree_exactly, agree_in_ratio, or_miss
 from parity_network import size_vector
 from parity_weights import open_supir, shapes_of
 from torch import Tensor
@@ -58,20 +58,24 @@ def colourfix(fixture: Fixture) -> Iterator[Agreement]:
 def pipeline(fixture: Fixture) -> Iterator[Agreement]:
     """Every stored run: once step by step through the model's functions, once through `Restorer`."""
     for name, setting in fixture.meta.items():
-        case, values = f"{fixture.name} {name}", fixture.arrays.under(name)
-        supir = _open(fixture, setting)
-        for branch in ("cond", "uncond"):
-            if f"y_{branch}" in values:
-                inputs = (values[f"pooled_{branch}"], values["time_ids"])
-                yield size_vector(f"{case} {branch}", supir, *inputs, values[f"y_{branch}"])
-        yield from _encoded(case, supir, values)
-        yield from _sampled(case, supir, setting, values)
-        try:
-            settings = _settings(setting, values)
-        except ValueError as error:
-            fixture.notes.append(f"{case} through Restorer: {str(error).splitlines()[0]}")
-        else:
-            yield from _restored(case, supir, settings, values)
+        case = f"{fixture.name} {name}"
+        yield from or_miss(case, _run(case, fixture, setting, fixture.arrays.under(name)))
+
+
+def _run(case: str, fixture: Fixture, setting: dict[str, Any], values: Arrays) -> Iterator[Agreement]:
+    supir = _open(fixture, setting)
+    for branch in ("cond", "uncond"):
+        if f"y_{branch}" in values:
+            inputs = (values[f"pooled_{branch}"], values["time_ids"])
+            yield size_vector(f"{case} {branch}", supir, *inputs, values[f"y_{branch}"])
+    yield from _encoded(case, supir, values)
+    yield from _sampled(case, supir, setting, values)
+    try:
+        settings = _settings(setting, values)
+    except ValueError as error:
+        fixture.notes.append(f"{case} through Restorer: {str(error).splitlines()[0]}")
+    else:
+        yield from _restored(case, supir, settings, values)
 
 
 def _open(fixture: Fixture, setting: dict[str, Any]) -> Supir:

@@ -7,6 +7,7 @@ Legend: B batch, C latent channels, h w latent size.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -18,6 +19,7 @@ from parity_agreement import (
     agree_exactly,
     agree_in_ratio,
     no_problems,
+    or_miss,
 )
 from parity_weights import (
     IN_THE_SUPIR_FILE,
@@ -54,13 +56,20 @@ def unet(fixture: Fixture) -> Iterator[Agreement]:
         head_channels=config["num_head_channels"],
         time_id_channels=config["addition_time_embed_dim"],
     )
-    for group in fixture.meta["cases"] if fixture.has_arrays() else ():
+    groups = dict.fromkeys([*fixture.meta["cases"], *fixture.arrays.groups()])
+    for group in groups if fixture.has_arrays() else ():
         case, values = f"{fixture.name} {group}", fixture.arrays.under(group)
-        yield from _inputs(case, opened.supir, values)
-        yield from _maps(case, opened.supir, values)
-        yield from _eps(case, opened.supir, values)
-        yield from _denoised(case, opened.supir, values)
-        yield from _control_off(case, opened.supir, opened.plain_unet, values)
+        yield from or_miss(case, _unet_group(case, opened.supir, opened.plain_unet, values))
+
+
+def _unet_group(
+    case: str, supir: Supir, plain_unet: UNet2DConditionModel, values: Arrays
+) -> Iterator[Agreement]:
+    yield from _inputs(case, supir, values)
+    yield from _maps(case, supir, values)
+    yield from _eps(case, supir, values)
+    yield from _denoised(case, supir, values)
+    yield from _control_off(case, supir, plain_unet, values)
 
 
 def size_vector(case: str, supir: Supir, pooled: Tensor, time_ids: Tensor, stored: Tensor) -> Agreement:
@@ -143,37 +152,41 @@ def _control_off(
 def connectors(fixture: Fixture) -> Iterator[Agreement]:
     """Stand-alone connectors of any width, at every stored control scale."""
     for name, told in fixture.meta["modules"].items():
-        case, values = f"{fixture.name} {name}", fixture.arrays.under(name)
-        rows = told["tensors_name_shape_crc32"]
-        yield checksums(case, rows)
-        module: nn.Module
-        if told["type"] == "ZeroSFT":
-            skip_channels = told["skip_channels"] if told["concat"] else 0
-            module = ZeroSFT(
-                told["control_channels"],
-                told["main_channels"],
-                skip_channels,
-                hidden_channels=told["hidden_channels"],
-                norm_num_groups=NORM_NUM_GROUPS,
-            )
-            inputs = [values["main"], values["skip"] if told["concat"] else None]
-        else:
-            module = ZeroCrossAttention(
-                told["query_channels"],
-                told["context_channels"],
-                head_channels=told["head_dim"],
-                norm_num_groups=NORM_NUM_GROUPS,
-            )
-            inputs = [values["main"]]
-        shapes = shapes_of(rows)
-        official = {key: name + connector_name(f"layers.0.{key}")[1:] for key in module.state_dict()}
-        module.load_state_dict(
-            {key: torch.from_numpy(seeded_tensor(theirs, shapes[theirs])) for key, theirs in official.items()}
+        case = f"{fixture.name} {name}"
+        yield from or_miss(case, _connector(case, name, told, fixture.arrays.under(name)))
+
+
+def _connector(case: str, name: str, told: dict[str, Any], values: Arrays) -> Iterator[Agreement]:
+    rows = told["tensors_name_shape_crc32"]
+    yield checksums(case, rows)
+    module: nn.Module
+    if told["type"] == "ZeroSFT":
+        skip_channels = told["skip_channels"] if told["concat"] else 0
+        module = ZeroSFT(
+            told["control_channels"],
+            told["main_channels"],
+            skip_channels,
+            hidden_channels=told["hidden_channels"],
+            norm_num_groups=NORM_NUM_GROUPS,
         )
-        yield no_problems(case, "tensors without a place", len(shapes.keys() - set(official.values())))
-        for key in [key for key in values if key.startswith("out_s")]:
-            output = module(*inputs, values["control"], float(key.removeprefix("out_s")))
-            yield agree(case, key, output, values[key], CONNECTOR)
+        inputs = [values["main"], values["skip"] if told["concat"] else None]
+    else:
+        module = ZeroCrossAttention(
+            told["query_channels"],
+            told["context_channels"],
+            head_channels=told["head_dim"],
+            norm_num_groups=NORM_NUM_GROUPS,
+        )
+        inputs = [values["main"]]
+    shapes = shapes_of(rows)
+    official = {key: name + connector_name(f"layers.0.{key}")[1:] for key in module.state_dict()}
+    module.load_state_dict(
+        {key: torch.from_numpy(seeded_tensor(theirs, shapes[theirs])) for key, theirs in official.items()}
+    )
+    yield no_problems(case, "tensors without a place", len(shapes.keys() - set(official.values())))
+    for key in [key for key in values if key.startswith("out_s")]:
+        output = module(*inputs, values["control"], float(key.removeprefix("out_s")))
+        yield agree(case, key, output, values[key], CONNECTOR)
 
 
 def vae(fixture: Fixture) -> Iterator[Agreement]:
@@ -181,22 +194,26 @@ def vae(fixture: Fixture) -> Iterator[Agreement]:
     config, rows = fixture.meta["config"], fixture.meta["tensors_name_shape_crc32"]
     yield checksums(fixture.name, rows)
     supir = open_supir(shapes_of(rows)).supir
-    scale = config["scale_factor"]
-    supir.vae.register_to_config(scaling_factor=scale)
+    supir.vae.register_to_config(scaling_factor=config["scale_factor"])
     for group in fixture.arrays.groups() if fixture.has_arrays() else ():
-        case, values = f"{fixture.name} {group}", fixture.arrays.under(group)
-        image = values["image"]
-        moments = {
-            "encoder": supir.vae.encode(image).latent_dist.parameters,
-            "denoise_encoder": supir.vae.quant_conv(supir.robust_encoder(image)),
-        }
-        latents = {"encoder": supir.encode(image), "denoise_encoder": supir.encode_lq(image)}
-        for name in moments:
-            stored = values.under(name)
-            yield agree(case, f"{name}.moments", moments[name], stored["moments"], MOMENTS)
-            yield agree(case, f"{name}.latent", latents[name], stored["latent"], MOMENTS * scale)
-            yield agree(case, f"{name}.decoded", supir.decode(stored["latent"]), stored["decoded"], DECODED)
-        yield from _stage_one(case, supir, values)
+        case = f"{fixture.name} {group}"
+        yield from or_miss(case, _vae_group(case, supir, fixture.arrays.under(group)))
+
+
+def _vae_group(case: str, supir: Supir, values: Arrays) -> Iterator[Agreement]:
+    image = values["image"]
+    scale = supir.vae.config["scaling_factor"]
+    moments = {
+        "encoder": supir.vae.encode(image).latent_dist.parameters,
+        "denoise_encoder": supir.vae.quant_conv(supir.robust_encoder(image)),
+    }
+    latents = {"encoder": supir.encode(image), "denoise_encoder": supir.encode_lq(image)}
+    for name in moments:
+        stored = values.under(name)
+        yield agree(case, f"{name}.moments", moments[name], stored["moments"], MOMENTS)
+        yield agree(case, f"{name}.latent", latents[name], stored["latent"], MOMENTS * scale)
+        yield agree(case, f"{name}.decoded", supir.decode(stored["latent"]), stored["decoded"], DECODED)
+    yield from _stage_one(case, supir, values)
 
 
 def _stage_one(case: str, supir: Supir, values: Arrays) -> Iterator[Agreement]:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -33,8 +33,10 @@ from supir_model.official_names import (
     unet_name,
     vae_name,
 )
-from supir_model.supir import Supir
 from supir_model.tensor_file import TensorFile
+
+if TYPE_CHECKING:
+    from supir_model.supir import Supir
 
 LEFTOVERS: Final = (CONTROL + "mask_LQ",)
 """Left in a released file by its training; nothing reads it."""
@@ -106,8 +108,7 @@ def save_checkpoint(adapter: Adapter | Supir, path: str | Path, dtype: torch.dty
         ValueError: another suffix, a model that the layout cannot hold, or weights that were offloaded to files.
     """
     path = Path(path)
-    if isinstance(adapter, Supir):
-        require_held(adapter)
+    require_held(adapter.control, adapter.connectors)
     if adapter.connectors.config["kind"] != "zero_sft" or not hasattr(adapter.robust_encoder, "down_blocks"):
         raise ValueError(
             "the official layout holds zero_sft connectors and an SDXL encoder; use save_pretrained for another model"

@@ -6,10 +6,14 @@ Law: a message is built only after its check failed; no check reads a tensor's v
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
 IMAGE_MULTIPLE = 8
+SIZES = 6  # numbers in SDXL's size vector
 
 
 def require_image(image: Tensor) -> None:
@@ -18,8 +22,10 @@ def require_image(image: Tensor) -> None:
     Raises:
         ValueError: names the shape seen.
     """
-    if image.ndim != 4 or image.shape[1] != 3:
-        raise ValueError(f"image has shape {list(image.shape)}; (B, 3, H, W) in [-1, 1] is needed")
+    if image.ndim != 4 or image.shape[1] != 3 or not image.is_floating_point():
+        raise ValueError(
+            f"image has shape {list(image.shape)}, {image.dtype}; (B, 3, H, W), floating, in [-1, 1] is needed"
+        )
     height, width = image.shape[-2:]
     if height % IMAGE_MULTIPLE or width % IMAGE_MULTIPLE:
         raise ValueError(
@@ -44,16 +50,40 @@ def require_latent(name: str, latent: Tensor, channels: int, device: torch.devic
         )
 
 
-def require_text(context: Tensor, pooled: Tensor, time_ids: Tensor, width: int) -> None:
+def require_same_size(hint: Tensor, x_in: Tensor) -> None:
+    """Refuses an LQ latent for other noisy latents: another number, or another size.
+
+    Raises:
+        ValueError: names both.
+    """
+    ours, theirs = [list(tensor.shape[:1] + tensor.shape[-2:]) for tensor in (hint, x_in)]
+    if ours != theirs:
+        raise ValueError(
+            f"z_lq and the noisy latent differ, (B, h, w) {ours} and {theirs}; encode the same pictures"
+        )
+
+
+def require_text(context: Tensor, pooled: Tensor, time_ids: Tensor, config: Mapping[str, Any]) -> None:
     """Refuses text that another model encoded, or a size vector for another number of prompts.
+
+    Args:
+        config: of the UNet.
 
     Raises:
         ValueError: names the sizes seen.
     """
-    if context.shape[-1] != width:
+    widths = (
+        config["cross_attention_dim"],
+        config["projection_class_embeddings_input_dim"] - SIZES * config["addition_time_embed_dim"],
+    )
+    if (context.shape[-1], pooled.shape[-1]) != widths:
         raise ValueError(
-            f"the text is {context.shape[-1]} wide, this UNet reads {width}; encode the prompts with this model's"
-            " encode_prompt"
+            f"the text is {context.shape[-1]} and pooled {pooled.shape[-1]} wide, this UNet reads {widths[0]} and"
+            f" {widths[1]}; encode the prompts with this model's encode_prompt"
+        )
+    if time_ids.ndim != 2 or time_ids.shape[1] != SIZES:
+        raise ValueError(
+            f"time_ids has shape {list(time_ids.shape)}; (R, {SIZES}) is needed, as Supir.time_ids gives it"
         )
     if not len(context) == len(pooled) == len(time_ids):
         raise ValueError(

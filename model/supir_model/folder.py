@@ -8,6 +8,7 @@ text_encoder/, text_encoder_2/, tokenizer/) are those of a diffusers SDXL folder
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
@@ -48,7 +48,7 @@ def save_folder(supir: Supir, folder: Path, dtype: torch.dtype | None) -> None:
     Raises:
         ValueError: the weights were offloaded to files.
     """
-    require_held(supir)
+    require_held(supir.unet, supir.control, supir.connectors)
     text = supir.text
     parts: tuple[tuple[str, Any], ...] = (
         ("unet", supir.unet),
@@ -58,9 +58,10 @@ def save_folder(supir: Supir, folder: Path, dtype: torch.dtype | None) -> None:
         ("text_encoder", text.text_encoder),
         ("text_encoder_2", text.text_encoder_2),
     )
-    with _without_progress_bars():
+    with _quiet_libraries():
         for name, part in parts:
             (part if dtype is None else _cast(copy.deepcopy(part), dtype)).save_pretrained(folder / name)
+            _forget_origin(folder / name / CONFIG)
     text.tokenizer.save_pretrained(folder / "tokenizer")
     robust = folder / ROBUST_FILE
     robust.parent.mkdir(exist_ok=True)
@@ -70,12 +71,16 @@ def save_folder(supir: Supir, folder: Path, dtype: torch.dtype | None) -> None:
     (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
-def require_held(supir: Supir) -> None:
-    """Raises ValueError if the weights are in files, where nothing but a forward pass can read them."""
-    if supir.weights_folder is not None:
-        raise ValueError(
-            f"the weights were offloaded to {supir.weights_folder} and cannot be saved; save the model before"
-        )
+def require_held(*parts: nn.Module) -> None:
+    """Raises ValueError if the weights were offloaded to files, where nothing but a forward pass can read them."""
+    for module in itertools.chain.from_iterable(part.modules() for part in parts):
+        registry = getattr(module, "_diffusers_hook", None)
+        offloading = registry and registry.get_hook("group_offloading")
+        if offloading and offloading.group.offload_to_disk_path:
+            raise ValueError(
+                f"the weights were offloaded to {offloading.group.offload_to_disk_path} and cannot be saved;"
+                " save the model before"
+            )
 
 
 def load_folder(folder: Path, *, device: torch.device | str, dtype: torch.dtype) -> Supir:
@@ -126,18 +131,15 @@ def load_shared_parts(folder: Path, dtype: torch.dtype) -> dict[str, Any]:
         FileNotFoundError: a part is missing.
         ModelFileError: a part is damaged or incomplete.
     """
-    kind = _read_json(folder / "vae" / CONFIG).get("_class_name")
+    kind = _part_config(folder / "vae").get("_class_name")
     vae_class = MiniVAE if kind == "MiniVAE" else AutoencoderKL
-    with _without_progress_bars():
-        text = TextEncoders(
-            CLIPTokenizer.from_pretrained(folder / "tokenizer"),
-            _load_part(CLIPTextModel, folder / "text_encoder", dtype=dtype),
-            _load_part(CLIPTextModelWithProjection, folder / "text_encoder_2", dtype=dtype),
-        )
+    first = _load_part(CLIPTextModel, folder / "text_encoder", dtype=dtype)
+    second = _load_part(CLIPTextModelWithProjection, folder / "text_encoder_2", dtype=dtype)
+    tokenizer = _load_tokenizer(folder / "tokenizer", first.config.vocab_size)
     return {
         "unet": _load_part(UNet2DConditionModel, folder / "unet", torch_dtype=dtype),
         "vae": _load_part(vae_class, folder / "vae", torch_dtype=vae_dtype(dtype)),
-        "text": text,
+        "text": TextEncoders(tokenizer, first, second),
     }
 
 
@@ -160,13 +162,24 @@ def vae_dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 def _load_part(kind: Any, folder: Path, **options: Any) -> Any:
-    """A part of the libraries' classes, and nothing less: both fill what a file lacks with random numbers."""
-    files = [path.name for path in folder.glob("*.safetensors")]
+    """A part of the libraries' classes, and nothing less: both fill what a file lacks with random numbers.
+
+    Without the checks before it, a damaged file makes them look for others, on the network too.
+    """
+    _part_config(folder)
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise FileNotFoundError(f"{folder} has no weights (.safetensors); write or download it again")
+    for file in files:
+        TensorFile(file)
     # a download of the half-precision files alone, as diffusers names them
-    variant = "fp16" if files and all(".fp16" in name for name in files) else None
+    variant = "fp16" if all(".fp16" in file.name for file in files) else None
+    options |= {"variant": variant, "local_files_only": True, "use_safetensors": True}
+    options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}  # the report says it better
     try:
-        part, report = kind.from_pretrained(folder, output_loading_info=True, variant=variant, **options)
-    except (SafetensorError, json.JSONDecodeError, RuntimeError) as error:
+        with _quiet_libraries():
+            part, report = kind.from_pretrained(folder, **options)
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
         raise ModelFileError(f"{folder} is damaged: {told_by(error)}; write it again") from error
     for what in ("missing", "unexpected", "mismatched"):
         names = sorted(map(str, report[f"{what}_keys"]))
@@ -175,6 +188,40 @@ def _load_part(kind: Any, folder: Path, **options: Any) -> Any:
                 f"{folder} does not fit its {CONFIG}: {len(names)} tensors {what}, first {names[0]}; write it again"
             )
     return part
+
+
+def _part_config(folder: Path) -> dict[str, Any]:
+    """A part's config.json; FileNotFoundError or ModelFileError where there is none."""
+    if not (folder / CONFIG).is_file():
+        raise FileNotFoundError(f"{folder} has no {CONFIG}; write or download it again")
+    config = _read_json(folder / CONFIG)
+    if not config:
+        raise ModelFileError(f"{folder / CONFIG} describes no model; write or download it again")
+    return config
+
+
+def _load_tokenizer(folder: Path, vocab_size: int) -> CLIPTokenizer:
+    """The tokenizer, whole: the library makes an empty one of a folder that lacks its vocabulary."""
+    files = ("tokenizer.json",), ("vocab.json", "merges.txt")
+    if not any(all((folder / name).is_file() for name in names) for names in files):
+        raise FileNotFoundError(
+            f"{folder} has neither tokenizer.json nor vocab.json and merges.txt; write it again"
+        )
+    try:
+        tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # the tokenizers library raises nothing more special
+        raise ModelFileError(f"{folder} is damaged: {told_by(error)}; write it again") from error
+    if len(tokenizer) != vocab_size:
+        raise ModelFileError(
+            f"{folder} has {len(tokenizer)} tokens, the text encoder {vocab_size}; write both again, from one model"
+        )
+    return tokenizer
+
+
+def _forget_origin(config: Path) -> None:
+    """Take out the path that the part was loaded from: it tells of the machine and not of the model."""
+    kept = {key: value for key, value in _read_json(config).items() if key != "_name_or_path"}
+    config.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n")
 
 
 def _cast(part: nn.Module, dtype: torch.dtype) -> Any:
@@ -191,12 +238,14 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _without_progress_bars() -> Iterator[None]:
-    """Keep transformers from drawing bars: progress on the terminal belongs to the commands."""
-    shown = transformers_logging.is_progress_bar_enabled()
+def _quiet_libraries() -> Iterator[None]:
+    """Keep transformers from drawing bars and tables: progress and errors on the terminal belong to the commands."""
+    shown, verbosity = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
     transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
     try:
         yield
     finally:
+        transformers_logging.set_verbosity(verbosity)
         if shown:
             transformers_logging.enable_progress_bar()

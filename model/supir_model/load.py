@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -60,17 +60,19 @@ def load_supir(
         connector: kind of a fresh adapter's connectors; "zero_conv" is the plain ControlNet baseline.
 
     Raises:
-        ValueError: neither base nor preset, an unknown preset, or files that do not fit together.
+        ValueError: neither base nor preset, an unknown option, one of a fresh adapter beside a file that holds one,
+            or files that do not fit together.
         FileNotFoundError: no such file or folder, or a package without the embedded weights.
         ImportError: a single file without `tokenizer` where open_clip_torch is not installed.
     """
-    if preset is not None and preset not in PRESETS:
-        raise ValueError(f"preset={preset!r} is unknown; use one of {', '.join(PRESETS)}")
+    _require_options(preset, weights, connector, control_depth, dtype)
     chosen = PRESETS[preset or "sdxl"]
     chosen = replace(chosen, connectors={**chosen.connectors, "kind": connector})
     if control_depth is not None:
         chosen = replace(chosen, control_depth=control_depth)
     if base is not None:
+        if checkpoint is not None or holds_model(Path(base)):
+            _require_fresh(control_depth, connector, checkpoint or base)
         return _on_base(Path(base), checkpoint, chosen, tokenizer, seed, device, dtype)
     if preset is None or preset not in SMALL_PRESETS or checkpoint is not None:
         raise ValueError(
@@ -78,8 +80,43 @@ def load_supir(
             f" use preset={' or '.join(map(repr, SMALL_PRESETS))}"
         )
     if chosen.embedded and weights == "embedded":
+        _require_fresh(control_depth, connector, f"the embedded {preset}")
         return _embedded(preset, device, dtype)
     return fresh(chosen, seed).to(device=device, dtype=dtype)
+
+
+def _require_options(
+    preset: str | None,
+    weights: str | None,
+    connector: str,
+    control_depth: tuple[int, ...] | None,
+    dtype: object,
+) -> None:
+    allowed: tuple[tuple[str, object, tuple[object, ...]], ...] = (
+        ("preset", preset, (None, *PRESETS)),
+        ("weights", weights, ("embedded", None)),
+        ("connector", connector, get_args(ConnectorKind)),
+    )
+    for name, value, choices in allowed:
+        if value not in choices:
+            raise ValueError(f"{name}={value!r} is unknown; use one of {', '.join(map(repr, choices))}")
+    if control_depth is not None and (len(control_depth) != 3 or min(control_depth) < 1):
+        raise ValueError(
+            f"control_depth={control_depth} is no depth; give three numbers from 1, as in (1, 1, 5)"
+        )
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise ValueError(
+            f"dtype={dtype!r} is no precision; use torch.float32, torch.bfloat16 or torch.float16"
+        )
+
+
+def _require_fresh(control_depth: tuple[int, ...] | None, connector: str, adapter: object) -> None:
+    """Refuses options of a fresh adapter where the adapter comes from files."""
+    if control_depth is not None or connector != "zero_sft":
+        raise ValueError(
+            f"control_depth={control_depth} and connector={connector!r} shape a fresh adapter, and {adapter} holds one;"
+            " leave them out"
+        )
 
 
 def _embedded(preset: str, device: torch.device | str, dtype: torch.dtype) -> Supir:

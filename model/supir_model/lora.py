@@ -37,6 +37,7 @@ def fuse_lora(supir: Supir, path: str | Path, scale: float = 1.0) -> None:
     if any(hasattr(module, "_diffusers_hook") for module in supir.unet.modules()):
         raise ValueError("a LoRA cannot be fused into offloaded or 8-bit weights; call fuse_lora before")
     tensors = dict(TensorFile(path).read_all())
+    trainable = {id(parameter) for parameter in supir.parameters() if parameter.requires_grad}
     host = _Host(supir)
     try:
         host.load_lora_weights(tensors)
@@ -51,10 +52,10 @@ def fuse_lora(supir: Supir, path: str | Path, scale: float = 1.0) -> None:
     finally:
         host.unload_lora_weights()
         for part in host.components.values():
-            part._hf_peft_config_loaded = (
-                False  # unloading leaves it set after a refusal, and saving then asks the hub
-            )
-        supir.requires_grad_(False)
+            # unloading leaves it set after a refusal, and saving then asks the hub
+            part._hf_peft_config_loaded = False
+        for parameter in supir.parameters():
+            parameter.requires_grad_(id(parameter) in trainable)
 
 
 class _Host(StableDiffusionXLLoraLoaderMixin):

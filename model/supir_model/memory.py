@@ -43,7 +43,7 @@ def compile_blocks(supir: Supir, **options: Any) -> None:
     """Compile the transformer blocks of UNet and control encoder: one of each shape, not the whole graph.
 
     Args:
-        options: of `torch.compile`, e.g. fullgraph=True, dynamic=True.
+        options: of `torch.compile`, e.g. dynamic=True; fullgraph=True where nothing is offloaded or stored in 8 bits.
     """
     supir.unet.compile_repeated_blocks(**options)
     supir.control.compile_repeated_blocks(**options)
@@ -57,8 +57,7 @@ def offload(supir: Supir, device: torch.device | str, folder: str | Path | None 
         folder: where the weights go instead of main memory, in a subfolder of their own that is deleted with the
             model. The model cannot be saved afterwards.
     """
-    if folder is not None:
-        _make_weights_folder(supir, Path(folder))
+    weights = None if folder is None else _weights_folder(supir, Path(folder))
     for name, part in supir.named_children():
         if part in _stepping(supir):
             apply_group_offloading(
@@ -66,19 +65,20 @@ def offload(supir: Supir, device: torch.device | str, folder: str | Path | None 
                 onload_device=torch.device(device),
                 offload_device=torch.device("cpu"),
                 offload_type="leaf_level",
-                offload_to_disk_path=str(supir.weights_folder / name) if supir.weights_folder else None,
+                offload_to_disk_path=str(weights / name) if weights else None,
             )
         else:
             part.to(device)
 
 
-def _make_weights_folder(supir: Supir, folder: Path) -> None:
+def _weights_folder(supir: Supir, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     # new for every model: diffusers takes a file that is there already for one that it wrote
-    supir.weights_folder = Path(tempfile.mkdtemp(prefix="weights-", dir=folder))
-    weakref.finalize(supir, shutil.rmtree, supir.weights_folder, ignore_errors=True)
+    weights = Path(tempfile.mkdtemp(prefix="weights-", dir=folder))
+    weakref.finalize(supir, shutil.rmtree, weights, ignore_errors=True)
     for parameter in supir.parameters():
         parameter.data = parameter.data.contiguous()  # files hold no other layout
+    return weights
 
 
 def _stepping(supir: Supir) -> tuple[ModelMixin, ModelMixin, ModelMixin]:

@@ -55,6 +55,8 @@ def generator_noise(generators: Sequence[torch.Generator]) -> NoiseSource:
     """
 
     def draw(x: Tensor) -> Tensor:
+        if len(generators) != len(x):
+            raise ValueError(f"{len(generators)} generators for {len(x)} images; give one to each")
         rows = [torch.randn(x.shape[1:], generator=generator) for generator in generators]
         return torch.stack(rows).to(x)
 
@@ -103,20 +105,18 @@ def sample_edm(
         on_step: called after every step.
 
     Raises:
-        ValueError: `restore_guidance` > 0 without `x_center`.
+        ValueError: fewer than two sigmas, or `restore_guidance` > 0 without `x_center`.
     """
-    if restore_guidance > 0 and x_center is None:
-        raise ValueError(f"restore_guidance={restore_guidance} needs x_center; give it, or use 0 (off)")
-    levels = sigmas.tolist()
+    levels = _levels(sigmas)
+    restore = _restoration(restore_guidance, x_center, restore_sigma_min)
     churn = min(s_churn / (len(levels) - 1), math.sqrt(2.0) - 1.0)
     for index, (sigma, sigma_next) in enumerate(pairwise(levels)):
         gamma = churn if s_tmin <= sigma <= s_tmax else 0.0
         sigma_hat = sigma * (1.0 + gamma)
         if gamma > 0:
             x = x + s_noise * noise(x) * math.sqrt(sigma_hat**2 - sigma**2)
-        denoised = restored = denoise(x, sigma_hat, sigma)
-        if x_center is not None and restore_guidance > 0 and sigma_next > restore_sigma_min:
-            restored = restore_toward(denoised, x_center, sigma, restore_guidance)
+        denoised = denoise(x, sigma_hat, sigma)
+        restored = restore(denoised, sigma, sigma_next)
         x = x + (sigma_next - sigma_hat) * (x - restored) / sigma_hat
         if on_step is not None:
             on_step(Step(index, sigma, sigma_hat, sigma_next, denoised, restored, x))
@@ -146,17 +146,15 @@ def sample_dpmpp_2m_sde(
         s_noise: factor on the noise.
 
     Raises:
-        ValueError: `restore_guidance` > 0 without `x_center`.
+        ValueError: fewer than two sigmas, or `restore_guidance` > 0 without `x_center`.
     """
-    if restore_guidance > 0 and x_center is None:
-        raise ValueError(f"restore_guidance={restore_guidance} needs x_center; give it, or use 0 (off)")
-    levels = sigmas.tolist()
+    levels = _levels(sigmas)
+    restore = _restoration(restore_guidance, x_center, restore_sigma_min)
     previous: Tensor | None = None
     h_previous = 0.0
     for index, (sigma, sigma_next) in enumerate(pairwise(levels)):
-        denoised = restored = denoise(x, sigma, sigma)
-        if x_center is not None and restore_guidance > 0 and sigma_next > restore_sigma_min:
-            restored = restore_toward(denoised, x_center, sigma, restore_guidance)
+        denoised = denoise(x, sigma, sigma)
+        restored = restore(denoised, sigma, sigma_next)
         if sigma_next == 0.0:
             x = restored
         else:
@@ -171,3 +169,27 @@ def sample_dpmpp_2m_sde(
         if on_step is not None:
             on_step(Step(index, sigma, sigma, sigma_next, denoised, restored, x))
     return x
+
+
+def _levels(sigmas: Tensor) -> list[float]:
+    if len(sigmas) < 2:
+        raise ValueError(f"{len(sigmas)} sigmas make no step; give two or more, the last one 0")
+    levels: list[float] = sigmas.tolist()
+    return levels
+
+
+def _restoration(
+    restore_guidance: float, x_center: Tensor | None, restore_sigma_min: float
+) -> Callable[[Tensor, float, float], Tensor]:
+    """What both samplers do to an estimate: (denoised, sigma, sigma_next) → the estimate that the step uses."""
+    if restore_guidance <= 0:
+        return lambda denoised, _sigma, _sigma_next: denoised
+    if x_center is None:
+        raise ValueError(f"restore_guidance={restore_guidance} needs x_center; give it, or use 0 (off)")
+
+    def restored(denoised: Tensor, sigma: float, sigma_next: float) -> Tensor:
+        if sigma_next <= restore_sigma_min:
+            return denoised
+        return restore_toward(denoised, x_center, sigma, restore_guidance)
+
+    return restored

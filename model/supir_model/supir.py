@@ -19,7 +19,7 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor, nn
 
 from supir_model.adapted_unet import adapted_eps, size_embedding
-from supir_model.checks import require_image, require_latent, require_prompts, require_text
+from supir_model.checks import require_image, require_latent, require_prompts, require_same_size, require_text
 from supir_model.connectors import Connectors
 from supir_model.control import ControlEncoder
 from supir_model.diffusion import nearest_timestep, scale_input, sigma_at
@@ -40,9 +40,6 @@ class Supir(nn.Module):
         vae: `AutoencoderKL` or `MiniVAE`.
         text: both text encoders.
         robust_encoder: degradation-robust encoder; None copies the VAE's own encoder.
-
-    Attributes:
-        weights_folder: where `memory.offload` put the weights; None while the model holds them itself.
     """
 
     def __init__(
@@ -62,7 +59,6 @@ class Supir(nn.Module):
         self.vae = vae
         self.text = text
         self.robust_encoder = copy.deepcopy(vae.encoder) if robust_encoder is None else robust_encoder
-        self.weights_folder: Path | None = None
         self.requires_grad_(False).eval()
 
     @property
@@ -105,6 +101,7 @@ class Supir(nn.Module):
 
     def decode(self, latent: Tensor) -> Tensor:
         """The image (B, 3, H, W), about [-1, 1] and not clipped, of a scaled latent."""
+        require_latent("latent", latent, self.latent_channels, latent.device)
         unscaled = (latent / self.vae.config["scaling_factor"]).to(self.vae.dtype)
         return self.vae.decode(unscaled).sample.float()
 
@@ -178,9 +175,8 @@ class Supir(nn.Module):
         Raises:
             ValueError: another model's text, a wrong number of channels or size vectors, or another device.
         """
-        require_text(
-            conditioning.context, conditioning.pooled, time_ids, self.unet.config["cross_attention_dim"]
-        )
+        time_ids = time_ids.to(self.device)
+        require_text(conditioning.context, conditioning.pooled, time_ids, self.unet.config)
         if z_lq is not None:
             require_latent("z_lq", z_lq, self.latent_channels, self.device)
         dtype = self.unet.dtype
@@ -207,6 +203,8 @@ class Supir(nn.Module):
         """
         require_latent("x_in", x_in, self.latent_channels, self.device)
         require_prompts(len(prepared.context), len(x_in))
+        if prepared.hint is not None:
+            require_same_size(prepared.hint, x_in)
         if prepared.hint is None or prepared.control_embedding is None or control_scale == 0.0:
             copies = len(prepared.context) // len(x_in)
             added = {"text_embeds": prepared.pooled, "time_ids": prepared.time_ids}
@@ -229,6 +227,8 @@ class Supir(nn.Module):
         self, x: Tensor, sigma: float, prepared: PreparedConditioning, control_scale: float = 1.0
     ) -> Tensor:
         """The estimates (R, C, h, w) of B latents under R prompts; see `denoise`."""
+        if not sigma > 0:
+            raise ValueError(f"sigma={sigma} is no noise level; a positive number is needed")
         timestep = nearest_timestep(torch.full((len(x),), sigma, device=x.device))
         sigma_q = sigma_at(timestep, x.ndim)
         eps = self.eps(scale_input(x, sigma_q).to(self.unet.dtype), timestep, prepared, control_scale)
@@ -291,6 +291,7 @@ class Supir(nn.Module):
 
         Raises:
             FileNotFoundError: the folder or a part of it is missing.
+            ModelFileError: a part is damaged or does not fit.
         """
         from supir_model.folder import load_folder
 

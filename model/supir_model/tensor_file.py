@@ -62,7 +62,8 @@ class TensorFile:
                 del mapping
                 mapping, mapped = self._open(), 0
             tensor = mapping.tensor(name)
-            if not tensor.is_floating_point() or tensor.layout != torch.strided:
+            # single integers stand in LoRAs, as alpha
+            if tensor.ndim and not (tensor.is_floating_point() and tensor.layout == torch.strided):
                 raise ModelFileError(
                     f"{self.path} holds {name} as {tensor.dtype}, {tensor.layout}; give dense floating-point weights"
                 )

@@ -69,8 +69,10 @@ class TextEncoders(nn.Module):
         """The conditioning of one or more prompts, all with the same number of chunks.
 
         Raises:
-            ValueError: no prompt given.
+            ValueError: no prompt given, or a text in place of a list of them.
         """
+        if isinstance(prompts, str):
+            raise ValueError(f"prompts={prompts[:40]!r} is one text; give a list, [{prompts[:40]!r}]")
         if not prompts:
             raise ValueError('no prompts given (0 seen, 1 or more allowed); use [""] for an empty prompt')
         chunked = [_chunks(self._token_ids(prompt)) for prompt in prompts]

@@ -80,7 +80,10 @@ def test_a_precision_moved_there_and_back_keeps_its_rounding(supir):
 @pytest.mark.parametrize(
     ("call", "text"),
     [
-        (lambda s: s.encode(torch.zeros(1, 4, 64, 64)), r"image has shape \[1, 4, 64, 64\]; \(B, 3, H, W\)"),
+        (
+            lambda s: s.encode(torch.zeros(1, 4, 64, 64)),
+            r"image has shape \[1, 4, 64, 64\], torch\.float32; \(B, 3, H, W\)",
+        ),
         (
             lambda s: s.encode_lq(torch.zeros(1, 3, 60, 64)),
             "image of 60x64 px: both sides must be multiples of 8",
@@ -90,7 +93,19 @@ def test_a_precision_moved_there_and_back_keeps_its_rounding(supir):
             r"z_lq has shape \[1, 4, 8, 8\]; \(B, 8, h, w\)",
         ),
         (lambda s: latents(s, x_in=torch.zeros(8, 8, 8)), r"x_in has shape \[8, 8, 8\]; \(B, 8, h, w\)"),
-        (lambda s: latents(s, width=2048), "the text is 2048 wide, this UNet reads 48; encode the prompts"),
+        (
+            lambda s: latents(s, width=2048),
+            "the text is 2048 and pooled 32 wide, this UNet reads 48 and 32; encode the prompts",
+        ),
+        (lambda s: latents(s, z_lq=torch.zeros(1, 8, 8, 4)), r"\[1, 8, 4\] and \[1, 8, 8\]; encode the same"),
+        (lambda s: s.decode(torch.zeros(1, 4, 8, 8)), r"latent has shape \[1, 4, 8, 8\]; \(B, 8, h, w\)"),
+        (
+            lambda s: s.encode_lq(torch.zeros(1, 3, 64, 64, dtype=torch.uint8)),
+            r"torch\.uint8; \(B, 3, H, W\), floating",
+        ),
+        (lambda s: s.encode_prompt("a wall"), r"prompts='a wall' is one text; give a list"),
+        (lambda s: noise_level(s, float("nan")), "sigma=nan is no noise level"),
+        (lambda s: noise_level(s, -1.0), "sigma=-1.0 is no noise level"),
         (lambda s: latents(s, sizes=2), "1 contexts, 1 pooled texts and 2 size vectors"),
         (lambda s: latents(s, x_in=torch.zeros(2, 8, 8, 8)), "1 prompts for 2 latents; give one prompt"),
         (lambda s: latents(s, device="meta"), "z_lq is on meta, the model on cpu; move it with"),
@@ -99,6 +114,11 @@ def test_a_precision_moved_there_and_back_keeps_its_rounding(supir):
 def test_a_wrong_call_says_what_is_wrong(call, text, supir):
     with pytest.raises(ValueError, match=text):
         call(supir)
+
+
+def noise_level(supir, sigma):
+    z_lq = torch.zeros(1, supir.latent_channels, 8, 8)
+    return supir.denoise(z_lq, sigma, z_lq, supir.encode_prompt([""]), supir.time_ids(64, 64, 1))
 
 
 def latents(supir, *, x_in=None, z_lq=None, width=48, sizes=1, device="cpu"):

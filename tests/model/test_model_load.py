@@ -46,6 +46,12 @@ def test_a_saved_model_comes_back_bit_for_bit(supir, saved):
     assert torch.equal(*results)
 
 
+def test_a_model_saved_again_tells_nothing_of_the_machine(saved, tmp_path):
+    load_supir(saved).save_pretrained(tmp_path / "again")
+    told = [path for path in (tmp_path / "again").rglob("*.json") if str(saved) in path.read_text()]
+    assert told == []
+
+
 def test_half_precision_files_are_half_the_bytes_and_load_to_any_precision(supir, saved, tmp_path):
     supir.save_pretrained(tmp_path, dtype=torch.float16)
     assert next(supir.unet.parameters()).dtype == torch.float32
@@ -102,7 +108,24 @@ def test_a_loaded_model_is_frozen_and_in_eval_mode(supir):
     ("options", "message"),
     [
         ({}, "preset=None and checkpoint=None need base="),
-        ({"preset": "micro"}, "preset='micro' is unknown; use one of sdxl, mini, tiny"),
+        ({"preset": "micro"}, "preset='micro' is unknown; use one of None, 'sdxl', 'mini', 'tiny'"),
+        (
+            {"preset": "mini", "weights": "embeded"},
+            "weights='embeded' is unknown; use one of 'embedded', None",
+        ),
+        (
+            {"preset": "tiny", "connector": "foo"},
+            "connector='foo' is unknown; use one of 'zero_sft', 'zero_conv'",
+        ),
+        ({"preset": "tiny", "dtype": "bfloat16"}, "dtype='bfloat16' is no precision; use torch.float32"),
+        (
+            {"preset": "tiny", "control_depth": (1, 0, 0)},
+            r"control_depth=\(1, 0, 0\) is no depth; give three",
+        ),
+        (
+            {"preset": "mini", "control_depth": (1, 1, 1)},
+            "shape a fresh adapter, and the embedded mini holds one",
+        ),
         ({"preset": "sdxl"}, "preset='sdxl' and checkpoint=None need base="),
         ({"preset": "mini", "checkpoint": "a.ckpt"}, "preset='mini' and checkpoint='a.ckpt' need base="),
     ],
@@ -210,8 +233,56 @@ def test_a_part_that_lacks_a_tensor_is_refused_and_not_filled_with_random_number
 def test_a_truncated_file_is_named(part: str, saved_tiny: Path):
     (file,) = (saved_tiny / part).glob("*.safetensors")
     file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises((ModelFileError, OSError), match=part):
+    with pytest.raises(ModelFileError, match=f"/{part}/.* is no complete safetensors file"):
         load_supir(saved_tiny)
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "connectors", "text_encoder_2"])
+@pytest.mark.parametrize(
+    ("damage", "text"),
+    [
+        (lambda config, _: config.unlink(), "has no config.json; write or download it again"),
+        (lambda config, _: config.write_text("[]"), "config.json describes no model"),
+        (lambda _, weights: weights.unlink(), r"has no weights \(.safetensors\); write or download it again"),
+        (lambda _, weights: misshape(weights), "1 tensors mismatched, first"),
+    ],
+)
+def test_a_damaged_part_is_named_in_our_words(damage, text, part: str, saved_tiny: Path):
+    (weights,) = (saved_tiny / part).glob("*.safetensors")
+    damage(saved_tiny / part / "config.json", weights)
+    with pytest.raises((ModelFileError, FileNotFoundError), match=f"/{part}.*{text}"):
+        load_supir(saved_tiny)
+
+
+def misshape(file: Path) -> None:
+    tensors = load_file(file)
+    name = sorted(tensors)[-1]
+    save_file(tensors | {name: torch.zeros(7)}, file, metadata={"format": "pt"})
+
+
+def test_a_tokenizer_that_lost_its_vocabulary_is_refused(saved_tiny: Path):
+    file = saved_tiny / "tokenizer" / "tokenizer.json"
+    whole = file.read_text()
+    file.write_text(whole[:1000])
+    with pytest.raises(ModelFileError, match="/tokenizer is damaged"):
+        load_supir(saved_tiny)
+    tokenizer = json.loads(whole)
+    tokenizer["model"] |= {"vocab": {"<|startoftext|>": 0, "<|endoftext|>": 1, "a": 2}, "merges": []}
+    file.write_text(json.dumps(tokenizer))
+    with pytest.raises(ModelFileError, match=r"/tokenizer has \d+ tokens, the text encoder 4096"):
+        load_supir(saved_tiny)
+    file.unlink()
+    with pytest.raises(
+        FileNotFoundError, match=r"has neither tokenizer\.json nor vocab\.json and merges\.txt"
+    ):
+        load_supir(saved_tiny)
+
+
+def test_options_of_a_fresh_adapter_are_refused_beside_a_saved_one(saved_tiny: Path):
+    with pytest.raises(
+        ValueError, match=r"connector='zero_conv' shape a fresh adapter, and .*tiny holds one"
+    ):
+        load_supir(saved_tiny, connector="zero_conv")
 
 
 def test_a_robust_encoder_that_lacks_a_tensor_is_named(saved_tiny: Path):

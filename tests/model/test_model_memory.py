@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from supir_model import load_supir
-from supir_model.checkpoint import save_checkpoint
+from supir_model.checkpoint import Adapter, save_checkpoint
 from supir_model.memory import compile_blocks, offload, store_in_float8
 
 
@@ -90,7 +90,7 @@ def test_a_folder_that_another_model_was_offloaded_to_serves_again(supir, origin
 def test_the_files_of_an_offloaded_model_go_with_it(tmp_path):
     supir = load_supir(preset="tiny")
     offload(supir, "cpu", tmp_path)
-    assert list(tmp_path.iterdir()) == [supir.weights_folder]
+    assert [path.name.startswith("weights-") for path in tmp_path.iterdir()] == [True]
     del supir
     gc.collect()
     assert not list(tmp_path.iterdir())
@@ -98,9 +98,10 @@ def test_the_files_of_an_offloaded_model_go_with_it(tmp_path):
 
 def test_weights_in_files_are_not_saved_as_if_they_were_held(supir, tmp_path):
     offload(supir, "cpu", tmp_path / "weights")
-    for save in (supir.save_pretrained, partial(save_checkpoint, supir)):
+    alone = Adapter(supir.control, supir.connectors, supir.robust_encoder)
+    for save in (supir.save_pretrained, partial(save_checkpoint, supir), partial(save_checkpoint, alone)):
         with pytest.raises(
-            ValueError, match=r"offloaded to .*weights-\w+ and cannot be saved; save the model before"
+            ValueError, match=r"offloaded to .*/weights-.* and cannot be saved; save the model before"
         ):
             save(tmp_path / "saved.safetensors")
     assert not (tmp_path / "saved.safetensors").exists()

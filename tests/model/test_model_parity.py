@@ -55,6 +55,28 @@ def test_a_fixture_that_cannot_be_run_is_a_miss_and_the_others_still_run(tmp_pat
     assert "2 quantities: 0 ok, 0 over, 2 MISS" in out
 
 
+def test_what_is_not_compared_is_a_miss(tmp_path, monkeypatch, capsys):
+    np.savez(tmp_path / "colorfix.npz", content=np.zeros((1, 3, 8, 8), np.float32))
+    np.savez(tmp_path / "edm_more.npz", x=np.zeros(1))
+    (tmp_path / "tokens.json").write_text("{}")
+    assert run_script(monkeypatch, tmp_path) == 1
+    out = capsys.readouterr().out
+    assert "cannot run: KeyError: 'style'" in out
+    assert "not run: edm_more, tokens" in out
+    assert "2 MISS" in out.splitlines()[-1]
+
+
+def test_one_broken_setting_does_not_hide_the_others(parity_folder, tmp_path, monkeypatch, capsys):
+    shutil.copy(parity_folder / "sampler.json", tmp_path)
+    arrays = dict(np.load(parity_folder / "sampler.npz"))
+    gone = next(key for key in arrays if key.endswith(".P"))
+    np.savez(tmp_path / "sampler.npz", **{key: value for key, value in arrays.items() if key != gone})
+    assert run_script(monkeypatch, tmp_path) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert len([line for line in lines if "cannot run" in line]) == 1
+    assert len([line for line in lines if line.endswith("  ok")]) > 50
+
+
 @pytest.mark.parametrize(
     ("below", "text"),
     [(".", "holds no fixture; give a folder with files such as schedule*"), ("none", "is no folder")],

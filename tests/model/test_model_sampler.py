@@ -151,6 +151,14 @@ def test_restoration_without_a_center_is_refused(sampler):
         sampler(gaussian, unit(1, 1, 2, 2), sampling_sigmas(4), noise=no_noise, restore_guidance=4.0)
 
 
+@pytest.mark.parametrize("sampler", [sample_edm, sample_dpmpp_2m_sde])
+def test_a_schedule_without_a_step_and_noise_for_other_images_are_refused(sampler):
+    with pytest.raises(ValueError, match="1 sigmas make no step; give two or more"):
+        sampler(gaussian, unit(1, 1, 2, 2), torch.tensor([0.0]), noise=no_noise)
+    with pytest.raises(ValueError, match="1 generators for 2 images; give one to each"):
+        generator_noise([torch.Generator()])(unit(2, 1, 2, 2))
+
+
 def test_an_image_does_not_depend_on_its_batch():
     sigmas = sampling_sigmas(6)
     start = unit(3, 2, 4, 4)
