@@ -19,6 +19,7 @@ from supir_curate.assess_actor import PartAssessor, load_identities, stamp_of
 from supir_curate.config import CurateConfig
 from supir_curate.ledger import numbers, read_scores
 from supir_curate.plan import Plan, load_plan, make_plan
+from supir_curate.rules import DEFAULT_RULES
 from supir_curate.score import score_part
 from supir_curate.scores import SCORES
 from supir_curate.select import select
@@ -27,7 +28,12 @@ from supir_curate.survey import survey
 from supir_shards import Store
 
 Rgb = NDArray[np.uint8]
-BASE = ("source.part_size=4", "select.rules.below_min_side.limit=200", "assess.batch_images=2")
+BASE = (
+    "source.part_size=4",
+    "assess.batch_images=2",
+    *(f"select.rules.{name}.limit=null" for name in DEFAULT_RULES),
+    "select.rules.below_min_side.limit=200",  # the one rule here, whatever limits the defaults get
+)
 WITH = "assess.scorers={brisque: {}, mobilenet: {}}"
 
 

@@ -18,6 +18,7 @@ from supir_curate.barred import Barred, first_barred
 from supir_curate.config import CurateConfig
 from supir_curate.embeddings import Embeddings
 from supir_curate.plan import Plan, load_plan, make_plan
+from supir_curate.rules import DEFAULT_RULES
 from supir_curate.score import score_part
 from supir_curate.select import select, selection_path
 from supir_curate.similar import near_any, similar_twins
@@ -28,8 +29,7 @@ from supir_shards import Store
 Rgb = NDArray[np.uint8]
 BASE = (
     "source.part_size=4",
-    "select.rules.below_min_side.limit=100",
-    "select.rules.low_detail.limit=null",
+    *(f"select.rules.{name}.limit=null" for name in DEFAULT_RULES),
     "assess.scorers={mobilenet: {}}",
     "assess.only_passing=false",
 )
