@@ -14,23 +14,21 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import io
 import json
 import os
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from fetch_world import NUM_FILES, make_pictures, served, started
 
 from supir_curate.config import CurateConfig, SourceConfig
 from supir_curate.plan import load_plan, make_plan
@@ -43,7 +41,6 @@ PART = 1000
 ENDLESS_URLS = 256
 ENDLESS_SECONDS = 30
 ENDLESS_PEER_BYTES = 8 * 2**30  # address space that the peer may take before it is stopped
-NUM_FILES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,55 +89,6 @@ def _url(port: int, number: int, options: argparse.Namespace) -> str:
     return f"http://{address}:{port}/{number % NUM_FILES}.jpg"
 
 
-def make_pictures(folder: Path, photos: Path | None) -> list[int]:
-    """Writes real JPEGs of about 50 to 500 kB; returns their bytes."""
-    import skimage
-    from PIL import Image
-
-    folder.mkdir()
-    source = photos or Path(skimage.__file__).parent / "data"
-    found = sorted(path for path in source.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
-    large = [path for path in found if path.stat().st_size > 50_000]
-    for number in range(NUM_FILES):
-        image = Image.open(large[number % len(large)]).convert("RGB")
-        side = 600 + 25 * number  # small and large ones
-        image = image.resize((side, side * image.height // image.width), Image.Resampling.LANCZOS)
-        for quality in (92, 85, 75, 60, 40, 20):
-            sink = io.BytesIO()
-            image.save(sink, "JPEG", quality=quality)
-            if len(sink.getvalue()) <= 500_000:
-                break
-        (folder / f"{number:03}.jpg").write_bytes(sink.getvalue())
-    return [path.stat().st_size for path in folder.iterdir()]
-
-
-@contextlib.contextmanager
-def served(folder: Path, cores: list[int]) -> Iterator[int]:
-    """A server process a core, all on one port."""
-    with socket.socket() as free:
-        free.bind(("0.0.0.0", 0))
-        port = int(free.getsockname()[1])
-    words = [sys.executable, str(HERE / "fetch_server.py"), str(folder), str(port)]
-    servers = [_started(words, [core]) for core in cores]
-    try:
-        for _ in range(100):
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/0.jpg").read()
-                break
-            time.sleep(0.1)
-        yield port
-    finally:
-        for server in servers:
-            server.kill()
-            server.wait()
-
-
-def _started(words: list[str], cores: list[int], **options: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
-        words, text=True, preexec_fn=lambda: os.sched_setaffinity(0, cores), **options
-    )
-
-
 def ours(root: Path, urls: list[str], cores: list[int]) -> Figures:
     """Fetches with a fetcher a core, into spool files."""
     dataset = root / "ours"
@@ -150,7 +98,7 @@ def ours(root: Path, urls: list[str], cores: list[int]) -> Figures:
     plan = make_plan(store, str(root / "urls.parquet"), CurateConfig(source=SourceConfig(part_size=PART)))
     words = [sys.executable, str(HERE / "fetch_ours.py"), str(dataset)]
     fetchers = [
-        _started([*words, str(number), str(len(cores))], cores, stdout=subprocess.PIPE)
+        started([*words, str(number), str(len(cores))], cores, stdout=subprocess.PIPE)
         for number in range(len(cores))
     ]
     figures = [json.loads(fetcher.communicate()[0].splitlines()[-1]) for fetcher in fetchers]
@@ -181,7 +129,7 @@ def theirs(python: str, root: Path, urls: list[str], cores: list[int], threads: 
         str(len(cores)),
         str(threads),
     ]
-    process = _started(words, cores, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = started(words, cores, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     process.wait()
     figures = [json.loads(path.read_text()) for path in folder.glob("measured-*.json")]
     stats = [json.loads(path.read_text()) for path in folder.glob("*_stats.json")]
@@ -211,7 +159,7 @@ def bare(urls: list[str], cores: list[int]) -> Figures:
         "print(begun,time.time(),time.process_time()-processor)\n"
     )
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    clients = [_started([sys.executable, "-c", code], cores, **pipes) for _ in cores]
+    clients = [started([sys.executable, "-c", code], cores, **pipes) for _ in cores]
     for number, client in enumerate(clients):
         assert client.stdin
         client.stdin.write("\n".join(urls[number :: len(clients)]))

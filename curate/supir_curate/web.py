@@ -155,10 +155,12 @@ class Web:
 
 
 def _prepare(curl: pycurl.Curl, target: Target, addresses: list[str], transfer: Transfer) -> None:
-    # libcurl keeps the addresses for a minute, and asks nobody else.
-    known = [f"+{target.host}:{target.port}:{','.join(map(bracketed, addresses))}"] if addresses else []
     curl.setopt(pycurl.URL, target.wire)
-    curl.setopt(pycurl.RESOLVE, known)
+    if addresses:  # libcurl keeps them for a minute, and asks nobody else
+        known = f"+{target.host}:{target.port}:{','.join(map(bracketed, addresses))}"
+        curl.setopt(pycurl.RESOLVE, [known])
+    else:
+        curl.unsetopt(pycurl.RESOLVE)
     curl.setopt(pycurl.OPENSOCKETFUNCTION, transfer.open_socket)
     curl.setopt(pycurl.HEADERFUNCTION, transfer.take_header)
     curl.setopt(pycurl.WRITEFUNCTION, transfer.take_body)

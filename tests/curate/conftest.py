@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import json
@@ -10,7 +11,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,8 +27,11 @@ from typer.testing import CliRunner
 
 from supir_console import load_config
 from supir_curate import pipeline
+from supir_curate.candidate import Candidate
 from supir_curate.cli import app
-from supir_curate.config import CurateConfig
+from supir_curate.config import CurateConfig, FetchConfig
+from supir_curate.fetch import Fetcher
+from supir_curate.originals import Original
 from supir_curate.report import write_report
 from supir_curate.select import select
 from supir_shards import Store
@@ -168,6 +172,23 @@ def web_server() -> Iterator[Callable[[dict[str, Callable[[BaseHTTPRequestHandle
     yield start
     for server in servers:
         server.close()
+
+
+@pytest.fixture(scope="session")
+def fetched() -> Callable[..., list[Original]]:
+    """Fetches URLs and returns the originals in order: fetched(config, urls, allow_private=True)."""
+
+    def run(config: FetchConfig, urls: Iterable[str], *, allow_private: bool = True) -> list[Original]:
+        async def collect() -> list[Original]:
+            fetcher = Fetcher(config, allow_private, 1)
+            try:
+                return [original async for original in fetcher.originals(map(Candidate, urls))]
+            finally:
+                await fetcher.close()
+
+        return asyncio.run(collect())
+
+    return run
 
 
 CURATE = Path(sys.executable).with_name("supir-curate")

@@ -142,6 +142,7 @@ def test_pictures_in_parquet_are_found_by_type_and_name(pictures, tmp_path, layo
     assert (plan.kind, plan.num_parts) == ("images", 2)
     assert [one.data for one in read_back] == pictures
     assert [one.url for one in read_back] == names[layout]
+    assert [one.data for one in read(store, plan, {1}.__contains__)] == [pictures[1]]
     assert [one.text for one in read_back] == (["a", "", "ü"] if layout == "named" else ["", "", ""])
 
 

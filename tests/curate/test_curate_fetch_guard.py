@@ -1,0 +1,130 @@
+"""Where the fetcher may not go, and what it may not hold: private addresses, odd URLs, bodies without end."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from supir_curate.config import FetchConfig, FetchPace, FetchPolicy
+from supir_curate.held import Share
+from supir_curate.transfer import GRANT_BYTES
+from supir_curate.verdict import Reason
+
+MAX_BYTES = 200_000
+PACE = FetchPace(per_host_delay_s=0, timeout_s=3.0, retries=1, backoff_s=0.05, per_host_concurrency=16)
+CONFIG = FetchConfig(policy=FetchPolicy(max_bytes=MAX_BYTES, max_redirects=2), pace=PACE)
+
+
+@pytest.fixture(scope="module")
+def jpeg(photos, encode):
+    return encode(photos["chelsea"], "JPEG", quality=80)
+
+
+@pytest.fixture(scope="module")
+def server(web_server, page, jpeg):
+    return web_server({"/ok.jpg": page(200, jpeg)})
+
+
+def first_is_public(monkeypatch):
+    """127.0.0.1 counts as a public address from now on, and nothing else does."""
+    for module in ("address", "transfer"):
+        monkeypatch.setattr(f"supir_curate.{module}.is_public", lambda address: address == "127.0.0.1")
+
+
+def test_without_permission_a_private_server_is_never_asked(fetched, web_server, page, jpeg):
+    server = web_server({"/ok.jpg": page(200, jpeg)})
+    config = FetchConfig(policy=FetchPolicy(allowed_ports=(server.port,)), pace=PACE)
+    urls = [server.url("/ok.jpg"), server.url("/ok.jpg", "localhost"), server.url("/ok.jpg", "[::1]")]
+    outcomes = fetched(config, urls, allow_private=False)
+    assert [one.reason for one in outcomes] == [Reason.PRIVATE_ADDRESS] * 3
+    assert server.requests == []
+
+
+def test_a_public_site_cannot_redirect_to_a_private_address(fetched, web_server, page, jpeg, monkeypatch):
+    # 127.0.0.1 plays the public site here; 127.0.0.2 is what must not be reached.
+    first_is_public(monkeypatch)
+    server = web_server({"/ok.jpg": page(200, jpeg)})
+    target = server.url("/ok.jpg", "127.0.0.2")
+    public = web_server({"/away.jpg": page(302, headers={"Location": target}), "/ok.jpg": page(200, jpeg)})
+    ports = (server.port, public.port)
+    config = FetchConfig(policy=FetchPolicy(allowed_ports=ports), pace=PACE)
+    urls = [public.url("/away.jpg"), public.url("/ok.jpg")]
+    away, ok = fetched(config, urls, allow_private=False)
+    assert (away.reason, away.detail) == (Reason.PRIVATE_ADDRESS, "127.0.0.2 is not public")
+    assert ok.data == jpeg
+    assert server.requests == []
+
+
+def test_the_checked_address_is_the_one_connected_to(fetched, web_server, page, jpeg, monkeypatch):
+    """A name that resolves differently each time is asked for once a connection, and only its checked answer used."""
+    first_is_public(monkeypatch)
+    answers = ["127.0.0.1", "127.0.0.2", "127.0.0.2", "127.0.0.2"]
+    monkeypatch.setattr("supir_curate.address.system_addresses", lambda host: [answers.pop(0)])
+    server = web_server({"/ok.jpg": page(200, jpeg)})
+    policy = FetchPolicy(allowed_ports=(server.port,), honour_robots=False)
+    url = server.url("/ok.jpg", "rebinding.example")
+    original = fetched(FetchConfig(policy=policy, pace=PACE), [url], allow_private=False)[0]
+    assert (original.data, original.evidence.address) == (jpeg, "127.0.0.1")
+    assert len(answers) == 3
+    again = fetched(FetchConfig(policy=policy, pace=PACE), [url], allow_private=False)[0]
+    assert again.reason is Reason.PRIVATE_ADDRESS
+
+
+@pytest.mark.parametrize("honour_robots", [True, False])
+@pytest.mark.parametrize(
+    "url", ["http://[::1", "http://[/a.jpg", "http://a:b/", "http://\udce9/", "", "a.jpg"]
+)
+def test_a_malformed_url_does_not_stop_its_part(fetched, server, jpeg, url, honour_robots):
+    policy = FetchPolicy(honour_robots=honour_robots)
+    bad, good = fetched(FetchConfig(policy=policy, pace=PACE), [url, server.url("/ok.jpg")])
+    assert (bad.reason, bad.data) == (Reason.BAD_URL, b"")
+    assert good.data == jpeg
+
+
+def test_an_address_is_looked_at_once_more_before_a_socket_is_opened(
+    fetched, web_server, page, jpeg, monkeypatch
+):
+    """Here the check of the name is fooled, as if libcurl had found another address for it."""
+    server = web_server({"/ok.jpg": page(200, jpeg)})
+    monkeypatch.setattr("supir_curate.address.is_public", lambda address: True)
+    policy = FetchPolicy(allowed_ports=(server.port,), honour_robots=False)
+    urls = [server.url("/ok.jpg", "localhost"), server.url("/ok.jpg")]
+    outcomes = fetched(FetchConfig(policy=policy, pace=PACE), urls, allow_private=False)
+    assert [one.reason for one in outcomes] == [Reason.PRIVATE_ADDRESS] * 2
+    assert outcomes[1].detail == f"{urls[1]} leads to 127.0.0.1"
+    assert server.requests == []
+
+
+def test_letters_that_no_url_holds_are_encoded_on_the_way(fetched, web_server, page, jpeg):
+    server = web_server({"/a%20b/%C3%BC%20%5B1%5D.jpg?q=%C3%A4&r=1": page(200, jpeg)})
+    assert fetched(CONFIG, [server.url("/a b/ü%20[1].jpg?q=ä&r=1#part")])[0].data == jpeg
+
+
+def test_bodies_are_held_to_a_cap_and_a_paused_one_goes_on(fetched, web_server, page, jpeg, monkeypatch):
+    """With room for one body, eight come whole all the same, and one without end is refused, not left waiting."""
+    monkeypatch.setattr("supir_curate.fetch.HELD_BYTES", MAX_BYTES)
+    rooms, held, take = [], [], Share.take
+
+    def watched(share, size, go_on):
+        rooms.append(take(share, size, go_on))
+        held.append(MAX_BYTES - share._held.free)
+        return rooms[-1]
+
+    monkeypatch.setattr(Share, "take", watched)
+    body = jpeg + bytes(150_000)
+    endless = page(200, jpeg + bytes(4 * MAX_BYTES), {"Connection": "close"})
+
+    def late(handler):
+        time.sleep(1)  # what comes meanwhile finds no room
+        page(200, body)(handler)
+
+    server = web_server({"/late.jpg": late, "/large.jpg": page(200, body), "/endless.jpg": endless})
+    config = FetchConfig(policy=FetchPolicy(max_bytes=MAX_BYTES, honour_robots=False), pace=PACE)
+    paths = ["/late.jpg", *["/large.jpg"] * 3, "/endless.jpg", *["/large.jpg"] * 4]
+    urls = list(map(server.url, paths))
+    outcomes = fetched(config, urls)
+    assert [one.data == body for one in outcomes] == [True] * 4 + [False] + [True] * 4
+    assert outcomes[4].reason is Reason.TOO_MANY_BYTES
+    assert rooms.count(False) >= 1
+    assert max(held) <= 2 * GRANT_BYTES
