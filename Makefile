@@ -14,7 +14,7 @@ demo: setup
 	$(RUN)/python demo/run.py $(if $(PHOTOS),--photos "$(PHOTOS)")
 
 test: setup
-	$(RUN)/python -m pytest
+	OMP_NUM_THREADS=1 $(RUN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: setup
 	$(RUN)/ruff format --check .
