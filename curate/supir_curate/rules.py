@@ -4,7 +4,7 @@ Place in the flow: `thresholds` finds each rule's limit, `select` applies them t
 The law: rules are tried in the table's order and the name of the first failed one is the reason. A score that has no
 value for a picture (NaN: the JPEG quality of a PNG) cannot fail a rule.
 
-The limits were set on 48 photos, their fakes and 180 screenshots (README); they are a start to be calibrated on
+The limits were set on 24 photos, their fakes and 180 screenshots (README); they are a start to be calibrated on
 your own data, not a standard: published limits for the same statistics differ eightfold.
 """
 
