@@ -17,8 +17,9 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from supir_curate.originals import SPOOL, spool_path
 from supir_curate.tombstones import TOMBSTONES, digest, read_tombstones
-from supir_shards import DatasetError, Store
+from supir_shards import DatasetError, Store, part_of
 from supir_shards.storage import table_from
 
 if TYPE_CHECKING:
@@ -74,6 +75,9 @@ class _Search:
         if path.endswith(".tar"):
             yield from self._tar(store, path)
             return
+        if path.startswith(f"{SPOOL}/") and not path.endswith(".parquet"):
+            yield from self._spool(store, path)
+            return
         data = store.read(path)
         if path.endswith(".parquet"):
             yield from self._table(table_from(data, path))
@@ -103,6 +107,14 @@ class _Search:
                     yield from self._digested(
                         [hashlib.sha256(data).hexdigest() for data in values.to_pylist() if data]
                     )
+
+    def _spool(self, store: Store, path: str) -> Iterator[str]:
+        """Yields the hashes of fetched pictures that were removed; they lie where the table beside lists them."""
+        rows = store.read_table(spool_path(part_of(path)), ["offset", "size"]).to_pylist()
+        with store.open(path) as stream:
+            for row in rows:
+                stream.seek(row["offset"])
+                yield from self._digested([hashlib.sha256(stream.read(row["size"])).hexdigest()])
 
     def _tar(self, store: Store, path: str) -> Iterator[str]:
         with store.open(path) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:

@@ -9,22 +9,22 @@ as it is.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, BinaryIO
 
 from supir_curate.config import CurateConfig
 from supir_curate.failures import write_failures
-from supir_curate.originals import SPOOL, Original, read_originals, spool_path, write_spool
+from supir_curate.originals import SPOOL, spool_bytes_path, spool_path
 from supir_curate.plan import PLAN, Plan, candidates_path, load_plan
 from supir_curate.removal import INDEX_NAMES, LEDGER_NAMES, matching_rows
 from supir_curate.report import REPORT, write_report
 from supir_curate.score import REMOVED
 from supir_curate.select import DROPPED, SELECTION, Counts, load_selection, selection_path, write_selection
-from supir_curate.tombstones import REMOVED_URL, TOMBSTONES, is_buried, read_tombstones, without_removed
+from supir_curate.tombstones import REMOVED_URL, TOMBSTONES, is_buried, read_tombstones
 from supir_curate.verdict import Reason
 from supir_shards import Manifest, Store, drop_samples, finish_dataset, index_path, ledger_path, part_of
 
 COMMAND = "supir-curate remove"
+COPY_BYTES = 8 * 2**20
 KEYED = (
     "shards",
     "index",
@@ -58,7 +58,7 @@ def purge(store: Store) -> Manifest:
             if path.endswith(f"/{part}.parquet"):
                 _drop_rows(store, path, rows_of[part], keys)
         if plan and rows_of[part]:
-            _empty_spool(store, plan, part, tombstones)
+            _empty_spool(store, plan, part, rows_of[part])
             _empty_candidates(store, part, rows_of[part])
     for path in store.list("selection", ".parquet"):
         _empty_decisions(store, part_of(path), rows_of.get(part_of(path), []), tombstones)
@@ -114,28 +114,37 @@ def _drop_rows(store: Store, path: str, rows: list[int], keys: list[str]) -> Non
         store.delete(path)
 
 
-def _empty_spool(store: Store, plan: Plan, part: str, tombstones: frozenset[str]) -> None:
-    import asyncio
-
+def _empty_spool(store: Store, plan: Plan, part: str, rows: list[int]) -> None:
+    """Overwrites the fetched bytes of removed candidates with zeros, so that the others stay where they are listed."""
     if plan.spool or not store.exists(spool_path(part)):
         return  # the bytes lie in another dataset, or nowhere
+    listed = store.read_table(spool_path(part), ["row", "offset", "size"]).to_pylist()
+    places = [place for place, row in enumerate(listed) if row["row"] in set(rows)]
+    with store.open(spool_bytes_path(part)) as old, store.writing(spool_bytes_path(part)) as new:
+        for row in sorted((listed[place] for place in places), key=lambda row: int(row["offset"])):
+            _copy(old, new, row["offset"] - old.tell())
+            new.write(bytes(row["size"]))
+            old.seek(row["offset"] + row["size"])
+        _copy(old, new, store.size(spool_bytes_path(part)) - old.tell())
+    _rewrite(store, spool_path(part), places, _emptied, keep=("row",))
 
-    async def originals() -> AsyncIterator[Original]:
-        for original in read_originals(store, plan, part, lambda _row: True, 0):
-            yield without_removed(original, tombstones)
 
-    asyncio.run(write_spool(store, part, originals()))
+def _copy(old: BinaryIO, new: BinaryIO, size: int) -> None:
+    while size > 0:
+        data = old.read(min(size, COPY_BYTES))
+        new.write(data)
+        size -= len(data) or size
 
 
 def _empty_candidates(store: Store, part: str, rows: list[int]) -> None:
-    def emptied(name: str, kind: Any) -> Any:
-        if name == "url":
-            return REMOVED_URL
-        if name == "reason":
-            return str(Reason.REMOVED)
-        return _nothing(kind)
+    _rewrite(store, candidates_path(part), rows, _emptied)
 
-    _rewrite(store, candidates_path(part), rows, emptied)
+
+def _emptied(name: str, kind: Any) -> Any:
+    """Returns what stands in a column of a candidate that was removed."""
+    if name == "url":
+        return REMOVED_URL
+    return str(Reason.REMOVED) if name == "reason" else _nothing(kind)
 
 
 def _empty_ledger(store: Store, part: str, rows: list[int]) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import shutil
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,7 +15,7 @@ import pytest
 from supir_console import UserError
 from supir_curate import pipeline
 from supir_curate.config import CurateConfig
-from supir_curate.originals import Evidence, Original, write_spool
+from supir_curate.originals import Evidence, Original, read_originals, write_spool
 from supir_curate.plan import load_plan, make_plan
 from supir_curate.proof import prove_removed
 from supir_curate.purge import COMMAND
@@ -295,7 +296,9 @@ def test_a_redirected_url_goes_from_the_fetched_bytes_too(
     outcome = here("remove", store.url, "--url", f"{urls[1]}?second")
     assert (outcome.code, outcome.summary["candidates"], len(outcome.summary["samples"])) == (0, 1, 1)
     spool = rows(store.url, "spool")
-    assert [row["data"] for row in spool] == [photos[0], b"", photos[2]]
+    fetched_bytes = [one.data for one in read_originals(store, plan, "part-000000", lambda _: True, 0)]
+    assert fetched_bytes == [photos[0], b"", photos[2]]
+    assert photos[1] not in Path(store.url, "spool", "part-000000.bin").read_bytes()
     assert [row["reason"] for row in spool] == [None, "removed", None]
     before = rows(store.url, "ledger")
     store.delete("ledger/part-000000.parquet")
