@@ -15,7 +15,7 @@ import numpy as np
 from supir_console import UserError
 from supir_curate.config import CurateConfig
 from supir_curate.forecast import Forecast, Range, rates_from, ratio_of
-from supir_curate.pilot import Pace, Pilot, measured_pace, read_pilot, table_bytes
+from supir_curate.pilot import Pace, Pilot, measured_pace, read_pilot, recorded_pace, table_bytes
 from supir_curate.plan import load_plan
 from supir_curate.select import load_selection
 from supir_shards import Store, load_manifest
@@ -53,7 +53,8 @@ def outlook(store: Store, candidates: int, target: int, workers: int, rates: Seq
             f"no number of candidates gives {target} kept ones at the pilot's rate; name --candidates"
         )
     kept = figures.kept(count)
-    pace = measured_pace(store, plan, config)
+    recorded = recorded_pace(store, pilot)
+    pace = recorded or measured_pace(store, plan, config)
     cores = workers or os.cpu_count() or 1
     summary: dict[str, Any] = {
         "pilot": {"seen": selection.seen, "kept": selection.kept, "parts": plan.num_parts},
@@ -90,7 +91,7 @@ def _bytes(store: Store, pilot: Pilot, count: int, kept: Range) -> dict[str, Any
 
 def _hours(pilot: Pilot, pace: Pace, count: int, kept: Range, cores: int) -> dict[str, Any]:
     if pace.score_s_a_megapixel is None or pace.pack_s_a_picture is None:
-        return {"core_hours": None, "wall_hours": None, "pictures_measured": 0}
+        return {"core_hours": None, "wall_hours": None, "pace_from": None}
     pixels = ratio_of(pilot.pixels, pilot.seen).times(count)
     scoring = pixels.times(pace.score_s_a_megapixel / 1e6 / 3600)
     packing = kept.times(pace.pack_s_a_picture / 3600)
@@ -100,7 +101,7 @@ def _hours(pilot: Pilot, pace: Pace, count: int, kept: Range, cores: int) -> dic
         "workers": cores,
         "wall_hours": whole.times(1 / cores).rounded(3),
         "seconds_a_megapixel": round(pace.score_s_a_megapixel, 4),
-        "pictures_measured": pace.pictures,
+        "pace_from": f"{pace.pictures} pictures measured now" if pace.pictures else "the pilot's own run",
     }
 
 

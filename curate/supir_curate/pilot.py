@@ -25,6 +25,7 @@ from supir_curate.pack import make_samples
 from supir_curate.picture import BadPicture, decode
 from supir_curate.plan import Plan
 from supir_curate.select import KEPT, selection_path
+from supir_curate.throughput import throughput
 from supir_curate.verdict import Reason
 from supir_shards import DatasetError, Role, Store
 
@@ -102,17 +103,30 @@ def table_bytes(store: Store) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Processor seconds on one core of this machine, None where no picture could be measured.
+    """Processor seconds of one core, None where no picture could be measured.
 
     Args:
-        score_s_a_megapixel: decoding and every probe.
+        score_s_a_megapixel: reading, decoding and every probe.
         pack_s_a_picture: of a kept picture.
-        pictures: how many were measured.
+        pictures: how many were measured; 0 where the run's own notes were read.
     """
 
     score_s_a_megapixel: float | None
     pack_s_a_picture: float | None
     pictures: int
+
+
+def recorded_pace(store: Store, pilot: Pilot) -> Pace | None:
+    """Returns the pace of the pilot's own run, from its notes in log/; None if a part or step left none."""
+    seconds = {
+        step.step: step.worker_hours * 3600 * step.cpu_share
+        for step in throughput(store)
+        if step.parts == len(pilot.seen)
+    }
+    if not {"score", "pack"} <= seconds.keys():
+        return None
+    score = seconds["score"] / max(1e-6, int(pilot.pixels.sum()) / 1e6)
+    return Pace(score, seconds["pack"] / int(pilot.kept.sum()), 0)
 
 
 def measured_pace(store: Store, plan: Plan, config: CurateConfig) -> Pace:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -118,7 +119,12 @@ def test_the_command_tells_survivors_bytes_and_hours(finished, here):
     crawled = sum(size or 0 for size in ledger.column("bytes").to_pylist())
     assert summary["crawl_bytes"]["expected"] == 100 * crawled
     hours = summary["core_hours"]
-    assert summary["pictures_measured"] == 6
+    assert summary["pace_from"] == "the pilot's own run"
+    notes = [json.loads(path.read_text()) for path in finished.glob("log/pack/*.json")]
+    seconds = sum(note["cpu_seconds"] for note in notes)
+    assert hours["pack"]["expected"] == pytest.approx(
+        seconds / selection["kept"] * kept["expected"] / 3600, abs=0.0006
+    )
     whole = hours["score"]["expected"] + hours["pack"]["expected"]
     assert summary["wall_hours"]["expected"] == pytest.approx(whole / 8, abs=0.002)
     assert summary["gpu_hours"]["captions"]["expected"] == pytest.approx(kept["expected"] / 7200, abs=0.01)
@@ -130,8 +136,12 @@ def test_the_command_tells_survivors_bytes_and_hours(finished, here):
 def test_without_the_originals_there_are_no_hours_and_no_guess(own_copy, tmp_path):
     plan = json.loads((own_copy / "plan.json").read_text())
     (own_copy / "plan.json").write_text(json.dumps(plan | {"source": str(tmp_path / "gone")}))
-    summary = outlook(Store(own_copy), 1000, 0, 1, [])
-    assert (summary["core_hours"], summary["wall_hours"], summary["pictures_measured"]) == (None, None, 0)
+    shutil.rmtree(own_copy / "log")
+    assert outlook(Store(own_copy), 10**6, 0, 1, [])["core_hours"] is None
+    (own_copy / "plan.json").write_text(json.dumps(plan))
+    summary = outlook(Store(own_copy), 10**6, 0, 1, [])
+    assert summary["pace_from"] == "6 pictures measured now"
+    assert 0 < summary["core_hours"]["score"]["expected"] < 1000
 
 
 @pytest.mark.parametrize(
