@@ -26,7 +26,7 @@ from supir_shards import Store
 
 PICTURE_STARTS = (b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a")
 REDIRECTS = (301, 302, 303, 307, 308)
-AHEAD = 2  # candidates of a part under way or waiting to be written, as a multiple of the concurrency
+AHEAD = 8  # candidates of a part under way or waiting for an earlier one, as a multiple of the concurrency
 HELD_BYTES = 512 * 2**20  # bodies that a fetcher holds at once, whatever servers send
 NO_IMAGE = ("text/html", "application/xhtml+xml", "application/json", "application/pdf", "video/", "audio/")
 
