@@ -1,6 +1,6 @@
 """Real photos for the demo: a folder of the user's, or those that installed packages carry.
 
-Nothing is downloaded. Python packages give about fourteen small photos; Debian's wallpaper packages, where
+Nothing is downloaded. Python packages give about thirteen small photos; Debian's wallpaper packages, where
 they are installed, add large ones.
 """
 
@@ -22,7 +22,7 @@ PACKAGE_PHOTOS = {
         "data/rocket.jpg",
     ],
     "sklearn": ["datasets/images/china.jpg", "datasets/images/flower.jpg"],
-    "gradio": ["media_assets/images/cheetah.jpg", "media_assets/images/tower.jpg", "test_data/cheetah2.jpg"],
+    "gradio": ["media_assets/images/cheetah.jpg", "media_assets/images/tower.jpg"],
     "matplotlib": ["mpl-data/sample_data/grace_hopper.jpg"],
 }
 SYSTEM_FOLDERS = [

@@ -23,7 +23,7 @@ from supir_console import UserError
 
 HERE = Path(__file__).parent
 COMMANDS = Path(sys.executable).parent
-NUM_NEGATIVES = 6
+NUM_NEGATIVES = 5
 MARKER = ".supir-demo"  # in every folder that a demo made; only such a folder is ever emptied
 
 

@@ -112,7 +112,7 @@ DEFAULT_RULES: Rules = {
     Reason.NOISY: Rule(score="noise_sigma", keep="<=", limit=10),
     Reason.RECOMPRESSED: Rule(score="first_quality", keep=">=", limit=60),
     Reason.BLOCKY: Rule(score="blockiness", keep="<=", limit=1.5),
-    Reason.OVERSHARPENED: Rule(score="overshoot", keep="<=", limit=0.2),
+    Reason.OVERSHARPENED: Rule(score="overshoot", keep="<=", limit=0.25),
 }
 
 PASSED = -1

@@ -48,7 +48,7 @@ def failed_reason(rules=DEFAULT_RULES, **values):
         (Reason.NOISY, "noise_sigma", 10, 10.1),
         (Reason.LOW_JPEG_QUALITY, "jpeg_quality", 60, 59),
         (Reason.BLOCKY, "blockiness", 1.5, 1.51),
-        (Reason.OVERSHARPENED, "overshoot", 0.2, 0.21),
+        (Reason.OVERSHARPENED, "overshoot", 0.25, 0.26),
         (Reason.COLLAGE, "seam_share", 0.6, 0.61),
         (Reason.ENLARGED, "doubling_trace", 0.03, 0.031),
         (Reason.RESAMPLED, "resampling_trace", 0.09, 0.091),
