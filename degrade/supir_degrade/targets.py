@@ -38,7 +38,8 @@ def estimate_targets(trace: Trace) -> dict[str, float]:
         `target.noise_sigma`: standard deviation of the noise that is left in middle gray, see `noise_sigma`.
         `target.jpeg_quality`: the lowest quality of its JPEG files; 100 where there is none. WebP, AVIF and
             video have other scales and do not count.
-        `target.scale`: side of the input / side before the last enlargement gave it its size back; at least 1.
+        `target.scale`: side of the input / side before the last enlargement, whatever follows it; at least 1, and 1
+            where nothing is enlarged.
     """
     qualities = [op.quality for op in trace.ops if isinstance(op, ops.Jpeg)]
     return {
@@ -74,12 +75,14 @@ def blur_sigma_px(trace: Trace) -> float:
 
 
 def scale(trace: Trace) -> float:
-    """Returns input side / side before the last enlargement; 1 where the trace does not end with one."""
-    *_, before, last = (None, None, *(op for op in trace.ops if isinstance(op, ops.Resize)))
-    if last is None or trace.ops[-1] != last:
-        return 1.0
-    height, width = (before.height, before.width) if before else (trace.height, trace.width)
-    return max(1.0, math.sqrt(trace.height * trace.width / (height * width)))
+    """Returns input side / side before the last resampling that enlarges, whatever follows it; 1 where none does."""
+    area = before = trace.height * trace.width
+    for op in trace.ops:
+        if isinstance(op, ops.Resize):
+            if op.height * op.width > area:
+                before = area
+            area = op.height * op.width
+    return max(1.0, math.sqrt(trace.height * trace.width / before))
 
 
 def _transfer(

@@ -60,10 +60,11 @@ def test_a_resampling_cuts_at_the_nyquist_frequency_of_the_smaller_size() -> Non
     angles = np.arange(8) * math.pi / 8
     reach = math.pi / 8 / np.maximum(np.abs(np.cos(angles)), np.abs(np.sin(angles)))
     expected = math.sqrt(np.mean((HALF / reach) ** 2))
-    got = _targets(_resize(64, "bicubic"), _resize(512, "bicubic"))["target.blur_sigma_px"]
+    whole = _trace(_resize(64, "bicubic"), _resize(512, "bicubic"))
     # The bicubic kernel of the enlargement passes more than half nearly up to there.
-    assert expected < got < 1.35 * expected
-    assert _targets(_resize(64, "bicubic"))["target.blur_sigma_px"] == pytest.approx(expected, rel=0.01)
+    assert expected < estimate_targets(whole)["target.blur_sigma_px"] < 1.35 * expected
+    shrunk = whole.model_copy(update={"ops": whole.ops[:1]})
+    assert estimate_targets(shrunk)["target.blur_sigma_px"] == pytest.approx(expected, rel=0.01)
 
 
 @pytest.mark.parametrize(
@@ -110,18 +111,33 @@ def test_noise_adds_in_quadrature_and_poisson_counts_as_at_middle_gray() -> None
     assert _targets(poisson)["target.noise_sigma"] == pytest.approx(measured, rel=0.02)
 
 
-def test_quality_is_the_lowest_of_the_jpegs_and_scale_that_of_the_last_enlargement() -> None:
-    ops = [{"op": "jpeg", "quality": 70}, _resize(128, "area"), {"op": "jpeg", "quality": 41},
-           {"op": "webp", "quality": 20, "method": 0}]  # fmt: skip
-    got = _targets(*ops, _resize(256, "area"), _resize(512, "bicubic"))
-    assert (got["target.jpeg_quality"], got["target.scale"]) == (41, 2)
-    assert _targets(*ops, _resize(512, "area"), _blur(1, 1))["target.scale"] == 1
+def test_quality_is_the_lowest_of_the_jpegs() -> None:
+    got = _targets({"op": "jpeg", "quality": 70}, {"op": "jpeg", "quality": 41},
+                   {"op": "webp", "quality": 20, "method": 0})  # fmt: skip
+    assert got["target.jpeg_quality"] == 41
     assert _targets() == {
         "target.blur_sigma_px": 0,
         "target.noise_sigma": 0,
         "target.jpeg_quality": 100,
         "target.scale": 1,
     }
+
+
+@pytest.mark.parametrize(
+    ("ops", "scale"),
+    [
+        ([_resize(128, "area"), _resize(256, "area"), _resize(512, "bicubic")], 2),
+        ([_resize(128, "area"), _resize(512, "area"), _blur(1, 1)], 4),
+        ([_resize(154, "area"), _resize(512, "bicubic"), {"op": "jpeg", "quality": 70}], 512 / 154),
+        ([_resize(128, "area"), _resize(512, "bicubic"),
+          {"op": "sharpen", "weight": 1, "radius_px": 2, "threshold": 0}], 4),
+        # Made larger than the input and small again: what was last enlarged was the whole input.
+        ([_resize(700, "bicubic"), _resize(512, "area")], 1),
+        ([_resize(128, "area"), _resize(512, "area"), _resize(700, "area"), _resize(512, "area")], 1),
+    ],
+)  # fmt: skip
+def test_scale_is_that_of_the_last_enlargement_whatever_follows_it(ops: list[dict], scale: float) -> None:
+    assert _targets(*ops)["target.scale"] == pytest.approx(scale)
 
 
 @pytest.mark.parametrize("name", RECIPES)
