@@ -22,7 +22,7 @@ from supir_degrade import batch_filters, batch_jpeg, batch_noise
 from supir_degrade import trace as ops
 from supir_degrade.filters import as_lines, without_empty_rims
 from supir_degrade.kernels import kernel_of
-from supir_degrade.pipeline import apply_op
+from supir_degrade.pipeline import apply_op, require_end_size
 from supir_degrade.trace import Op, Subsampling, Trace
 
 Images = list[torch.Tensor]
@@ -107,6 +107,7 @@ def _check(images: torch.Tensor, traces: Sequence[Trace]) -> None:
     if len(traces) != len(images):
         raise UserError(f"{len(traces)} traces for {len(images)} images; give one trace an image")
     for number, trace in enumerate(traces):
+        require_end_size(trace)
         if (trace.height, trace.width) != tuple(images.shape[2:]):
             raise UserError(
                 f"trace {number} was drawn for {trace.height} x {trace.width} px, the images are "

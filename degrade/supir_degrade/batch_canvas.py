@@ -75,7 +75,8 @@ def mix(canvas: torch.Tensor, index: torch.Tensor, weight: torch.Tensor, axis: i
     first = torch.arange(len(lines), device=canvas.device).view(-1, 1, 1) * lines.shape[1]
     mixed = functional.embedding_bag(
         (index + first).flatten(0, 1),
-        lines.reshape(lines.shape[0] * lines.shape[1], -1),
+        # a batch of one may be a view of other strides, which embedding_bag sums in another order
+        lines.reshape(lines.shape[0] * lines.shape[1], -1).contiguous(),
         per_sample_weights=weight.expand_as(index).flatten(0, 1),
         mode="sum",
     )

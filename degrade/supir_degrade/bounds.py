@@ -10,9 +10,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from supir_degrade.trace import ColourMatrix, Interpolation, KernelKind, Subsampling
+from supir_degrade.trace import MAX_KERNEL_PX, ColourMatrix, Interpolation, KernelKind, Subsampling
 
-MAX_KERNEL_PX = 101
 MAX_WEIGHT = 1e9
 
 

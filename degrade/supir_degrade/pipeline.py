@@ -25,7 +25,12 @@ def degrade(
         image: uint8 (H, W, 3) RGB.
         recipe: the ranges to draw from.
         rng: the sample's own generator, see `sample_generator`.
+
+    Raises:
+        UserError: the image has no pixels, or another type.
     """
+    if not image.size:
+        raise UserError(f"image is {image.dtype} {image.shape}, it has no pixels; give uint8 (H, W, 3)")
     trace = draw(recipe, (image.shape[0], image.shape[1]), rng)
     return replay(image, trace), trace
 
@@ -38,7 +43,7 @@ def replay(image: NDArray[np.uint8], trace: Trace) -> NDArray[np.uint8]:
         trace: from `degrade`, `draw` or `Trace.from_json`.
 
     Raises:
-        UserError: the image has another size or type than the trace needs.
+        UserError: the image has another size or type than the trace needs, or the trace ends at another size.
     """
     expected = (trace.height, trace.width, 3)
     if image.shape != expected or image.dtype != np.uint8:
@@ -46,6 +51,7 @@ def replay(image: NDArray[np.uint8], trace: Trace) -> NDArray[np.uint8]:
             f"image is {image.dtype} {image.shape}, the trace was drawn for uint8 {expected}; "
             "replay it on the crop that it was made from"
         )
+    require_end_size(trace)
     if not trace.ops:
         return image.copy()
     from supir_degrade.codecs import to_uint8
@@ -54,6 +60,15 @@ def replay(image: NDArray[np.uint8], trace: Trace) -> NDArray[np.uint8]:
     for op in trace.ops:
         values = apply_op(values, op)
     return to_uint8(values)
+
+
+def require_end_size(trace: Trace) -> None:
+    """Raises UserError if the operations leave the picture at another size: no drawn trace does."""
+    if trace.end_size != (trace.height, trace.width):
+        raise UserError(
+            f"the trace ends at {trace.end_size} px and not at its picture's {(trace.height, trace.width)};"
+            " it was cut short or written by hand"
+        )
 
 
 def apply_op(image: NDArray[np.float32], op: Op) -> NDArray[np.float32]:

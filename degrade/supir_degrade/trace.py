@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from supir_console import UserError
 
@@ -21,8 +21,28 @@ VideoPreset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "m
 ColourMatrix = Literal["bt601", "bt709"]
 
 
+# A trace may come from anywhere. These limits are those of `steps`, but for the last digit that drawing rounds off;
+# within them every operation gives a picture in bounded time and memory.
+MAX_KERNEL_PX = 101
+MAX_PIXELS = 2**29
+HALF_TURN = 3.15
+
+
+def _odd(size: int) -> int:
+    if size % 2 == 0:
+        raise ValueError(f"a kernel has an odd side, got {size}")
+    return size
+
+
+KernelSize = Annotated[int, Field(ge=1, le=MAX_KERNEL_PX), AfterValidator(_odd)]
+Side = Annotated[int, Field(ge=1, le=MAX_PIXELS)]
+Angle = Annotated[float, Field(ge=-HALF_TURN, le=HALF_TURN)]
+Quality = Annotated[int, Field(ge=1, le=100)]
+Seed = Annotated[int, Field(ge=0, lt=2**53)]  # JSON numbers keep 53 bits in every reader
+
+
 class _Op(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Blur(_Op):
@@ -30,42 +50,42 @@ class Blur(_Op):
 
     op: Literal["blur"] = "blur"
     kernel: KernelKind
-    size: int
-    sigma_x: float
-    sigma_y: float
-    rotation: float = 0.0
-    beta: float = 1.0
+    size: KernelSize
+    sigma_x: Annotated[float, Field(ge=0.01, le=100)]
+    sigma_y: Annotated[float, Field(ge=0.01, le=100)]
+    rotation: Angle = 0.0
+    beta: Annotated[float, Field(ge=0.1, le=20)] = 1.0
 
 
 class Sinc(_Op):
     """Circular low-pass filter (ringing); cutoff in radians per pixel."""
 
     op: Literal["sinc"] = "sinc"
-    size: int
-    cutoff: float
+    size: KernelSize
+    cutoff: Annotated[float, Field(ge=0.01, le=HALF_TURN)]
 
 
 class Defocus(_Op):
     """Convolution with a disk, the image of a point out of focus; radius in pixels."""
 
     op: Literal["defocus"] = "defocus"
-    radius_px: float
+    radius_px: Annotated[float, Field(ge=0.1, le=100)]
 
 
 class Motion(_Op):
     """Convolution with a straight line, the path of a shaken camera; length in pixels, angle in radians."""
 
     op: Literal["motion"] = "motion"
-    length_px: float
-    angle: float
+    length_px: Annotated[float, Field(ge=0, le=200)]
+    angle: Angle
 
 
 class Resize(_Op):
     """Resampling to a size in pixels."""
 
     op: Literal["resize"] = "resize"
-    height: int
-    width: int
+    height: Side
+    width: Side
     interpolation: Interpolation
 
 
@@ -73,53 +93,53 @@ class GaussianNoise(_Op):
     """Additive Gaussian noise; sigma on the 0..255 scale."""
 
     op: Literal["gaussian_noise"] = "gaussian_noise"
-    sigma: float
+    sigma: Annotated[float, Field(ge=0, le=255)]
     gray: bool
-    seed: int
+    seed: Seed
 
 
 class PoissonNoise(_Op):
     """Photon noise times `scale`."""
 
     op: Literal["poisson_noise"] = "poisson_noise"
-    scale: float
+    scale: Annotated[float, Field(ge=0, le=100)]
     gray: bool
-    seed: int
+    seed: Seed
 
 
 class CameraNoise(_Op):
     """A Bayer sensor: shot is the noise variance of full white, read_sigma of 1; both in linear light."""
 
     op: Literal["camera_noise"] = "camera_noise"
-    shot: float
-    read_sigma: float
-    seed: int
+    shot: Annotated[float, Field(ge=9e-7, le=0.1001)]
+    read_sigma: Annotated[float, Field(ge=0, le=0.2)]
+    seed: Seed
 
 
 class Moire(_Op):
     """A screen photographed: pitch in screen pixels a camera pixel, angle in radians, see `moire`."""
 
     op: Literal["moire"] = "moire"
-    pitch: float
-    angle: float
-    lens_sigma: float
-    blur_sigma_px: float
+    pitch: Annotated[float, Field(ge=0.1, le=4)]
+    angle: Angle
+    lens_sigma: Annotated[float, Field(ge=0.15, le=2)]
+    blur_sigma_px: Annotated[float, Field(ge=0, le=10)]
 
 
 class Sharpen(_Op):
     """Unsharp mask; radius in pixels, threshold on the 0..255 scale."""
 
     op: Literal["sharpen"] = "sharpen"
-    weight: float
-    radius_px: int
-    threshold: float
+    weight: Annotated[float, Field(ge=0, le=10)]
+    radius_px: Annotated[int, Field(ge=1, le=200)]
+    threshold: Annotated[float, Field(ge=0, le=255)]
 
 
 class Jpeg(_Op):
     """One round through a JPEG file."""
 
     op: Literal["jpeg"] = "jpeg"
-    quality: int
+    quality: Quality
     subsampling: Subsampling = "4:2:0"
     progressive: bool = False
 
@@ -128,16 +148,16 @@ class Webp(_Op):
     """One round through a lossy WebP file; method 0 (fast) to 6 (thorough)."""
 
     op: Literal["webp"] = "webp"
-    quality: int
-    method: int
+    quality: Quality
+    method: Annotated[int, Field(ge=0, le=6)]
 
 
 class Avif(_Op):
     """One round through an AVIF file; speed 0 (thorough) to 10 (fast)."""
 
     op: Literal["avif"] = "avif"
-    quality: int
-    speed: int
+    quality: Quality
+    speed: Annotated[int, Field(ge=0, le=10)]
 
 
 class Video(_Op):
@@ -145,7 +165,7 @@ class Video(_Op):
 
     op: Literal["video"] = "video"
     codec: VideoCodec
-    crf: int
+    crf: Annotated[int, Field(ge=1, le=51)]
     preset: VideoPreset
     matrix: ColourMatrix = "bt709"
 
@@ -155,7 +175,7 @@ class Vae(_Op):
 
     op: Literal["vae"] = "vae"
     weights: str
-    digest: str
+    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 
 
 Op = Annotated[
@@ -185,9 +205,21 @@ class Trace(BaseModel):
 
     version: Literal[1] = 1
     recipe: str
-    height: int
-    width: int
+    height: Annotated[int, Field(ge=0)]
+    width: Annotated[int, Field(ge=0)]
     ops: tuple[Op, ...]
+
+    @model_validator(mode="after")
+    def _fits_in_memory(self) -> Trace:
+        if any(op.height * op.width > MAX_PIXELS for op in self.ops if isinstance(op, Resize)):
+            raise ValueError(f"a picture on the way has more than {MAX_PIXELS} pixels")
+        return self
+
+    @property
+    def end_size(self) -> tuple[int, int]:
+        """Height and width after the last operation; those of the picture in every trace that was drawn."""
+        sizes = [(op.height, op.width) for op in self.ops if isinstance(op, Resize)]
+        return sizes[-1] if sizes else (self.height, self.width)
 
     def to_json(self) -> str:
         """Returns the trace as one line of JSON."""

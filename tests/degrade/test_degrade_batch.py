@@ -19,6 +19,7 @@ from supir_console import UserError
 from supir_degrade import RECIPES, Trace, batch_noise, draw, load_recipe, replay, sample_generator
 from supir_degrade import trace as ops
 from supir_degrade.batch import batched_call, replay_batch
+from supir_degrade.batch_canvas import COLUMNS, ROWS, mix
 from supir_degrade.batch_jpeg import jpeg
 from supir_degrade.codecs import jpeg as libjpeg
 from supir_degrade.pipeline import apply_op
@@ -167,6 +168,18 @@ def test_a_sample_is_the_same_in_any_batch_order_and_layout(
     for number in range(0, 16, 3):
         alone = replay_batch(images[number : number + 1], traces[number : number + 1])
         assert torch.equal(alone[0], together[number])
+
+
+@pytest.mark.parametrize("width", [1, 4])
+def test_a_narrow_picture_is_mixed_alike_alone_and_in_a_batch(width: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    canvas = torch.rand(2, 3, 300, width, generator=generator)
+    index = torch.randint(0, 300, (2, 500, 16), generator=generator)
+    weight = torch.rand(2, 500, 16, generator=generator)
+    together = mix(canvas, index, weight, ROWS)
+    assert torch.equal(mix(canvas[:1], index[:1], weight[:1], ROWS), together[:1])
+    turned = mix(canvas.transpose(2, 3), index, weight, COLUMNS)
+    assert torch.equal(mix(canvas.transpose(2, 3)[:1], index[:1], weight[:1], COLUMNS), turned[:1])
 
 
 def _measured(image: np.ndarray, original: np.ndarray) -> list[float]:

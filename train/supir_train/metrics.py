@@ -4,7 +4,8 @@ A training line holds step, phase, phase_step, images (seen in the phase), the m
 and of what the stage logs beside it, grad_norm (before clipping), lr, images_per_s and seconds (training time of
 the phase since this start). A validation line holds step, phase, phase_step and `validation_…` figures.
 A line of traces.jsonl holds step and phase, and what one training pair was made from: key, crop (x0, y0, x1, y1 in the
-stored picture), flip, and the trace of its degradation, from which `supir_degrade.replay` makes the LQ side again.
+stored picture), flip, and the trace of its degradation, from which `supir_degrade.replay` makes the LQ side again, or
+where `data.degrade_on` is device, `supir_degrade.batch.replay_batch` on that kind of device.
 The law it keeps: a continued run drops the lines that lie after its checkpoint, so no step appears twice.
 """
 
@@ -43,7 +44,8 @@ class StepLog:
 
 def pair_lines(batch: Batch) -> Iterator[dict[str, Any]]:
     """Yields what each degraded pair of the batch was made from."""
-    for key, box, trace in zip(batch.keys, batch.boxes, batch.traces, strict=False):
+    pairs = zip(batch.keys, batch.boxes, batch.traces, strict=True) if batch.traces else ()
+    for key, box, trace in pairs:
         yield {"key": key, "crop": box.corners, "flip": box.flip, "trace": trace.model_dump(mode="json")}
 
 
