@@ -76,7 +76,9 @@ def preview(
     source = _given(source, "IMAGE or DATASET", "preview photo.jpg -o sheet.png")
     out = _given(out, "-o", "preview photo.jpg -o sheet.png")
     from supir_degrade.preview import contact_sheet, draw_rows
+    from supir_degrade.requirements import check_recipe
 
+    check_recipe(loaded)
     crops = _preview_crops(source, draws, crop, seed)
     sheet = contact_sheet(draw_rows(crops, loaded, strengths or [0.25, 0.5, 1.0], seed))
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -30,6 +30,7 @@ from supir_degrade.job import (
 )
 from supir_degrade.pipeline import degrade
 from supir_degrade.recipe import Recipe, load_recipe
+from supir_degrade.requirements import check_recipe
 from supir_degrade.sources import (
     Source,
     UnreadablePhotoError,
@@ -80,9 +81,10 @@ def plan(dataset: Dataset, out: str, config: PairsConfig) -> Plan:
     """Returns what is to be made, after a look at what is there; nothing is written.
 
     Raises:
-        UserError: too few photos, or `out` holds other work.
+        UserError: too few photos, `out` holds other work, or the recipe needs what is not there.
         DatasetError: the dataset is not finished, damaged, or of another format.
     """
+    check_recipe(config.recipe)
     sources = choose_sources(dataset, count=config.count, min_side_px=config.crop_px, seed=config.seed)
     # The LQ part is written last: where it is, the HQ part is too.
     return plan_job([Store(f"{out}/{side}") for side in ("hq", "lq")], COMMAND, config, sources)
@@ -106,7 +108,7 @@ def make_pairs(dataset: Dataset, out: str, config: PairsConfig) -> dict[str, int
         config: see `PairsConfig`.
 
     Raises:
-        UserError: too few photos, or `out` holds other work.
+        UserError: too few photos, `out` holds other work, or the recipe needs what is not there.
         DatasetError: the dataset is not finished, damaged, or of another format.
     """
     planned = plan(dataset, out, config)

@@ -81,6 +81,23 @@ def weights_digest(weights: str) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()[:DIGEST_DIGITS]
 
 
+def check_weights(weights: str) -> None:
+    """Refuses weights that `round_trip` could not load, by a look at both files; nothing is computed.
+
+    Raises:
+        UserError: the weights are missing, cut off, or of another kind of network.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = _folder(weights) / _file(weights)
+    _class_name(path.parent)
+    try:
+        with safe_open(path, framework="numpy"):
+            pass
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"vae weights in {path} cannot be loaded: {error}; download them again") from error
+
+
 def _folder(weights: str) -> Path:
     if weights == EMBEDDED:
         return Path(supir_model.__file__).parent / "weights" / EMBEDDED / "vae"
@@ -108,12 +125,7 @@ def _load(weights: str, digest: str) -> AutoencoderKL | MiniVAE:  # noqa: ARG001
     from supir_model.mini_vae import MiniVAE
 
     folder, variant = _folder(weights), "fp16" if _file(weights) == HALF else None
-    kind: Any = {"AutoencoderKL": AutoencoderKL, "MiniVAE": MiniVAE}.get(_class_name(folder))
-    if kind is None:
-        raise UserError(
-            f"{folder}/config.json is of class {_class_name(folder)!r}, not {' or '.join(CLASSES)}; "
-            "give the vae folder of a diffusers model"
-        )
+    kind: Any = {"AutoencoderKL": AutoencoderKL, "MiniVAE": MiniVAE}[_class_name(folder)]
     try:
         network, report = kind.from_pretrained(
             folder, output_loading_info=True, variant=variant, torch_dtype=torch.float32
@@ -131,10 +143,17 @@ def _load(weights: str, digest: str) -> AutoencoderKL | MiniVAE:  # noqa: ARG001
 
 
 def _class_name(folder: Path) -> str:
+    """The class that config.json names, one of `CLASSES`."""
     try:
-        return str(json.loads((folder / "config.json").read_text()).get("_class_name"))
-    except (json.JSONDecodeError, AttributeError) as error:
+        name = str(json.loads((folder / "config.json").read_text()).get("_class_name"))
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
         raise UserError(f"{folder}/config.json is no JSON of a model: {error}; download it again") from error
+    if name not in CLASSES:
+        raise UserError(
+            f"{folder}/config.json is of class {name!r}, not {' or '.join(CLASSES)}; "
+            "give the vae folder of a diffusers model"
+        )
+    return name
 
 
 @contextmanager

@@ -52,18 +52,27 @@ def video_frame(
     Raises:
         UserError: PyAV is not installed.
     """
-    try:
-        import av  # noqa: F401  the first of the functions that need it
-    except ImportError as error:
-        raise UserError(
-            f"the video step needs PyAV ({error}); install it: pip install 'supir-stack[degrade]'"
-        ) from error
+    require_pyav()
     height, width = image.shape[:2]
     bottom, right = (max(MIN_SIDE_PX, side + side % 2) - side for side in (height, width))
     pixels = cv2.copyMakeBorder(to_uint8(image), 0, bottom, 0, right, cv2.BORDER_REPLICATE)
     frame = _through_codec(_to_yuv(pixels, matrix), codec, crf, preset)
     decoded = _to_rgb(frame, matrix)[:height, :width]
     return decoded.astype(np.float32) / np.float32(255)
+
+
+def require_pyav() -> None:
+    """Refuses to go on where PyAV cannot be imported.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        import av  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            f"the video step needs PyAV ({error}); install it: pip install 'supir-stack[degrade]'"
+        ) from error
 
 
 def _through_codec(frame: VideoFrame, codec: VideoCodec, crf: int, preset: VideoPreset) -> VideoFrame:

@@ -7,8 +7,10 @@ import sys
 
 import pytest
 
-from supir_console import config_yaml
+from supir_console import UserError, config_yaml
 from supir_train.cli import main
+from supir_train.data import training_batches
+from supir_train.order import Position
 
 
 @pytest.fixture
@@ -129,3 +131,30 @@ def test_one_bad_sample_in_a_forward_pass_of_its_own_does_not_stop_the_run(
         steps=20,
     )
     assert (code, json.loads(out)["bad_samples"], json.loads(out)["steps"]) == (1, 1, 20)
+
+
+@pytest.fixture
+def recipe_without_weights(tmp_path):
+    path = tmp_path / "vae.yaml"
+    path.write_text("name: x\nsteps: [{do: vae, weights: /none}]")
+    return path
+
+
+@pytest.mark.parametrize("arguments", [[], ["--dry-run"]])
+def test_a_recipe_without_its_weights_is_refused_before_the_run(
+    arguments, recipe_without_weights, command, tmp_path
+):
+    code, _, err = command(*arguments, data__recipe=recipe_without_weights)
+    assert (code, err.splitlines()[-1][:41]) == (2, "error: vae weights '/none': /none has no ")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_only_the_user_can_mend_leaves_a_loader_process_as_its_own_line(
+    workers, recipe_without_weights, configure, tmp_path
+):
+    config = configure("encoder", tmp_path, data__recipe=recipe_without_weights, data__workers=workers)
+    with pytest.raises(UserError) as raised:
+        next(training_batches(config, images=2, degraded=True, start=Position()))
+    assert str(raised.value).startswith("vae weights '/none': /none has no config.json with")
+    assert "Traceback" not in str(raised.value)

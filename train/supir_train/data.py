@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from supir_console import UserError
-from supir_degrade import Recipe, Trace, degrade, load_recipe, sample_generator
+from supir_degrade import Recipe, Trace, check_recipe, degrade, load_recipe, sample_generator
 from supir_degrade import draw as draw_trace
 from supir_model.prompts import NEGATIVE_PROMPT, positive_prompt
 from supir_shards import BadImage, Dataset, DatasetError, caption_for, decode_rgb
@@ -48,8 +48,12 @@ class Crop:
 MOST_BAD_IN_A_ROW = 256
 """So many samples without a crop between them mean that the dataset is wrong, and not a sample."""
 
-Made = tuple[Draw, list[Crop] | BadSample]
-"""A draw with its crops, or with why it has none."""
+Made = tuple[Draw, list[Crop] | BadSample | UserError]
+"""A draw with its crops, or with why it has none; a `UserError` is the run's fault and ends it."""
+
+
+Collated = Batch | tuple[BadSample, ...] | UserError
+"""A batch, its bad samples where it has no crop, or what ends the run."""
 
 
 class CropMaker(TorchDataset[Made]):
@@ -77,6 +81,9 @@ class CropMaker(TorchDataset[Made]):
             return draw, [self._crop(draw, image, rng) for _ in range(self._config.crops_per_image)]
         except (BadImage, DatasetError, TooSmallError, OSError) as error:
             return draw, BadSample(key=draw.key, part=draw.part, reason=str(error))
+        except UserError as error:
+            # handed on as a value: raised here, the loader would put its process's traceback into the one line
+            return draw, error
 
     def _crop(self, draw: Draw, image: NDArray[np.uint8], rng: np.random.Generator) -> Crop:
         height, width = image.shape[:2]
@@ -119,10 +126,12 @@ def check_data(config: TrainConfig) -> int:
 
     Raises:
         DatasetError: a dataset or the captions are not there or not finished.
-        UserError: the recipe is not there or wrong.
+        UserError: the recipe is not there or wrong, or a stage that degrades lacks what it needs.
     """
     sources, photos, negatives = open_walks(config)
-    load_recipe(config.data.recipe)
+    recipe = load_recipe(config.data.recipe)
+    if config.stage != "prior":
+        check_recipe(recipe)
     for walk in (photos, negatives):
         if walk:
             next(walk.training(Place()))
@@ -163,7 +172,8 @@ def training_batches(config: TrainConfig, *, images: int, degraded: bool, start:
         degraded: whether batches carry `lq`.
 
     Raises:
-        UserError: the dataset holds nothing to train on, or none of `MOST_BAD_IN_A_ROW` samples can be used.
+        UserError: the dataset holds nothing to train on, none of `MOST_BAD_IN_A_ROW` samples can be used, or what
+            the recipe needs went away.
     """
     sources, photos, negatives = open_walks(config)
     draws = mixed(photos, negatives, config.data.negative_share, start)
@@ -199,8 +209,14 @@ def validation_batches(config: TrainConfig, *, images: int, degraded: bool) -> l
     return list(_usable(collate(made[first : first + images]) for first in range(0, len(made), images)))
 
 
-def collate(made: Sequence[Made]) -> Batch | tuple[BadSample, ...]:
-    """Returns the crops of several draws as one batch, smaller where samples are bad; only the bad if all are."""
+def collate(made: Sequence[Made]) -> Collated:
+    """Returns the crops of several draws as one batch, smaller where samples are bad; only the bad if all are.
+
+    What ends the run comes before both.
+    """
+    for _, result in made:
+        if isinstance(result, UserError):
+            return result
     crops = [crop for _, result in made if isinstance(result, list) for crop in result]
     bad = tuple(result for _, result in made if isinstance(result, BadSample))
     if not crops:
@@ -217,10 +233,12 @@ def collate(made: Sequence[Made]) -> Batch | tuple[BadSample, ...]:
     )
 
 
-def _usable(batches: Iterable[Batch | tuple[BadSample, ...]]) -> Iterator[Batch]:
+def _usable(batches: Iterable[Collated]) -> Iterator[Batch]:
     """Yields the batches that hold a crop; what was bad before one is reported with it."""
     bad: tuple[BadSample, ...] = ()
     for batch in batches:
+        if isinstance(batch, UserError):
+            raise batch
         if isinstance(batch, Batch):
             yield replace(batch, bad=bad + batch.bad)
             bad = ()
