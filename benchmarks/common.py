@@ -13,6 +13,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+WHERE_BASICSR = (
+    "give the source distribution basicsr-1.4.2.tar.gz from https://pypi.org/project/basicsr/1.4.2/#files, or its "
+    "unpacked folder, as BASICSR (pip cannot fetch it: its setup fails)"
+)
+"""The peer of both degradation benchmarks."""
+
 
 @dataclass(frozen=True, slots=True)
 class Timing:

@@ -14,10 +14,7 @@ import argparse
 import sys
 from pathlib import Path
 
-WHERE = (
-    "give the source distribution basicsr-1.4.2.tar.gz from https://pypi.org/project/basicsr/1.4.2/#files, or its "
-    "unpacked folder (pip cannot fetch it: its setup fails): python benchmarks/degrade.py BASICSR"
-)
+from common import WHERE_BASICSR
 
 
 def main() -> int:
@@ -29,10 +26,20 @@ def main() -> int:
     parser.add_argument("--sharpened", type=int, default=16, help="the same with the slow sharpening")
     parser.add_argument("--agreement-only", action="store_true", help="no timing")
     options = parser.parse_args()
-    if options.basicsr is None or not options.basicsr.exists():
-        print(f"no basicsr at {options.basicsr}; {WHERE}" if options.basicsr else WHERE, file=sys.stderr)
+    if options.basicsr is None:
+        print(WHERE_BASICSR, file=sys.stderr)
         return 2
     # Imported here, as without the peer nothing of it is needed.
+    from degrade_peer import NoPeerError
+
+    try:
+        return _compare(options)
+    except NoPeerError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _compare(options: argparse.Namespace) -> int:
     import cv2
     import torch
     from degrade_agreement import agreement

@@ -8,6 +8,7 @@ Run: python benchmarks/degrade_batch.py [BASICSR] [--device cuda] [--size 512] [
 BASICSR is basicsr-1.4.2.tar.gz from PyPI, or its unpacked folder. The time holds drawing the traces and copying
 the photos to the device. N is what training consumes: `images_per_s` of its metrics.jsonl. Without a GPU the batched
 path is the slower one: it is not made for CPUs. One thread a side; times are of the processor where all run on one.
+Ends with 2 where BASICSR is not it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +25,7 @@ import cv2
 import numpy as np
 import torch
 from common import Timing, race, show
-from degrade_peer import STAGES, open_peer, seed_all
+from degrade_peer import STAGES, NoPeerError, open_peer, seed_all
 from degrade_speed import ORIGINAL, photos
 
 from supir_degrade import RECIPES, degrade, draw, load_recipe, sample_generator
@@ -32,9 +34,18 @@ from supir_degrade.batch import replay_batch
 BATCHED, SINGLE, PEER = "batched", "single path, one CPU core", "basicsr, batched"
 
 
-def main() -> None:
-    """Prints images/s of each side, and beside what a training step needs."""
+def main() -> int:
+    """Prints images/s of each side, and beside what a training step needs; returns the exit status."""
     options = _options()
+    try:
+        _measure(options)
+    except NoPeerError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def _measure(options: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     torch.set_flush_denormal(True)  # helps the peer
@@ -119,4 +130,4 @@ def _name(device: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -20,6 +20,7 @@ from types import ModuleType
 
 import numpy as np
 import torch
+from common import WHERE_BASICSR
 from numpy.typing import NDArray
 from torch.nn import functional
 from torchvision.transforms.functional import rgb_to_grayscale
@@ -169,16 +170,33 @@ class Peer:
         return self.filter2d(values.contiguous(), weights)
 
 
+class NoPeerError(ValueError):
+    """There is no basicsr where it was said to be; the message says what is there and where to get it."""
+
+
 @contextlib.contextmanager
 def open_peer(path: Path, device: str = "cpu") -> Iterator[Peer]:
-    """The peer on that device; `path` is its source distribution (.tar.gz) or that unpacked."""
+    """The peer on that device; `path` is its source distribution (.tar.gz) or that unpacked.
+
+    Raises:
+        NoPeerError: it is neither.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        root = path
-        if path.is_file():
-            with tarfile.open(path) as archive:
-                archive.extractall(folder, filter="data")
-            root = next(Path(folder).iterdir())
+        root = _unpacked(path, Path(folder)) if path.is_file() else path
+        lacking = [name for name in MODULES if not (root / "basicsr" / name).is_file()]
+        if lacking:
+            raise NoPeerError(f"{path} has no basicsr/{lacking[0]}; {WHERE_BASICSR}")
         yield Peer(root, device)
+
+
+def _unpacked(path: Path, folder: Path) -> Path:
+    try:
+        with tarfile.open(path) as archive:
+            archive.extractall(folder, filter="data")
+    except (tarfile.TarError, OSError, EOFError) as error:
+        reason = str(error).partition(":\n")[0]  # a line for each compression follows
+        raise NoPeerError(f"{path} is no sound tar archive ({reason}); {WHERE_BASICSR}") from error
+    return next(folder.iterdir(), folder)
 
 
 def to_tensor(images: list[NDArray[np.uint8]]) -> torch.Tensor:

@@ -101,6 +101,22 @@ def test_the_benchmark_says_where_the_peer_is_to_be_had() -> None:
     assert len(ended.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "peer", "options", "message"),
+    [
+        ("degrade.py", __file__, ["--agreement-only"], "is no sound tar archive (file could not be opened"),
+        ("degrade_batch.py", "/nope", ["--size", "64"], "/nope has no basicsr/data/degradations.py; give"),
+    ],
+)
+def test_a_wrong_peer_is_one_line(name: str, peer: str, options: list[str], message: str) -> None:
+    command = [sys.executable, BENCHMARK.with_name(name), peer, *options]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert message in ended.stderr
+    assert "basicsr-1.4.2.tar.gz from https://pypi.org" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+
+
 @pytest.mark.skipif(not BASICSR, reason="SUPIR_BASICSR does not name basicsr-1.4.2.tar.gz or its folder")
 def test_outputs_agree_with_basicsr() -> None:
     command = [sys.executable, BENCHMARK, BASICSR, "--agreement-only", "--samples", "150"]
