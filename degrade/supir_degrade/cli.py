@@ -34,7 +34,7 @@ SEED_HELP = "Seed of every random choice."
 CountOption = Annotated[int | None, typer.Option("--count", min=1, help="Number of samples; 100 by default.")]
 DatasetArgument = Annotated[str | None, typer.Argument(help="Dataset folder or URL.", metavar="DATASET")]
 StrengthOption = Annotated[
-    list[float] | None, typer.Option("--strength", help="Columns, 0 to 1. Repeatable.")
+    list[float] | None, typer.Option("--strength", help="Columns, above 0, to 1. Repeatable.")
 ]
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", min=1, help="Actors where there is no GPU; one a core by default.")
@@ -53,7 +53,7 @@ def preview(
     source: Annotated[
         str | None, typer.Argument(help="Image file or dataset.", metavar="IMAGE|DATASET")
     ] = None,
-    out: Annotated[Path | None, typer.Option("-o", "--output", help="PNG to write.")] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--output", help="PNG, JPEG or WebP to write.")] = None,
     recipe: Annotated[str, typer.Option("--recipe", help=RECIPE_HELP)] = "realesrgan",
     draws: Annotated[int, typer.Option("--draws", min=1, help="Rows: draws of the recipe.")] = 6,
     strengths: StrengthOption = None,
@@ -75,15 +75,17 @@ def preview(
         return
     source = _given(source, "IMAGE or DATASET", "preview photo.jpg -o sheet.png")
     out = _given(out, "-o", "preview photo.jpg -o sheet.png")
-    from supir_degrade.preview import contact_sheet, draw_rows
+    from supir_degrade.preview import contact_sheet, draw_rows, save_options
     from supir_degrade.requirements import check_recipe
 
+    encoding = save_options(out)
     check_recipe(loaded)
-    crops = _preview_crops(source, draws, crop, seed)
+    crops, unreadable = _preview_crops(source, draws, crop, seed)
     sheet = contact_sheet(draw_rows(crops, loaded, strengths or [0.25, 0.5, 1.0], seed))
     out.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(out, "PNG")
-    finish({"sheet": str(out), "size_px": list(sheet.size)}, as_json=as_json)
+    sheet.save(out, **encoding)
+    summary = {"sheet": str(out), "size_px": list(sheet.size), "unreadable": unreadable}
+    finish(summary, as_json=as_json, failed=len(unreadable))
 
 
 @app.command()
@@ -168,22 +170,30 @@ def _given(value: Given | None, name: str, example: str) -> Given:
     return value
 
 
-def _preview_crops(source: str, draws: int, crop: int, seed: int) -> list[NDArray[np.uint8]]:
-    """The same photo for every row, or one photo of the dataset a row; centre crops."""
-    from supir_degrade.sources import choose_sources, read_photo
+def _preview_crops(
+    source: str, draws: int, crop: int, seed: int
+) -> tuple[list[NDArray[np.uint8]], list[str]]:
+    """Centre crops, one a row: of the same photo, or of photos of the dataset, and why some of these are missing."""
+    from supir_degrade.sources import UnreadablePhotoError, choose_sources, read_photo
 
     if Path(source).is_file():
-        return [_centre(_photo(Path(source)), crop)] * draws
+        return [_centre(_photo(Path(source)), crop)] * draws, []
     if "://" not in source and not Path(source).exists():
         raise UserError(f"{source} does not exist; give an image file or a dataset")
     from supir_shards import Dataset
 
     dataset = Dataset(source)
-    chosen = choose_sources(dataset, count=draws, min_side_px=crop, seed=seed)
-    return [
-        _centre(read_photo(dataset, found, dataset.index(found.part).to_pylist()[found.row]), crop)
-        for found in chosen
-    ]
+    crops, unreadable = [], []
+    for found in choose_sources(dataset, count=draws, min_side_px=crop, seed=seed):
+        try:
+            photo = read_photo(dataset, found, dataset.index(found.part).to_pylist()[found.row])
+        except UnreadablePhotoError as error:
+            unreadable.append(str(error))
+            continue
+        crops.append(_centre(photo, crop))
+    if not crops:
+        raise UserError(f"none of {draws} photos of {source} can be read, first {unreadable[0]}; run verify")
+    return crops, unreadable
 
 
 def _photo(path: Path) -> NDArray[np.uint8]:

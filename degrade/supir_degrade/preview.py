@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from supir_console import UserError
 from supir_degrade.draw import sample_generator
 from supir_degrade.pipeline import degrade
 from supir_degrade.recipe import Recipe
@@ -24,6 +27,14 @@ LINE_PX = 16
 NUM_LABEL_LINES = 6
 PAPER = (250, 250, 250)
 INK = (20, 20, 20)
+JPEG: dict[str, Any] = {"format": "JPEG", "quality": 95, "subsampling": "4:4:4"}
+ENCODINGS: dict[str, dict[str, Any]] = {
+    ".png": {"format": "PNG"},
+    ".jpg": JPEG,
+    ".jpeg": JPEG,
+    ".webp": {"format": "WEBP", "lossless": True},
+}
+"""What Pillow is told by the file's ending; only JPEG changes pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +65,20 @@ def draw_rows(
             row.append(Tile(lq, f"x{strength:g}: {label(trace)}"))
         rows.append(row)
     return rows
+
+
+def save_options(path: Path) -> dict[str, Any]:
+    """Returns what `Image.save` needs to write the kind of file that the name promises.
+
+    Raises:
+        UserError: the name has another ending than `ENCODINGS`.
+    """
+    try:
+        return ENCODINGS[path.suffix.lower()]
+    except KeyError as error:
+        raise UserError(
+            f"the sheet {str(path)!r} does not end with one of {', '.join(ENCODINGS)}; give -o sheet.png"
+        ) from error
 
 
 def label(trace: Trace) -> str:

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -13,6 +16,7 @@ from supir_console import UserError
 from supir_degrade import degrade, load_recipe, sample_generator
 from supir_degrade.cli import app
 from supir_degrade.preview import GAP_PX, contact_sheet, draw_rows, label
+from supir_shards import Dataset, shard_path
 
 
 def test_sheet_holds_each_original_and_each_draw_pixel_for_pixel(astronaut: np.ndarray) -> None:
@@ -81,3 +85,44 @@ def test_a_damaged_image_is_named_with_its_file(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["preview", str(tmp_path / "half.jpg"), "-o", str(tmp_path / "s.png")])
     assert isinstance(result.exception, UserError)
     assert re.search(r"half\.jpg: .*cut off at 4 bytes; give a sound JPEG", str(result.exception))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("s.png", "PNG"), ("s.JPG", "JPEG"), ("s.jpeg", "JPEG"), ("s.webp", "WEBP")]
+)
+def test_the_sheet_is_of_the_kind_that_its_name_promises(
+    name: str, kind: str, photos: Path, tmp_path: Path
+) -> None:
+    arguments = ["preview", str(photos), "--draws", "1", "--crop", "32", "--strength", "1"]
+    done = CliRunner().invoke(app, [*arguments, "-o", str(tmp_path / name)])
+    assert done.exit_code == 0, done.output
+    with Image.open(tmp_path / name) as sheet:
+        assert sheet.format == kind
+    refused = CliRunner().invoke(app, [*arguments, "-o", str(tmp_path / "s.tif")])
+    assert isinstance(refused.exception, UserError)
+    assert "s.tif' does not end with one of .png, .jpg, .jpeg, .webp" in str(refused.exception)
+
+
+def _damage(folder: Path, part: str, row: int) -> str:
+    found = Dataset(folder).index(part).to_pylist()[row]
+    with (folder / shard_path(part)).open("r+b") as file:
+        file.seek(found["offset"] + 500)
+        file.write(bytes(50))
+    return str(found["key"])
+
+
+def test_an_altered_photo_is_listed_and_the_others_are_shown(photos: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(photos, tmp_path / "photos")
+    key = _damage(folder, "part-000000", 1)
+    out = tmp_path / "s.png"
+    arguments = ["preview", str(folder), "-o", str(out), "--draws", "5", "--crop", "128", "--strength", "1"]
+    done = CliRunner().invoke(app, [*arguments, "--json"])
+    assert done.exit_code == 1, done.output
+    (listed,) = json.loads(done.stdout)["unreadable"]
+    assert listed.startswith(f"part-000000/{key}: ")
+    with Image.open(out) as sheet:
+        assert 4 * 128 < sheet.height < 5 * (128 + 6 * 16 + GAP_PX)
+    whole = CliRunner().invoke(app, [*arguments[:1], str(photos), *arguments[2:], "--json"])
+    with Image.open(out) as sheet:
+        assert (whole.exit_code, json.loads(whole.stdout)["unreadable"]) == (0, [])
+        assert sheet.height > json.loads(done.stdout)["size_px"][1]
