@@ -49,9 +49,9 @@ def found(folder: Path) -> dict[str, list[str]]:
 
 @torch.no_grad()
 def run(folder: Path, pattern: str, name: str) -> tuple[list[Agreement], list[str]]:
-    """The agreements of one fixture, and notes on what was left out.
+    """The agreements of one fixture, and what was not compared, such as single arrays that nothing looked at.
 
-    A fixture that the public functions cannot run is a row of its own, and a miss; so are arrays that nothing reads.
+    What the public functions cannot run is a row of its own, and a miss; so is a whole group that nothing reads.
     """
     rows: list[Agreement] = []
     try:
@@ -61,10 +61,9 @@ def run(folder: Path, pattern: str, name: str) -> tuple[list[Agreement], list[st
         return [*rows, cannot_run(name, error)], []
     if not rows and len(fixture.arrays):
         rows.append(no_problems(name, "a fixture without a number to compare", 1))
-    unread = fixture.arrays.unread()
-    if unread:
-        rows.append(no_problems(name, f"arrays that nothing compared: {', '.join(unread)}", len(unread)))
-    return rows, fixture.notes
+    unread = fixture.arrays.unread_groups()
+    rows.extend(no_problems(f"{name} {group}", "a group that nothing compared", 1) for group in unread)
+    return rows, [*fixture.notes, *(f"{name}.{key}" for key in fixture.arrays.unread())]
 
 
 def main() -> int:

@@ -131,6 +131,14 @@ class Arrays(Mapping[str, Tensor]):
         """Full names of the arrays that nothing looked at."""
         return [name for name in self._tensors if name not in self._read]
 
+    def unread_groups(self) -> list[str]:
+        """The groups of which nothing was looked at."""
+        return [group for group in self.groups() if not self._read.intersection(self.under(group).names())]
+
+    def names(self) -> list[str]:
+        """Full names of the arrays below this prefix."""
+        return [name for name in self._tensors if name.startswith(self._prefix)]
+
 
 class Fixture:
     """One fixture of a folder: `meta` from NAME.json, `arrays` from NAME.npz; either may be absent (empty).
