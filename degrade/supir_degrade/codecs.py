@@ -14,9 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
+from supir_console import UserError
 from supir_degrade.trace import Subsampling
 
 Image = NDArray[np.float32]
+MAX_SIDE_PX = {"JPEG": 65500, "WEBP": 16383, "AVIF": 32768}
+"""The longest side that each library writes and reads again, px."""
 
 
 def jpeg(image: Image, *, quality: int, subsampling: Subsampling, progressive: bool) -> Image:
@@ -42,7 +45,22 @@ def to_uint8(image: Image) -> NDArray[np.uint8]:
     return np.rint(levels, out=levels).astype(np.uint8)
 
 
+def check_sides(image: Image, codec: str, limit_px: int) -> None:
+    """Refuses a picture that is too long for its codec.
+
+    Raises:
+        UserError: a side is longer than `limit_px`.
+    """
+    longest = max(image.shape[:2])
+    if longest > limit_px:
+        raise UserError(
+            f"{codec} takes sides up to {limit_px} px, this step of the recipe got one of {longest} px; "
+            "degrade smaller crops, or enlarge less before it"
+        )
+
+
 def _through_file(image: Image, file_format: str, **options: Any) -> Image:
+    check_sides(image, file_format, MAX_SIDE_PX[file_format])
     buffer = io.BytesIO()
     PillowImage.fromarray(to_uint8(image)).save(buffer, file_format, **options)
     with PillowImage.open(buffer) as decoded:

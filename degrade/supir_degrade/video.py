@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from supir_console import UserError
-from supir_degrade.codecs import to_uint8
+from supir_degrade.codecs import check_sides, to_uint8
 from supir_degrade.trace import ColourMatrix, VideoCodec, VideoPreset
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Image = NDArray[np.float32]
 MIN_SIDE_PX = 16  # x265 takes no smaller picture
+MAX_SIDE_PX = 16384  # x264 takes no larger one
 FRAME_RATE = 25
 ENCODERS: dict[VideoCodec, tuple[str, dict[str, str]]] = {
     "h264": ("libx264", {"x264-params": "keyint=1:threads=1"}),
@@ -50,9 +51,10 @@ def video_frame(
         matrix: "bt601" (small videos) or "bt709" (720 lines and more), the same on both ways.
 
     Raises:
-        UserError: PyAV is not installed.
+        UserError: PyAV is not installed, a side is above 16384 px, or the encoder refuses the shape.
     """
     require_pyav()
+    check_sides(image, codec, MAX_SIDE_PX)
     height, width = image.shape[:2]
     bottom, right = (max(MIN_SIDE_PX, side + side % 2) - side for side in (height, width))
     pixels = cv2.copyMakeBorder(to_uint8(image), 0, bottom, 0, right, cv2.BORDER_REPLICATE)
@@ -77,6 +79,7 @@ def require_pyav() -> None:
 
 def _through_codec(frame: VideoFrame, codec: VideoCodec, crf: int, preset: VideoPreset) -> VideoFrame:
     from av import CodecContext
+    from av.error import FFmpegError
 
     name, options = ENCODERS[codec]
     encoder: Any = CodecContext.create(name, "w")
@@ -87,7 +90,13 @@ def _through_codec(frame: VideoFrame, codec: VideoCodec, crf: int, preset: Video
     decoder: Any = CodecContext.create(DECODERS[codec], "r")
     decoder.thread_count = 1
     frame.pts = 0
-    packets = [*encoder.encode(frame), *encoder.encode(None)]
+    try:
+        packets = [*encoder.encode(frame), *encoder.encode(None)]
+    except FFmpegError as error:
+        raise UserError(
+            f"{name} takes no picture of {frame.width} x {frame.height} px ({error.strerror}), though both sides are "
+            f"up to {MAX_SIDE_PX} px; degrade crops that are less narrow"
+        ) from error
     decoded: list[VideoFrame] = [picture for packet in (*packets, None) for picture in decoder.decode(packet)]
     assert len(decoded) == 1, f"{name} gave {len(decoded)} pictures for one"
     return decoded[0]

@@ -4,7 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
+from supir_console import UserError
 from supir_degrade.codecs import avif, jpeg, to_uint8, webp
+from supir_degrade.video import video_frame
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +62,35 @@ def test_lower_quality_is_farther_from_the_picture_and_repeatable(face: np.ndarr
 def test_values_outside_the_range_are_clipped_before_rounding() -> None:
     values = np.array([-0.2, 0.0, 0.4999 / 255, 0.5001 / 255, 1.7], np.float32)
     np.testing.assert_array_equal(to_uint8(values), [0, 0, 0, 1, 255])
+
+
+def _h264(image: np.ndarray) -> np.ndarray:
+    return video_frame(image, codec="h264", crf=30, preset="ultrafast", matrix="bt709")
+
+
+@pytest.mark.parametrize(
+    ("name", "limit_px", "through"),
+    [
+        ("WEBP", 16383, lambda image: webp(image, quality=50, method=0)),
+        ("AVIF", 32768, lambda image: avif(image, quality=50, speed=10)),
+        ("JPEG", 65500, lambda image: jpeg(image, quality=50, subsampling="4:2:0", progressive=False)),
+        ("h264", 16384, _h264),
+    ],
+)
+def test_the_longest_side_passes_and_one_more_is_refused_with_both(
+    name: str, limit_px: int, through: object
+) -> None:
+    assert through(np.zeros((16, limit_px, 3), np.float32)).shape == (16, limit_px, 3)
+    with pytest.raises(
+        UserError, match=rf"{name} takes sides up to {limit_px} px, .* got one of {limit_px + 1} px; degrade"
+    ):
+        through(np.zeros((limit_px + 1, 16, 3), np.float32))
+
+
+def test_a_strip_that_x265_does_not_take_is_named_with_its_size() -> None:
+    with pytest.raises(
+        UserError, match=r"libx265 takes no picture of 8192 x 16 px \(.*\), though both sides"
+    ):
+        video_frame(
+            np.zeros((16, 8192, 3), np.float32), codec="h265", crf=30, preset="ultrafast", matrix="bt709"
+        )
