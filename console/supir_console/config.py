@@ -65,6 +65,8 @@ def _read_mapping(path: Path) -> dict[str, Any]:
         raise UserError(f"config file {path} does not exist") from error
     except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
         raise UserError(f"config file {path} is not readable YAML: {error}") from error
+    except RecursionError as error:
+        raise UserError(f"config file {path} has too many levels of brackets inside each other") from error
     if values is None:
         return {}
     if not isinstance(values, dict):

@@ -3,7 +3,8 @@
 Place in the flow: `supir-degrade pairs` → two datasets, OUT/hq and OUT/lq. A pair is two samples with one
 key, that of the photo which the crop was taken from, in parts of one name; so the two tars unpack into two
 folders of equally named PNG files. KEY.json of the LQ holds the trace; replaying it on the HQ gives the LQ.
-The law it keeps: the same dataset and options give the same bytes, on every run.
+The law it keeps: the same dataset and options give the same bytes, on every run with one set of library versions on
+one kind of CPU.
 """
 
 from __future__ import annotations

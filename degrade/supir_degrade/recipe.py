@@ -7,7 +7,7 @@ Source of the numbers in the shipped files: see the `source` key of each.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Annotated, Literal
@@ -37,6 +37,7 @@ from supir_degrade.steps import (
     WebpStep,
 )
 
+MAX_DEPTH = 20
 RECIPES = ("realesrgan", "light", "web2026")
 
 
@@ -81,6 +82,27 @@ class SharesStep(BaseStep):
     codecs: Branches = Field(description="what a platform re-encodes with")
 
 
+def _not_too_deep(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    depth, level = 0, steps
+    while level := tuple(inner for step in level for inner in _inside(step)):
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise ValueError(f"branches inside branches go deeper than {MAX_DEPTH}; join some of them")
+    return steps
+
+
+def _inside(step: Step) -> Iterator[Step]:
+    match step:
+        case OneOfStep():
+            branches = step.branches
+        case SharesStep():
+            branches = step.codecs
+        case _:
+            return
+    for branch in branches:
+        yield from branch.steps
+
+
 Step = Annotated[
     BlurStep
     | SincStep
@@ -111,7 +133,9 @@ class Recipe(Config):
     source: str = Field("", description="where the numbers come from")
     clean_share: Probability = Field(0.0, description="share of samples that stay as they are")
     scale: ScaleWeights = Field({1.0: 1.0}, description="weights of the factor input side / output side")
-    steps: tuple[Step, ...] = Field(description="the operations in their order")
+    steps: Annotated[tuple[Step, ...], AfterValidator(_not_too_deep)] = Field(
+        description="the operations in their order"
+    )
     enlarge: Interpolations = Field(("bicubic",), description="how the result gets its size back")
 
 

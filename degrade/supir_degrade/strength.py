@@ -1,7 +1,11 @@
-"""A gentler version of a recipe: every range keeps its harmless end and gives up part of the other.
+"""A gentler version of a recipe: the ranges that say how strong a step is keep their harmless end and are cut.
 
 Place in the flow: `preview` shows one draw at several strengths. The law it keeps: probabilities, order and
 number of draws stay, so one generator makes the same choices at every strength, only weaker.
+
+Cut: `scale`, the factors of resizing and of `upscaler`, `min_cutoff` of `sinc`, `photo_side_px` of `shares`, and the
+fields of `FROM_LOW` and `FROM_HIGH`. Whole: what else a step draws from, such as kernel sides and shapes, the cutoff of
+a sinc kernel inside `blur`, `rounds` and `caps_px` of `shares`, `pitch` and `max_angle` of `moire`; `vae` has no range.
 """
 
 from __future__ import annotations
@@ -37,7 +41,7 @@ FROM_HIGH = ("quality", "lens_sigma")
 
 
 def weaken(recipe: Recipe, strength: float) -> Recipe:
-    """Returns the recipe with its ranges cut to `strength` of their width; 1 returns it as it is.
+    """Returns the recipe with the ranges above cut to `strength` of their width; 1 returns it as it is.
 
     Args:
         recipe: the full ranges.

@@ -271,3 +271,30 @@ def test_weakening_halves_the_ranges_from_their_harmless_end() -> None:
     assert _steps(half, JpegStep)[0].quality == (62, 95)
     with pytest.raises(UserError, match=r"strength 1\.5 is not in \(0, 1\]"):
         weaken(half, 1.5)
+
+
+def _nested(folder: Path, depth: int) -> Path:
+    step = "{do: jpeg, quality: [5, 5]}"
+    for _ in range(depth):
+        step = f"{{do: one_of, branches: [{{steps: [{step}]}}]}}"
+    path = folder / "nested.yaml"
+    path.write_text(f"name: x\nsteps: [{step}]", encoding="utf-8")
+    return path
+
+
+def test_branches_inside_branches_have_a_deepest_level(tmp_path: Path) -> None:
+    deepest = load_recipe(_nested(tmp_path, 20))
+    assert draw(deepest, (8, 8), sample_generator(0, "k", 0)).ops[0].quality == 5
+    with pytest.raises(UserError, match="'steps': branches inside branches go deeper than 20; join some"):
+        load_recipe(_nested(tmp_path, 21))
+    with pytest.raises(UserError, match=r"nested\.yaml has too many levels of brackets inside each other"):
+        load_recipe(_nested(tmp_path, 1000))
+
+
+def test_a_strength_leaves_probabilities_and_the_ranges_that_its_text_names() -> None:
+    full, half = load_recipe("web2026"), weaken(load_recipe("web2026"), 0.5)
+    whole = ("probability", "kernel_sizes", "beta_generalised", "beta_plateau", "pitch", "max_angle", "rounds",
+             "caps_px", "threshold", "speed", "methods", "preset", "sinc_probability")  # fmt: skip
+    for step, weaker in zip(full.steps, half.steps, strict=True):
+        for name in whole:
+            assert getattr(step, name, None) == getattr(weaker, name, None)
