@@ -163,7 +163,7 @@ def test_a_recipe_is_a_name_or_a_name_with_changed_keys_in_a_config_file(tmp_pat
 @pytest.mark.parametrize("command", ["pairs", "negatives", "preview"])
 def test_an_unfinished_or_newer_dataset_is_refused(photos: Path, tmp_path: Path, command: str) -> None:
     shutil.copytree(photos, tmp_path / "photos")
-    arguments = [command, str(tmp_path / "photos"), "-o", str(tmp_path / "out")]
+    arguments = [command, str(tmp_path / "photos"), "-o", str(tmp_path / "out.png")]
     manifest = tmp_path / "photos/dataset.json"
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format_version": 2}))
     newer = CliRunner().invoke(app, arguments).exception
@@ -173,7 +173,7 @@ def test_an_unfinished_or_newer_dataset_is_refused(photos: Path, tmp_path: Path,
     unfinished = CliRunner().invoke(app, arguments).exception
     assert isinstance(unfinished, DatasetError)
     assert "holds no finished dataset: dataset.json is missing" in str(unfinished)
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out.png").exists()
 
 
 @pytest.mark.parametrize(
