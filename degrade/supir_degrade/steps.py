@@ -1,7 +1,8 @@
 """The single steps of a recipe: which numbers each draws from which range.
 
 Place in the flow: `recipe` builds its lists from these; `draw` turns each into operations of the trace. The law
-it keeps: a step that is accepted gives a picture at both ends of every range (`bounds`).
+it keeps: a step that is accepted gives a picture at both ends of every range, up to the longest side that a codec takes
+(`bounds`).
 """
 
 from __future__ import annotations
