@@ -1,8 +1,8 @@
 """Which numbers a recipe may hold: ranges, weights and sizes outside of these give a broken picture or none.
 
 Place in the flow: `recipe` builds its fields from these types; nothing else checks a recipe's numbers.
-The law it keeps: every recipe that these accept can be drawn and rendered, at both ends of every range, up to the longest
-side that a codec takes (`codecs`).
+The law it keeps: every recipe that these accept can be drawn and rendered, at both ends of every range, up to the
+longest side that a codec takes (`codecs`).
 """
 
 from __future__ import annotations
