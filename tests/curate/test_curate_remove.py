@@ -102,7 +102,8 @@ def test_the_report_keeps_its_other_pictures_though_their_files_are_gone(own_cop
     here("remove", own_copy, "--key", record.key)
     new = (own_copy / "report" / "index.html").read_text()
     assert record.key not in new
-    assert page.count("data:image") - 8 < new.count("data:image") < page.count("data:image")
+    # one that the page showed elsewhere may take its place
+    assert page.count("data:image") - 8 < new.count("data:image") <= page.count("data:image")
     assert "<td>removed</td>" in new
 
 
