@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 
 from supir_shards.image_header import image_size
 from supir_shards.quarantine import Quarantined, QuarantineReason, RejectedError, printable
-from supir_shards.tar_members import Limits, Member, Readable, every, iter_members
+from supir_shards.tar_members import Limits, Member, every, iter_members
+from supir_shards.tar_source import Readable
 
 __all__ = ["Limits", "Span", "TarSample", "iter_tar"]
 

@@ -1,29 +1,25 @@
-"""The members of a tar that nobody vouches for, one after the other, from a stream that cannot seek.
+"""The members of a tar that nobody vouches for, one after the other.
 
 Place in the flow: under ``tar_guard``, which groups members into samples.
 The law: at most ``Limits.max_member_bytes`` of the tar are read into memory, and no header makes it more:
 tarfile, which reads extended headers of any size, is used only to decode one 512-byte block. A bad member
 is skipped by its declared length; after a block that is no header, the next block that is one carries on.
-Where the stream can seek, what is not read is not fetched either.
 Source: POSIX.1-2017 pax, "ustar Interchange Format" and "pax Header Block"; GNU tar manual, "Basic Tar
 Format".
 """
 
 from __future__ import annotations
 
-import io
 import re
 import tarfile
 import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 from supir_shards.image_header import MAX_PIXELS
 from supir_shards.quarantine import QuarantineReason, RejectedError
+from supir_shards.tar_source import BLOCK, Readable, Source
 
-_BLOCK = tarfile.BLOCKSIZE
-_CHUNK = 64 * 1024
 _MAX_NAME = 255  # characters
 _PAX = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
 _EXTENDED = (*_PAX, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
@@ -38,14 +34,6 @@ _DATALESS = (
 _DRIVE = re.compile(r"[A-Za-z]:")
 _PAX_RECORD = re.compile(rb"(\d{1,9}) ([^=\0]+)=")
 _UNSAFE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # control, bidirectional, invalid, private, line breaks
-
-
-class Readable(Protocol):
-    """Anything with ``read(size)``: a file, a socket's file, an HTTP body."""
-
-    def read(self, size: int, /) -> bytes:
-        """Up to ``size`` bytes; none at the end."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +81,7 @@ def iter_members(
         limits: what it may ask for.
         reads: whether a member of that name is read; of others only the place is told.
     """
-    source = _Source(stream)
+    source = Source(stream)
     extension = _Extension()
     for _ in range(limits.max_members):
         try:
@@ -147,91 +135,16 @@ class _Extension:
     fault: RejectedError | None = None
 
 
-class _Source:
-    """Reads exact amounts and knows where it is."""
-
-    def __init__(self, stream: Readable) -> None:
-        self._stream = stream
-        self._end = _end(stream)
-        self.position = 0
-        self.block = b""
-
-    def header(self) -> tarfile.TarInfo | None:
-        """The header in the next block, None at the archive's end mark.
-
-        Raises:
-            tarfile.HeaderError: the block is no header; it stays in ``block``.
-            RejectedError: the archive ends here.
-        """
-        self.block = self.read(_BLOCK)
-        if self.block.count(0) == _BLOCK:
-            return None
-        header = tarfile.TarInfo.frombuf(self.block, "utf-8", "surrogateescape")
-        if header.size < 0:
-            raise tarfile.HeaderError(f"a member of {header.size} bytes")
-        if header.type == tarfile.GNUTYPE_SPARSE:
-            more = self.block[482]
-            while more:  # each further block says in its byte 504 whether one more follows
-                more = self.read(_BLOCK)[504]
-        return header
-
-    def next_header(self) -> tarfile.TarInfo | None:
-        """The next header after a damaged one, None if none follows; a block of zeros may be data here."""
-        while True:
-            try:
-                header = self.header()
-            except tarfile.HeaderError:
-                continue
-            except RejectedError:
-                return None
-            if header is not None:
-                return header
-
-    def read(self, size: int) -> bytes:
-        buffer = io.BytesIO()  # grows in place and hands its content over without a second copy
-        for chunk in self._chunks(size):
-            buffer.write(chunk)
-        return buffer.getvalue()
-
-    def skip(self, size: int) -> None:
-        if self._end is None or size < _CHUNK or self.position + size > self._end:
-            for _ in self._chunks(size):
-                pass
-            return
-        self.position += size
-        self._stream.seek(self.position)  # type: ignore[attr-defined]
-
-    def _chunks(self, size: int) -> Iterator[bytes]:
-        missing = size
-        while missing:
-            chunk = self._stream.read(min(missing, _CHUNK))
-            if not chunk:
-                detail = f"the archive ends at byte {self.position}, {missing} of {size} bytes short"
-                raise RejectedError(QuarantineReason.TRUNCATED, detail)
-            missing -= len(chunk)
-            self.position += len(chunk)
-            yield chunk
-
-
-def _end(stream: Readable) -> int | None:
-    """Where a stream that stands at its start and can seek ends; None for any other."""
-    if not (isinstance(stream, io.IOBase) and stream.seekable() and stream.tell() == 0):
-        return None
-    end = stream.seek(0, io.SEEK_END)
-    stream.seek(0)
-    return end
-
-
-def _damaged(source: _Source, error: tarfile.HeaderError) -> Member | RejectedError:
+def _damaged(source: Source, error: tarfile.HeaderError) -> Member | RejectedError:
     """The fault of a block that is no header, under the name it still shows, if it shows one."""
     name = source.block[:100].partition(b"\0")[0].decode("utf-8", "surrogateescape")
-    detail = f"no tar header at byte {source.position - _BLOCK}: {error}"
+    detail = f"no tar header at byte {source.position - BLOCK}: {error}"
     fault = RejectedError(QuarantineReason.BAD_HEADER, detail)
     return fault if unsafe_name(name) else Member(name=name, fault=fault)
 
 
 def _read_member(
-    source: _Source,
+    source: Source,
     header: tarfile.TarInfo,
     extension: _Extension,
     limits: Limits,
@@ -247,9 +160,9 @@ def _read_member(
             data = source.read(size)
         else:
             source.skip(size)
-        source.skip(-size % _BLOCK)
+        source.skip(-size % BLOCK)
         return Member(name=name, data=data, is_read=is_read, offset=offset, size=size)
-    source.skip(size + -size % _BLOCK)
+    source.skip(size + -size % BLOCK)
     if fault is not None:
         raise fault
     return None
@@ -273,15 +186,15 @@ def _fault(
     return None
 
 
-def _extend(extension: _Extension, source: _Source, header: tarfile.TarInfo, limits: Limits) -> None:
+def _extend(extension: _Extension, source: Source, header: tarfile.TarInfo, limits: Limits) -> None:
     """Take up an extended header; where it is bad, the member it stands before is."""
     if header.size > limits.max_header_bytes:
-        source.skip(header.size + -header.size % _BLOCK)
+        source.skip(header.size + -header.size % BLOCK)
         detail = f"its extended header has {header.size} bytes, more than {limits.max_header_bytes}"
         extension.fault = RejectedError(QuarantineReason.TOO_LARGE, detail)
         return
     data = source.read(header.size)
-    source.skip(-header.size % _BLOCK)
+    source.skip(-header.size % BLOCK)
     try:
         if header.type == tarfile.GNUTYPE_LONGNAME:
             extension.name = data.rstrip(b"\0").decode("utf-8", "surrogateescape")
