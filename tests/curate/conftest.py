@@ -232,18 +232,6 @@ def settings() -> list[str]:
     return [word for value in values for word in ("--set", value)]
 
 
-@pytest.fixture(scope="module")
-def connected_ray() -> Iterator[None]:
-    """One Ray for all commands that run inside the test process."""
-    import ray
-
-    ray.init(
-        "local", num_cpus=2, object_store_memory=128 * 2**20, include_dashboard=False, log_to_driver=False
-    )
-    yield
-    ray.shutdown()
-
-
 class Outcome(NamedTuple):
     """How a command ended."""
 

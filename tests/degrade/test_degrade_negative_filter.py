@@ -3,7 +3,6 @@ from __future__ import annotations
 import io
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +19,7 @@ from supir_shards import Dataset, index_path, shard_path, verify
 SETTINGS = ["preset=tiny", "size_px=128", "steps=4", "batch_size=2", "words={oil painting: 1}"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cluster() -> Iterator[None]:
-    import ray
-
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
-    yield
-    ray.shutdown()
+pytestmark = pytest.mark.usefixtures("connected_ray")
 
 
 def _run(photos: Path, out: Path, *settings: str, workers: int = 1) -> dict:
@@ -35,7 +28,7 @@ def _run(photos: Path, out: Path, *settings: str, workers: int = 1) -> dict:
     result = CliRunner().invoke(app, [*line, *overrides])
     failures = out / "report/failures.jsonl"
     assert result.exit_code == 0, failures.read_text() if failures.exists() else result.output
-    return json.loads(result.stdout.splitlines()[0])
+    return json.loads(result.stdout)
 
 
 def _files(folder: Path) -> dict[str, bytes]:
