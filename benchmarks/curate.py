@@ -76,7 +76,7 @@ def _jpegs(folder: Path, count: int) -> list[Path]:
 
 
 def _show_probes(paths: list[Path], rounds: int) -> None:
-    from supir_curate.picture import read_header
+    from supir_curate.pictures.picture import read_header
 
     files = [path.read_bytes() for path in paths]
     headers = [read_header(data) for data in files]
@@ -107,7 +107,7 @@ def _cost(data: bytes) -> Cost:
     from PIL import Image
 
     from supir_curate.measure import measure
-    from supir_curate.picture import decode
+    from supir_curate.pictures.picture import decode
 
     started = time.process_time()
     np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
@@ -146,8 +146,8 @@ def _show_stage(photos: Path, count: int, rounds: int) -> None:
 def _our_stage(photos: Path) -> float:
     """Returns the processor seconds of scoring the folder as one part, ledger included, without Ray's start."""
     from supir_curate.config import CurateConfig
-    from supir_curate.plan import make_plan
     from supir_curate.score import score_part
+    from supir_curate.sources.plan import make_plan
     from supir_shards import Store
 
     with tempfile.TemporaryDirectory() as dataset:

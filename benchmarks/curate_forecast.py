@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from supir_curate.growth import duplicates_in_share, foretold
+from supir_curate.forecasting.growth import duplicates_in_share, foretold
 
 NUM_GROUPS = 200_000
 SHARES = 2.0 ** -np.arange(5)

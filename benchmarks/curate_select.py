@@ -68,9 +68,9 @@ def _write_dataset(folder: str, rows: int) -> None:
     import pyarrow as pa
 
     from supir_curate.config import CurateConfig
-    from supir_curate.plan import Plan, save_plan
-    from supir_curate.rules import DEFAULT_RULES
+    from supir_curate.config.rules import DEFAULT_RULES
     from supir_curate.scores import SCORES
+    from supir_curate.sources.plan import Plan, save_plan
     from supir_shards import Store, ledger_path, ledger_schema, part_name
 
     store, rng = Store(folder), np.random.default_rng(0)
@@ -126,9 +126,9 @@ def _config() -> Any:
 
 def ours(folder: str) -> dict[str, Any]:
     """Selects with the command's own function; the earlier selection is removed, so that nothing is skipped."""
-    from supir_curate.plan import load_plan
-    from supir_curate.select import select
-    from supir_curate.survivors import Survivors
+    from supir_curate.selection.select import select
+    from supir_curate.selection.survivors import Survivors
+    from supir_curate.sources.plan import load_plan
     from supir_shards import Store
 
     store, steps = Store(folder), {}

@@ -21,8 +21,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from supir_curate import similar
-from supir_curate.similar import Features, similar_twins
+from supir_curate.selection import similar
+from supir_curate.selection.similar import Features, similar_twins
 
 MIN_COSINE = 0.86
 SHARE_OF_COPIES = 0.2

@@ -31,7 +31,7 @@ import pyarrow.parquet as pq
 from fetch_world import NUM_FILES, make_pictures, served, started
 
 from supir_curate.config import CurateConfig, SourceConfig
-from supir_curate.plan import load_plan, make_plan
+from supir_curate.sources.plan import load_plan, make_plan
 from supir_shards import Store
 
 HERE = Path(__file__).parent

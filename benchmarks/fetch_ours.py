@@ -16,8 +16,8 @@ import uvloop  # Ray's actors run on it too
 
 from supir_curate.cluster import PARTS_A_FETCHER
 from supir_curate.config import FetchConfig, FetchPace, FetchPolicy
-from supir_curate.fetch import Fetcher
-from supir_curate.plan import load_plan
+from supir_curate.fetching.fetch import Fetcher
+from supir_curate.sources.plan import load_plan
 from supir_shards import Store
 
 IMPOLITE = FetchPace(per_host_delay_s=0, per_host_concurrency=1000, concurrency=128, retries=0)

@@ -25,9 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from supir_curate.jpeg_crop import crop, read_coefficients, write_jpeg
-from supir_curate.jpeg_stream import NotLosslessError
-from supir_curate.pack_config import GRID_PX, PackConfig
+from supir_curate.config.pack import GRID_PX, PackConfig
+from supir_curate.packing.jpeg_crop import crop, read_coefficients, write_jpeg
+from supir_curate.packing.jpeg_stream import NotLosslessError
 from supir_shards import Box
 
 ROUNDS = 3

@@ -25,9 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 from probes_fakes import FAKES, RESAVE_QUALITY, Rgb
 
+from supir_curate.config.rules import DEFAULT_RULES
 from supir_curate.measure import measure
-from supir_curate.picture import BadPicture, decode
-from supir_curate.rules import DEFAULT_RULES
+from supir_curate.pictures.picture import BadPicture, decode
 from supir_curate.scores import SCORE_NAMES
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}

@@ -25,12 +25,12 @@ from supir_curate.assess_actor import (
     stamp_of,
 )
 from supir_curate.config import CurateConfig
-from supir_curate.ledger import sidecar_path
-from supir_curate.originals import read_originals
-from supir_curate.plan import PLAN, Plan, load_plan
 from supir_curate.scorers.contract import Identity
-from supir_curate.select import require_scored
+from supir_curate.scores import sidecar_path
+from supir_curate.selection.select import require_scored
 from supir_curate.sidecar import missing_rows, require_same
+from supir_curate.sources.originals import read_originals
+from supir_curate.sources.plan import PLAN, Plan, load_plan
 from supir_shards import MANIFEST, Store, finish_dataset, ledger_path
 
 COMMAND = "supir-curate assess"

@@ -18,13 +18,13 @@ import numpy as np
 
 from supir_console import UserError
 from supir_curate.config import CurateConfig
-from supir_curate.originals import Original, read_originals
-from supir_curate.picture import BadPicture, decode_srgb, read_header, reduced
-from supir_curate.plan import Plan
+from supir_curate.pictures.picture import BadPicture, decode_srgb, read_header, reduced
+from supir_curate.pictures.upright import upright
 from supir_curate.score import short_reason
 from supir_curate.scorers.contract import Answer, Identity, Rgb, Scorer
 from supir_curate.sidecar import WEIGHTS, Rows, missing_rows, stamp, write_sidecar
-from supir_curate.upright import upright
+from supir_curate.sources.originals import Original, read_originals
+from supir_curate.sources.plan import Plan
 from supir_curate.verdict import Reason
 from supir_shards import Store, ledger_path
 

@@ -51,7 +51,7 @@ def assess(
     store = existing_dataset("assess", dataset)
     from supir_curate.assess import assess as assess_all
     from supir_curate.assess import assessing_cost
-    from supir_curate.plan import load_plan
+    from supir_curate.sources.plan import load_plan
 
     plan = load_plan(store)
     settings = settings.with_recorded(store.url, plan.scoring)

@@ -38,8 +38,8 @@ from supir_curate.arguments import (
 
 if TYPE_CHECKING:
     from supir_curate.config import CurateConfig
-    from supir_curate.plan import Plan
-    from supir_curate.select import Selection
+    from supir_curate.selection.select import Selection
+    from supir_curate.sources.plan import Plan
     from supir_shards import Manifest, Store
 
 app = typer.Typer(
@@ -71,9 +71,9 @@ def run(
         return _finish_dry_run(source, settings, workers, as_json)
     from supir_curate import pipeline
     from supir_curate.assess import assess_if_wanted, scorers_ready
-    from supir_curate.report import is_reported, write_report
-    from supir_curate.select import require_foreseen
-    from supir_curate.select import select as select_all
+    from supir_curate.reporting.report import is_reported, write_report
+    from supir_curate.selection.select import require_foreseen
+    from supir_curate.selection.select import select as select_all
 
     require_foreseen(store, settings)
     with scorers_ready(store, settings, workers), cluster_of(workers, fetchers) as cluster:
@@ -129,9 +129,9 @@ def select(
     """Decide about every measured candidate by rules and duplicates; no picture is read."""
     settings = settings_from(config, overrides, print_config)
     store = existing_dataset("select", dataset)
-    from supir_curate.plan import load_plan
-    from supir_curate.select import branch
-    from supir_curate.select import select as select_all
+    from supir_curate.selection.select import branch
+    from supir_curate.selection.select import select as select_all
+    from supir_curate.sources.plan import load_plan
 
     plan = load_plan(store)
     rules = settings.with_recorded(store.url, plan.scoring).select
@@ -159,7 +159,7 @@ def pack(
 
     plan, selection, settings = _selected(store, settings)
     if dry_run:
-        from supir_curate.cost import packing_cost
+        from supir_curate.forecasting.cost import packing_cost
 
         return finish(packing_cost(store, plan, pipeline.unpacked_parts(store, plan), settings.pack), as_json)
     with cluster_of(workers) as cluster:
@@ -180,7 +180,7 @@ def report(
     """Write report/index.html: funnel, histograms with their limits, examples, duplicates, failures."""
     settings = settings_from(config, overrides, print_config)
     store = existing_dataset("report", dataset)
-    from supir_curate.report import write_report
+    from supir_curate.reporting.report import write_report
 
     plan, selection, settings = _selected(store, settings)
     _finish(store, selection, as_json, report=f"{store.url}/{write_report(store, plan, settings)}")
@@ -188,15 +188,15 @@ def report(
 
 def _selected(store: Store, settings: CurateConfig) -> tuple[Plan, Selection, CurateConfig]:
     """Returns what earlier steps left, and the config with what they recorded."""
-    from supir_curate.plan import load_plan
-    from supir_curate.select import load_selection
+    from supir_curate.selection.select import load_selection
+    from supir_curate.sources.plan import load_plan
 
     plan, selection = load_plan(store), load_selection(store)
     return plan, selection, settings.with_recorded(store.url, plan.scoring, selection.config)
 
 
 def _finish_dry_run(source: str, settings: CurateConfig, workers: int, as_json: bool) -> None:
-    from supir_curate.cost import estimate
+    from supir_curate.forecasting.cost import estimate
 
     finish(estimate(source, settings, workers), as_json)
 
@@ -205,7 +205,7 @@ def _finish_packed(
     store: Store, selection: Selection, manifest: Manifest, as_json: bool, unanswered: int = 0
 ) -> None:
     from supir_curate.failures import FAILURES, changed_pictures
-    from supir_curate.report import REPORT
+    from supir_curate.reporting.report import REPORT
 
     changed = sum(1 for _ in changed_pictures(store))
     totals = manifest.totals

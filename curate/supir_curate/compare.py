@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from supir_console import UserError
-from supir_curate.decisions import KEPT
-from supir_curate.select import selection_path
+from supir_curate.selection.decisions import KEPT
+from supir_curate.selection.select import selection_path
 from supir_shards import Role, Store, index_path, ledger_path, load_manifest, part_of
 
 if TYPE_CHECKING:

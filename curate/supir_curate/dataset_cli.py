@@ -31,7 +31,7 @@ from supir_curate.arguments import (
 
 if TYPE_CHECKING:
     from supir_curate.config import CurateConfig
-    from supir_curate.plan import Plan
+    from supir_curate.sources.plan import Plan
     from supir_shards import Store
 
 Urls = Annotated[list[str], typer.Option("--url", help="URL, or path below the source folder. Repeatable.")]
@@ -89,9 +89,9 @@ def remove(
     as_json: JsonOption = False,
 ) -> None:
     """Delete pictures from every file of a finished dataset for good, and prove it."""
-    from supir_curate.proof import prove_removed
-    from supir_curate.purge import purge
-    from supir_curate.removal import find, read_targets
+    from supir_curate.takedown.proof import prove_removed
+    from supir_curate.takedown.purge import purge
+    from supir_curate.takedown.removal import find, read_targets
     from supir_curate.tombstones import add_tombstones
     from supir_shards import load_manifest
     from supir_shards import verify as find_problems
@@ -164,8 +164,8 @@ def calibrate(
         raise UserError(f"-o {output} is there already; give another file, or delete it")
     from tempfile import TemporaryDirectory
 
-    from supir_curate.calibrate import as_rows, rules_yaml, table_lines
-    from supir_curate.calibrate import calibrate as calibrated
+    from supir_curate.selection.calibrate import as_rows, rules_yaml, table_lines
+    from supir_curate.selection.calibrate import calibrate as calibrated
 
     with TemporaryDirectory(prefix="supir-calibrate-") as folder:
         store, plan = _scored(reference, dataset or folder, settings, workers)
@@ -184,7 +184,7 @@ def calibrate(
 def _scored(reference: str, place: str, settings: CurateConfig, workers: int) -> tuple[Store, Plan]:
     """Returns the scored dataset of a reference: itself, if it is one, or what is scored now at a place."""
     from supir_curate import pipeline
-    from supir_curate.plan import PLAN, load_plan
+    from supir_curate.sources.plan import PLAN, load_plan
     from supir_shards import Store, absolute_url
 
     store = Store(absolute_url(reference))
@@ -209,6 +209,6 @@ def forecast(
         raise UserError(
             "--candidates N or --target N is missing: how many are there, or how many are wanted?"
         )
-    from supir_curate.outlook import outlook
+    from supir_curate.forecasting.outlook import outlook
 
     finish(outlook(store, candidates, target, workers, rate), as_json)

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from supir_curate.ledger import read_scores
-from supir_curate.plan import Plan
 from supir_curate.score import FAILED
+from supir_curate.sources.plan import Plan
 from supir_curate.verdict import Reason
 from supir_shards import Store
 

@@ -15,15 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from supir_console import UserError
+from supir_curate.scores import PREFIX, SIDECARS, sidecar_path
 from supir_shards import Store, ledger_path
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from supir_curate.plan import Plan
+    from supir_curate.sources.plan import Plan
 
-SIDECARS = "scores"
-PREFIX = "score."
 AT_ONCE = 8  # parts read or written at a time, where storage is waited for
 
 
@@ -46,11 +45,6 @@ def read_scores(store: Store, part: str, columns: Sequence[str] | None = None) -
             if store.exists(path):
                 ledger = _joined(ledger, store.read_table(path), path, missing)
     return ledger
-
-
-def sidecar_path(name: str, part: str) -> str:
-    """Returns where a scorer's scores of a part lie."""
-    return f"{SIDECARS}/{name}/{part}.parquet"
 
 
 def numbers(table: pa.Table, name: str) -> NDArray[np.float64]:

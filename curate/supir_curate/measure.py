@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from supir_curate.picture import Picture
+from supir_curate.pictures.picture import Picture
 from supir_curate.probes.border import border_share
 from supir_curate.probes.colour import colourfulness, palette_share, sampled_colours
 from supir_curate.probes.compression import blockiness, jpeg_quality

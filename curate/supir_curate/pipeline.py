@@ -13,13 +13,13 @@ from supir_console import Progress, UserError, config_hash
 from supir_curate.cluster import Cluster, Fetching
 from supir_curate.config import CurateConfig, FetchConfig
 from supir_curate.failures import write_failures
-from supir_curate.originals import SPOOL, spool_store
-from supir_curate.pack import begin_packing, pack_part
-from supir_curate.plan import Plan, make_plan
+from supir_curate.packing.pack import begin_packing, pack_part
+from supir_curate.reporting.throughput import timed
 from supir_curate.score import score_part
 from supir_curate.scorers.config import AssessConfig
-from supir_curate.select import require_scored
-from supir_curate.throughput import timed
+from supir_curate.selection.select import require_scored
+from supir_curate.sources.originals import SPOOL, spool_store
+from supir_curate.sources.plan import Plan, make_plan
 from supir_curate.verdict import Tally
 from supir_shards import Manifest, Store, finish_dataset, index_path, ledger_path
 
@@ -103,7 +103,7 @@ def drop_spool(store: Store, plan: Plan) -> None:
 
 
 def _fetching(store: Store, config: CurateConfig, allow_private: bool) -> Fetching:
-    from supir_curate.fetch import Fetcher
+    from supir_curate.fetching.fetch import Fetcher
 
     return Fetching(partial(Fetcher, config.fetch, allow_private), store.url)
 

@@ -13,10 +13,10 @@ from typing import Any
 
 from supir_curate.config import CurateConfig, ProbeConfig
 from supir_curate.measure import Measurement, measure
-from supir_curate.originals import Original, read_originals, valid_text
-from supir_curate.picture import BadPicture, Picture, decode
-from supir_curate.plan import Plan
+from supir_curate.pictures.picture import BadPicture, Picture, decode
 from supir_curate.scores import SCORE_NAMES
+from supir_curate.sources.originals import Original, read_originals, valid_text
+from supir_curate.sources.plan import Plan
 from supir_curate.tombstones import read_tombstones, without_removed
 from supir_curate.verdict import Reason, Tally
 from supir_shards import Store, ledger_path, ledger_schema, sample_key

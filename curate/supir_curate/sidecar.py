@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from supir_console import UserError
 from supir_curate.config import CurateConfig
-from supir_curate.ledger import PREFIX, SIDECARS, numbers, sidecar_path
-from supir_curate.rules import PASSED, Threshold, first_failed
+from supir_curate.config.rules import PASSED, Threshold, first_failed
+from supir_curate.ledger import numbers
 from supir_curate.score import OK
 from supir_curate.scorers.config import PLACES, AnyScorer
 from supir_curate.scorers.contract import Answer, Identity
-from supir_curate.scores import Score
+from supir_curate.scores import PREFIX, SIDECARS, Score, sidecar_path
 from supir_shards import Store, ledger_path
 from supir_shards.manifest import package_version
 

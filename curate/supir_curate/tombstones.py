@@ -13,8 +13,8 @@ from collections.abc import Iterable
 
 from pydantic import BaseModel, ConfigDict
 
-from supir_curate.originals import Original
-from supir_curate.plan import read_state
+from supir_curate.sources.originals import Original
+from supir_curate.sources.plan import read_state
 from supir_curate.verdict import Reason
 from supir_shards import Store
 

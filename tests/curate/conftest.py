@@ -27,13 +27,13 @@ from typer.testing import CliRunner
 
 from supir_console import load_config
 from supir_curate import pipeline
-from supir_curate.candidate import Candidate
 from supir_curate.cli import app
 from supir_curate.config import CurateConfig, FetchConfig
-from supir_curate.fetch import Fetcher
-from supir_curate.originals import Original
-from supir_curate.report import write_report
-from supir_curate.select import select
+from supir_curate.fetching.fetch import Fetcher
+from supir_curate.reporting.report import write_report
+from supir_curate.selection.select import select
+from supir_curate.sources.candidate import Candidate
+from supir_curate.sources.originals import Original
 from supir_shards import Store
 
 Rgb = NDArray[np.uint8]

@@ -6,9 +6,16 @@ import asyncio
 
 import pytest
 
-from supir_curate.address import BadUrl, PrivateAddress, PublicResolver, Reach, checked_url, is_public
-from supir_curate.pace import HostPace
-from supir_curate.robots import opt_out
+from supir_curate.fetching.address import (
+    BadUrl,
+    PrivateAddress,
+    PublicResolver,
+    Reach,
+    checked_url,
+    is_public,
+)
+from supir_curate.fetching.pace import HostPace
+from supir_curate.fetching.robots import opt_out
 
 PUBLIC = Reach(private=False, ports=(80, 443))
 
@@ -61,7 +68,7 @@ def test_private_addresses_in_urls_need_permission(host):
 
 def test_a_name_of_which_one_address_is_private_is_refused(monkeypatch):
     addresses = ["93.184.216.34", "10.0.0.7"]
-    monkeypatch.setattr("supir_curate.address.system_addresses", lambda host: addresses)
+    monkeypatch.setattr("supir_curate.fetching.address.system_addresses", lambda host: addresses)
 
     async def ask(reach):
         resolver = PublicResolver(reach)
@@ -112,7 +119,7 @@ def test_no_more_than_the_given_number_is_under_way():
 
 
 def test_only_idle_hosts_are_forgotten(monkeypatch):
-    monkeypatch.setattr("supir_curate.pace.MAX_HOSTS", 2)
+    monkeypatch.setattr("supir_curate.fetching.pace.MAX_HOSTS", 2)
 
     async def remembered():
         pace = HostPace(concurrency=1, delay_s=0)

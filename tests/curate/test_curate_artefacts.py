@@ -127,7 +127,7 @@ def test_copies_hash_alike_and_different_photos_do_not(photos, luma):
 @pytest.mark.parametrize("level", [0, 128, 255])
 def test_every_score_exists_for_tiny_and_empty_pictures(encode, shape, level):
     from supir_curate.measure import measure
-    from supir_curate.picture import decode
+    from supir_curate.pictures.picture import decode
     from supir_curate.scores import SCORE_NAMES
 
     data = encode(np.full((*shape, 3), level, np.uint8), "PNG")

@@ -17,14 +17,14 @@ from supir_console import UserError, load_config
 from supir_curate.assess import assessing_cost, scorers_ready, unassessed
 from supir_curate.assess_actor import PartAssessor, load_identities, stamp_of
 from supir_curate.config import CurateConfig
+from supir_curate.config.rules import DEFAULT_RULES
 from supir_curate.ledger import numbers, read_scores
-from supir_curate.plan import Plan, load_plan, make_plan
-from supir_curate.rules import DEFAULT_RULES
+from supir_curate.reporting.survey import survey
 from supir_curate.score import score_part
 from supir_curate.scores import SCORES
-from supir_curate.select import select
+from supir_curate.selection.select import select
 from supir_curate.sidecar import missing_rows, read_stamp, require_same, wanted_rows
-from supir_curate.survey import survey
+from supir_curate.sources.plan import Plan, load_plan, make_plan
 from supir_shards import Store
 
 Rgb = NDArray[np.uint8]

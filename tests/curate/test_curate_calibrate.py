@@ -9,11 +9,11 @@ import pytest
 
 from supir_console import UserError, load_config
 from supir_curate import pipeline
-from supir_curate.calibrate import calibrate
 from supir_curate.config import CurateConfig
 from supir_curate.ledger import numbers, read_scores
-from supir_curate.plan import load_plan
-from supir_curate.select import select
+from supir_curate.selection.calibrate import calibrate
+from supir_curate.selection.select import select
+from supir_curate.sources.plan import load_plan
 from supir_shards import Store
 
 

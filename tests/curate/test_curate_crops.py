@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 from PIL.ImageOps import exif_transpose
 
-from supir_curate.crops import Layout, choose_boxes, crop_scale, cut_texture, lay_out
-from supir_curate.originals import Original
-from supir_curate.pack import make_samples
-from supir_curate.pack_config import PackConfig
+from supir_curate.config.pack import PackConfig
+from supir_curate.packing.crops import Layout, choose_boxes, crop_scale, cut_texture, lay_out
+from supir_curate.packing.pack import make_samples
 from supir_curate.scores import SCORE_NAMES
+from supir_curate.sources.originals import Original
 from supir_shards import Role, crop_key
 
 CROPS = PackConfig(mode="crops")

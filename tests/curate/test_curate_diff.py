@@ -12,7 +12,7 @@ from supir_console import UserError, load_config
 from supir_curate import pipeline
 from supir_curate.compare import compare, match, read_samples
 from supir_curate.config import CurateConfig
-from supir_curate.select import branch, select
+from supir_curate.selection.select import branch, select
 from supir_shards import Dataset, Role, Sample, Store, finish_dataset, part_name, write_part
 
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supir_curate.dedup import near_pairs, twins
-from supir_curate.survivors import Survivors
+from supir_curate.selection.dedup import near_pairs, twins
+from supir_curate.selection.survivors import Survivors
 from supir_curate.verdict import Reason
 
 

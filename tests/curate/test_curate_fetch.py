@@ -7,8 +7,8 @@ import time
 import pytest
 
 from supir_curate.config import FetchConfig, FetchPace, FetchPolicy
+from supir_curate.fetching.web import Web
 from supir_curate.verdict import Reason
-from supir_curate.web import Web
 
 MAX_BYTES = 200_000
 PACE = FetchPace(per_host_delay_s=0, timeout_s=3.0, retries=1, backoff_s=0.05, per_host_concurrency=16)

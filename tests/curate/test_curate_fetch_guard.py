@@ -7,8 +7,8 @@ import time
 import pytest
 
 from supir_curate.config import FetchConfig, FetchPace, FetchPolicy
-from supir_curate.held import Share
-from supir_curate.transfer import GRANT_BYTES
+from supir_curate.fetching.held import Share
+from supir_curate.fetching.transfer import GRANT_BYTES
 from supir_curate.verdict import Reason
 
 MAX_BYTES = 200_000
@@ -29,7 +29,7 @@ def server(web_server, page, jpeg):
 def first_is_public(monkeypatch):
     """127.0.0.1 counts as a public address from now on, and nothing else does."""
     for module in ("address", "transfer"):
-        monkeypatch.setattr(f"supir_curate.{module}.is_public", lambda address: address == "127.0.0.1")
+        monkeypatch.setattr(f"supir_curate.fetching.{module}.is_public", lambda address: address == "127.0.0.1")
 
 
 def test_without_permission_a_private_server_is_never_asked(fetched, web_server, page, jpeg):
@@ -60,7 +60,7 @@ def test_the_checked_address_is_the_one_connected_to(fetched, web_server, page, 
     """A name that resolves differently each time is asked for once a connection, and only its checked answer used."""
     first_is_public(monkeypatch)
     answers = ["127.0.0.1", "127.0.0.2", "127.0.0.2", "127.0.0.2"]
-    monkeypatch.setattr("supir_curate.address.system_addresses", lambda host: [answers.pop(0)])
+    monkeypatch.setattr("supir_curate.fetching.address.system_addresses", lambda host: [answers.pop(0)])
     server = web_server({"/ok.jpg": page(200, jpeg)})
     policy = FetchPolicy(allowed_ports=(server.port,), honour_robots=False)
     url = server.url("/ok.jpg", "rebinding.example")
@@ -87,7 +87,7 @@ def test_an_address_is_looked_at_once_more_before_a_socket_is_opened(
 ):
     """Here the check of the name is fooled, as if libcurl had found another address for it."""
     server = web_server({"/ok.jpg": page(200, jpeg)})
-    monkeypatch.setattr("supir_curate.address.is_public", lambda address: True)
+    monkeypatch.setattr("supir_curate.fetching.address.is_public", lambda address: True)
     policy = FetchPolicy(allowed_ports=(server.port,), honour_robots=False)
     urls = [server.url("/ok.jpg", "localhost"), server.url("/ok.jpg")]
     outcomes = fetched(FetchConfig(policy=policy, pace=PACE), urls, allow_private=False)
@@ -103,7 +103,7 @@ def test_letters_that_no_url_holds_are_encoded_on_the_way(fetched, web_server, p
 
 def test_bodies_are_held_to_a_cap_and_a_paused_one_goes_on(fetched, web_server, page, jpeg, monkeypatch):
     """With room for one body, eight come whole all the same, and one without end is refused, not left waiting."""
-    monkeypatch.setattr("supir_curate.fetch.HELD_BYTES", MAX_BYTES)
+    monkeypatch.setattr("supir_curate.fetching.fetch.HELD_BYTES", MAX_BYTES)
     rooms, held, take = [], [], Share.take
 
     def watched(share, size, go_on):

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supir_curate.config import CurateConfig
-from supir_curate.folder import escaped, unescaped
 from supir_curate.measure import measure
-from supir_curate.plan import make_plan
 from supir_curate.score import score_part
+from supir_curate.sources.folder import escaped, unescaped
+from supir_curate.sources.plan import make_plan
 from supir_shards import Dataset, Store, ledger_path
 
 

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pytest
 
 from supir_console import UserError
-from supir_curate.forecast import Forecast, ratio_of, share
-from supir_curate.growth import MAX_GROWTH, duplicates_in_share, exponent_at, foretold
-from supir_curate.outlook import outlook
-from supir_curate.pilot import Pilot, read_pilot
-from supir_curate.plan import load_plan
+from supir_curate.forecasting.forecast import Forecast, ratio_of, share
+from supir_curate.forecasting.growth import MAX_GROWTH, duplicates_in_share, exponent_at, foretold
+from supir_curate.forecasting.outlook import outlook
+from supir_curate.forecasting.pilot import Pilot, read_pilot
+from supir_curate.sources.plan import load_plan
 from supir_shards import Store
 
 

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image, ImageCms
 from PIL.ImageOps import exif_transpose
 
-from supir_curate.jpeg_crop import crop, read_coefficients, turn, write_jpeg
-from supir_curate.jpeg_stream import NotLosslessError, parse_jpeg
+from supir_curate.packing.jpeg_crop import crop, read_coefficients, turn, write_jpeg
+from supir_curate.packing.jpeg_stream import NotLosslessError, parse_jpeg
 
 BOX = (64, 32, 192, 128)
 KINDS = {

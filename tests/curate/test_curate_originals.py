@@ -8,9 +8,9 @@ import fsspec
 import pytest
 
 from supir_curate.config import CurateConfig
-from supir_curate.folder import Folder
-from supir_curate.originals import Evidence, Original, read_originals, write_spool
-from supir_curate.plan import Plan, make_plan
+from supir_curate.sources.folder import Folder
+from supir_curate.sources.originals import Evidence, Original, read_originals, write_spool
+from supir_curate.sources.plan import Plan, make_plan
 from supir_curate.verdict import Reason
 from supir_shards import DatasetError, Store
 

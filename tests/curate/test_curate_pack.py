@@ -11,11 +11,11 @@ from PIL import Image, ImageCms, JpegImagePlugin
 from PIL.ImageOps import exif_transpose
 
 from supir_curate.config import PackConfig
-from supir_curate.originals import Original
-from supir_curate.pack import make_samples
+from supir_curate.packing.pack import make_samples
+from supir_curate.pictures.srgb import to_srgb
+from supir_curate.pictures.upright import upright
 from supir_curate.scores import SCORE_NAMES
-from supir_curate.srgb import to_srgb
-from supir_curate.upright import upright
+from supir_curate.sources.originals import Original
 from supir_shards import Role
 
 TEXTURE = np.array([[10, 20, 30], [40, 50, 60]], np.uint8)

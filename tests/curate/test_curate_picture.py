@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from supir_curate.picture import BadPicture, decode, read_header
+from supir_curate.pictures.picture import BadPicture, decode, read_header
 from supir_curate.verdict import Reason
 
 

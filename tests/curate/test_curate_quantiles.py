@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from supir_console import UserError, load_config
 from supir_curate.config import CurateConfig
+from supir_curate.config.rules import Quantile, Top
 from supir_curate.ledger import numbers, read_scores
-from supir_curate.plan import load_plan
-from supir_curate.rules import Quantile, Top
-from supir_curate.select import load_selection, require_foreseen, select
-from supir_curate.thresholds import num_kept, order_statistic
+from supir_curate.selection.select import load_selection, require_foreseen, select
+from supir_curate.selection.thresholds import num_kept, order_statistic
+from supir_curate.sources.plan import load_plan
 from supir_shards import Store
 
 

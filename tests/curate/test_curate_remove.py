@@ -15,12 +15,12 @@ import pytest
 from supir_console import UserError
 from supir_curate import pipeline
 from supir_curate.config import CurateConfig
-from supir_curate.originals import Evidence, Original, read_originals, write_spool
-from supir_curate.plan import load_plan, make_plan
-from supir_curate.proof import prove_removed
-from supir_curate.purge import COMMAND
 from supir_curate.score import score_part
-from supir_curate.select import branch, select
+from supir_curate.selection.select import branch, select
+from supir_curate.sources.originals import Evidence, Original, read_originals, write_spool
+from supir_curate.sources.plan import load_plan, make_plan
+from supir_curate.takedown.proof import prove_removed
+from supir_curate.takedown.purge import COMMAND
 from supir_curate.tombstones import add_tombstones, digest
 from supir_shards import (
     Caption,

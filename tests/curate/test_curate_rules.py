@@ -7,7 +7,7 @@ import pytest
 
 from supir_console import UserError, load_config
 from supir_curate.config import CurateConfig
-from supir_curate.rules import DEFAULT_RULES, Threshold, first_failed
+from supir_curate.config.rules import DEFAULT_RULES, Threshold, first_failed
 from supir_curate.scores import SCORE_NAMES
 from supir_curate.verdict import Reason, Tally
 

@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from supir_console import UserError, load_config
-from supir_curate import similar
 from supir_curate.assess_actor import PartAssessor, load_identities, stamp_of
-from supir_curate.barred import Barred, first_barred
 from supir_curate.config import CurateConfig
-from supir_curate.embeddings import Embeddings
-from supir_curate.plan import Plan, load_plan, make_plan
-from supir_curate.rules import DEFAULT_RULES
+from supir_curate.config.rules import DEFAULT_RULES
 from supir_curate.score import score_part
-from supir_curate.select import select, selection_path
-from supir_curate.similar import near_any, similar_twins
-from supir_curate.survivors import Survivors
+from supir_curate.selection import similar
+from supir_curate.selection.barred import Barred, first_barred
+from supir_curate.selection.embeddings import Embeddings
+from supir_curate.selection.select import select, selection_path
+from supir_curate.selection.similar import near_any, similar_twins
+from supir_curate.selection.survivors import Survivors
+from supir_curate.sources.plan import Plan, load_plan, make_plan
 from supir_curate.verdict import Reason
 from supir_shards import Store
 
@@ -94,7 +94,7 @@ def test_no_answer_repeats_nothing_and_nothing_at_all_is_no_error() -> None:
 
 
 def test_the_first_barred_hash_within_the_distance_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("supir_curate.barred.CHUNK_PAIRS", 4)
+    monkeypatch.setattr("supir_curate.selection.barred.CHUNK_PAIRS", 4)
     hashes = np.array([0b1111, 0b0, 0xFF00, 0b1], dtype=np.uint64)
     barred = np.array([0xFF0F, 0b111, 0b1111], dtype=np.uint64)
     assert first_barred(hashes, barred, 1).tolist() == [1, -1, -1, -1]

@@ -14,13 +14,13 @@ import pytest
 
 from supir_console import UserError
 from supir_curate.config import CurateConfig, SourceConfig
-from supir_curate.cost import estimate
-from supir_curate.folder import Folder
+from supir_curate.forecasting.cost import estimate
 from supir_curate.ledger import read_scores
-from supir_curate.originals import read_originals
-from supir_curate.plan import make_plan, read_candidates
 from supir_curate.score import score_part
-from supir_curate.sources import list_source
+from supir_curate.sources.folder import Folder
+from supir_curate.sources.listing import list_source
+from supir_curate.sources.originals import read_originals
+from supir_curate.sources.plan import make_plan, read_candidates
 from supir_curate.verdict import Reason
 from supir_shards import Store, ledger_path
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from supir_curate.throughput import PartTime, throughput, timed
+from supir_curate.reporting.throughput import PartTime, throughput, timed
 from supir_shards import Store
 
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from supir_console import UserError, load_config
 from supir_curate.cli import app
 from supir_curate.config import CurateConfig, SourceConfig
-from supir_curate.sources import list_source
+from supir_curate.sources.listing import list_source
 
 
 @pytest.mark.parametrize("command", ["run", "score", "select", "pack", "report"])

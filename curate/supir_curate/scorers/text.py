@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from supir_console import UserError
-from supir_curate.rules import StrictConfig
 from supir_curate.scorers.contract import Answer, Identity, PathSetting, Rgb
 from supir_curate.scorers.weights import file_sha256, versions, weight_file
 from supir_curate.scores import Score
+from supir_curate.strict import StrictConfig
 
 if TYPE_CHECKING:
     from rapidocr import RapidOCR

@@ -1,0 +1,1 @@
+"""URLs into bytes: polite, guarded, with evidence. No other module opens a connection to a site."""

@@ -1,0 +1,124 @@
+"""What sites ask of crawlers: robots.txt by host, and the headers that refuse use for AI.
+
+Place in the flow: the fetcher asks here before it asks for a picture, and again with the answer's headers. The law:
+robots.txt is fetched once a host while it is remembered; a file that says no means no; one that does not exist
+(status 400 to 499) means yes. While it cannot be had because the host fails nothing is fetched there, which is no word
+of the site's: the failure is the request's own, is not remembered, and may pass.
+
+Source: RFC 9309 §2.3.1; the X-Robots-Tag values noai and noimageai (DeviantArt, 2022); tdm-reservation from the W3C TDM
+Reservation Protocol.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from protego import Protego
+
+from supir_curate.fetching.address import Target
+from supir_curate.fetching.answer import Answer, Expectation
+from supir_curate.fetching.web import Web, redirect_target, status_failure
+
+MAX_ROBOTS_BYTES = 500 * 1024  # RFC 9309 §2.5: parse at least this much
+MAX_REDIRECTS = 5  # RFC 9309 §2.3.1.2
+MAX_FILES = 10_000  # held at once; the oldest is fetched anew when its host comes up again
+OPT_OUT_TAGS = frozenset({"noai", "noimageai"})
+
+
+class RobotsVerdict(NamedTuple):
+    """Whether a URL may be fetched, and what the host said, for the ledger."""
+
+    allowed: bool
+    said: str
+
+
+class _File(NamedTuple):
+    """A host's robots.txt; `rules` is None where it has none, and `said` tells why."""
+
+    rules: Protego | None
+    said: str
+
+
+class Robots:
+    """The robots.txt files of every host asked so far.
+
+    Args:
+        web: to fetch them with.
+        user_agent: the name that their rules are matched with.
+    """
+
+    def __init__(self, web: Web, user_agent: str) -> None:
+        self._web = web
+        self._user_agent = user_agent
+        self._files: dict[str, asyncio.Task[_File]] = {}
+
+    async def verdict(self, target: Target) -> RobotsVerdict:
+        """Returns whether a URL may be fetched; the URLs that come first wait together for the host's robots.txt.
+
+        Args:
+            target: what is to be asked.
+
+        Raises:
+            FetchFailure: robots.txt cannot be had now; the next URL asks for it again.
+        """
+        rules, said = await self._file(target.origin)
+        if rules is None:
+            return RobotsVerdict(True, said)
+        delay_s = rules.crawl_delay(self._user_agent)
+        if delay_s:
+            self._web.pace.slow_down(target.host, float(delay_s))
+        allowed = rules.can_fetch(target.url, self._user_agent)
+        return RobotsVerdict(allowed, "allowed" if allowed else "disallowed")
+
+    async def _file(self, origin: str) -> _File:
+        if origin not in self._files:
+            if len(self._files) >= MAX_FILES:
+                del self._files[next(iter(self._files))]
+            self._files[origin] = asyncio.create_task(self._fetch(origin))
+        task = self._files[origin]
+        try:
+            return await task
+        except Exception:
+            if self._files.get(origin) is task:
+                del self._files[origin]
+            raise
+
+    async def _fetch(self, origin: str) -> _File:
+        answer = await self._answer(f"{origin}/robots.txt")
+        if answer.status == 200:
+            return _File(Protego.parse(answer.body.decode("utf-8", "replace")), "")
+        if 300 <= answer.status < 500 and answer.status != 429:
+            return _File(None, f"status {answer.status}")
+        raise status_failure(answer)
+
+    async def _answer(self, url: str) -> Answer:
+        """Returns the first answer that is no redirect, or the last of too many, which count as no file."""
+        for _ in range(MAX_REDIRECTS):
+            answer = await self._web.get(self._web.target(url), Expectation(MAX_ROBOTS_BYTES))
+            if not 300 <= answer.status < 400:
+                return answer
+            url = redirect_target(answer)
+        return await self._web.get(self._web.target(url), Expectation(MAX_ROBOTS_BYTES))
+
+
+def opt_out(tags: Iterable[str], tdm_reservation: str | None, user_agent: str) -> str | None:
+    """Returns the header value that refuses use for AI, None when none does.
+
+    Args:
+        tags: X-Robots-Tag headers, each "noai, noindex" or "somebot: noai".
+        tdm_reservation: the TDM-Reservation header.
+        user_agent: values that name another bot are not for us.
+    """
+    if tdm_reservation is not None and tdm_reservation.strip() == "1":
+        return "tdm-reservation: 1"
+    for tag in tags:
+        bot, colon, rest = tag.partition(":")
+        is_named = bool(colon) and "," not in bot and bot.strip().lower() not in ("unavailable_after",)
+        if is_named and bot.strip().lower() not in user_agent.lower():
+            continue
+        values = {value.strip().lower() for value in (rest if is_named else tag).split(",")}
+        if values & OPT_OUT_TAGS:
+            return tag
+    return None

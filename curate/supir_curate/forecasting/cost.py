@@ -1,0 +1,157 @@
+"""What a run will take, said before it starts: candidates, bytes, hours.
+
+Place in the flow: `--dry-run`. The law: figures are measured where they can be (a few pictures of a folder are scored,
+a folder's bytes are counted, hosts are counted) and called assumed where not.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from supir_curate.config import CurateConfig
+from supir_curate.config.pack import PackConfig
+from supir_curate.fetching.address import host_of
+from supir_curate.ledger import read_scores
+from supir_curate.measure import measure
+from supir_curate.packing.pack import LAYOUT_COLUMNS, layout_of
+from supir_curate.pictures.picture import BadPicture, decode
+from supir_curate.selection.select import KEPT, selection_path
+from supir_curate.sources.candidate import Candidate, Kind
+from supir_curate.sources.folder import Folder
+from supir_curate.sources.listing import list_source, source_folder
+from supir_curate.sources.originals import read_rows
+from supir_curate.sources.plan import Plan, no_candidates
+from supir_shards import DatasetError, Store, absolute_url
+
+SAMPLE = 4  # pictures scored to learn the pace of this machine
+ASSUMED_BYTES = 400_000  # of a web photo with a megapixel or more
+BYTES_A_PIXEL = 14  # peak of decoding and measuring; 12.4 were measured at 77 megapixels
+BASE_BYTES = 400_000_000  # of a worker process with its libraries
+ASSUMED_SECONDS = 0.4  # to score a picture on one core
+
+
+def estimate(source: str, config: CurateConfig, workers: int) -> dict[str, Any]:
+    """Returns the plan and cost of a run; nothing is fetched or written.
+
+    Args:
+        source: see `sources.list_source`.
+        config: the run's config.
+        workers: processes that score at the same time; 0 for every core.
+
+    Raises:
+        UserError: the source does not exist, or holds nothing to look at.
+    """
+    place = absolute_url(source)
+    kind, candidates = list_source(place, config.source)
+    is_web = kind == "urls"
+    figures = _urls(candidates, config) if is_web else _files(source_folder(place), kind, candidates, config)
+    cores = workers or os.cpu_count() or 1
+    count = figures["candidates"]
+    if not count:
+        raise no_candidates(place)
+    return {
+        "source": place,
+        "kind": kind,
+        "parts": -(-count // config.source.part_size),
+        **figures,
+        "score_hours": round(count * figures["seconds_a_picture"] / cores / 3600, 3),
+        "workers": cores,
+        "memory_bytes_a_worker_at_most": BASE_BYTES + BYTES_A_PIXEL * config.probe.max_pixels,
+    }
+
+
+def packing_cost(store: Store, plan: Plan, parts: Sequence[str], config: PackConfig) -> dict[str, Any]:
+    """Returns what packing will write: parts, photos, samples, and the bytes of the photos' originals.
+
+    Args:
+        store: the dataset, with its selection.
+        plan: its plan.
+        parts: names of the parts that are still to be packed.
+        config: how they are packed.
+    """
+    photos = samples = original_bytes = 0
+    columns = ["bytes"] if config.mode == "whole" else ["bytes", *LAYOUT_COLUMNS]
+    for part in parts:
+        states = store.read_table(selection_path(part), ["state"]).column("state").to_pylist()
+        rows = read_scores(store, part, columns).to_pylist()
+        kept = [row for state, row in zip(states, rows, strict=True) if state == KEPT]
+        photos += len(kept)
+        samples += (
+            len(kept) if config.mode == "whole" else sum(len(layout_of(row, config).boxes) for row in kept)
+        )
+        original_bytes += sum(row["bytes"] for row in kept)
+    return {
+        "dataset": store.url,
+        "parts": len(parts),
+        "parts_done": plan.num_parts - len(parts),
+        "photos": photos,
+        "samples": samples,
+        "original_bytes": original_bytes,
+    }
+
+
+def _files(
+    folder: Folder, kind: Kind, candidates: Iterator[Candidate], config: CurateConfig
+) -> dict[str, Any]:
+    count = source_bytes = 0
+    file, sample, stride = "", list[Candidate](), 1
+    for count, candidate in enumerate(candidates, 1):
+        if (count - 1) % stride == 0:
+            sample.append(candidate)
+        # How many there are is not known yet: keep every second one, twice as far apart.
+        if len(sample) == 2 * SAMPLE:
+            sample, stride = sample[::2], 2 * stride
+        if kind != "images":
+            source_bytes += candidate.size or _bytes(folder, candidate.url)
+        elif candidate.file != file:
+            file = candidate.file
+            source_bytes += _bytes(folder, file)
+    spread = islice(sample, 0, None, max(1, len(sample) // SAMPLE))
+    seconds = [_scoring_seconds(folder, kind, candidate, config) for candidate in islice(spread, SAMPLE)]
+    return {
+        "candidates": count,
+        "source_bytes": source_bytes,
+        "seconds_a_picture": round(sum(seconds) / max(1, len(seconds)), 3),
+        "seconds_measured_on": len(seconds),
+    }
+
+
+def _scoring_seconds(folder: Folder, kind: Kind, candidate: Candidate, config: CurateConfig) -> float:
+    started = time.perf_counter()
+    try:
+        rows, max_bytes = [(0, candidate)], config.fetch.policy.max_bytes
+        (original,) = read_rows(folder, kind, rows, config.source, max_bytes)
+        picture = decode(original.data, config.probe.max_pixels, config.probe.working_side_px)
+        measure(picture, config.probe.working_side_px)
+    except BadPicture:
+        pass  # a failed candidate costs its time too
+    return time.perf_counter() - started
+
+
+def _bytes(folder: Folder, path: str) -> int:
+    try:
+        return folder.size(path)
+    except (OSError, DatasetError):
+        return 0  # the run will say why it cannot be read
+
+
+def _urls(candidates: Iterator[Candidate], config: CurateConfig) -> dict[str, Any]:
+    hosts: Counter[str] = Counter()
+    for candidate in candidates:
+        hosts[host_of(candidate.url)] += 1
+    host, most = max(hosts.items(), key=lambda item: item[1], default=("", 0))
+    count = hosts.total()
+    return {
+        "candidates": count,
+        "hosts": len(hosts),
+        "largest_host": f"{host}: {most} URLs",
+        "fetch_hours_at_least": round(most * config.fetch.pace.per_host_delay_s / 3600, 3),
+        "spool_bytes_assumed": count * ASSUMED_BYTES,
+        "seconds_a_picture": ASSUMED_SECONDS,
+        "seconds_measured_on": 0,
+    }

@@ -1,0 +1,1 @@
+"""Bytes into pixels: decoded once, upright, in sRGB."""

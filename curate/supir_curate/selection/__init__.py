@@ -1,0 +1,1 @@
+"""What is kept, from the ledger alone: limits, duplicates, roles and quotas. No picture is read."""

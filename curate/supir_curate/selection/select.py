@@ -1,0 +1,238 @@
+"""The decision about every candidate, from the ledger alone: rules, then duplicates and quotas among what passed.
+
+Place in the flow: after `score`, before `pack`; repeated in seconds when a limit changes, no picture is read. The law:
+`kept + dropped + failed == seen`; the result depends on the ledger and the select config alone. `selection.json` is
+written last and names the config and every limit as a number; a dataset that was packed keeps its selection.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict
+
+from supir_console import Progress, UserError, config_hash
+from supir_curate.config.rules import Thresholds
+from supir_curate.config.select import SelectConfig
+from supir_curate.ledger import AT_ONCE, require_known, require_scores, sidecar_scores
+from supir_curate.scores import SCORE_NAMES, SIDECARS
+from supir_curate.selection.barred import Barred, read_barred
+from supir_curate.selection.decisions import DROPPED as DROPPED
+from supir_curate.selection.decisions import KEPT as KEPT
+from supir_curate.selection.decisions import Judge, selection_table, tally_of
+from supir_curate.selection.embeddings import Embeddings
+from supir_curate.selection.roles import scores_of
+from supir_curate.selection.survivors import Survivors
+from supir_curate.selection.thresholds import find_thresholds
+from supir_curate.sources.look_ahead import in_order
+from supir_curate.sources.plan import PLAN, Plan, candidates_path, load_plan, read_state, save_plan
+from supir_curate.tombstones import TOMBSTONES
+from supir_curate.verdict import Tally
+from supir_shards import Store, ledger_path
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from supir_curate.config import CurateConfig
+
+SELECTION = "selection.json"
+PACKING = "packing.json"
+
+
+class Selection(BaseModel):
+    """The content of `selection.json`: the config and its hash, the limits, the counts, what each reason took.
+
+    `roles` counts the kept ones.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    select_hash: str
+    config: SelectConfig
+    thresholds: Thresholds
+    seen: int
+    failed: int
+    dropped: int
+    kept: int
+    reasons: dict[str, int]
+    roles: dict[str, int]
+
+
+def select(store: Store, plan: Plan, config: SelectConfig) -> Selection:
+    """Decides about every candidate and writes the selection, unless it stands already.
+
+    Args:
+        store: the dataset; every part of its ledger must be there.
+        plan: its plan.
+        config: rules and duplicate distance.
+
+    Raises:
+        UserError: parts are not scored yet, or the dataset was packed from another selection.
+    """
+    barred = read_barred(config.exclude, config.similar)
+    wanted = config_hash(config)
+    if barred.names:
+        wanted = hashlib.sha256(f"{wanted} {barred.digest()}".encode()).hexdigest()[:16]
+    standing = load_selection(store) if store.exists(SELECTION) else None
+    if standing and standing.select_hash == wanted:
+        return standing
+    if standing and store.exists(PACKING):
+        raise UserError(
+            f"{store.url} was packed from selection {standing.select_hash}, these rules are {wanted};"
+            f" select into a new dataset: supir-curate select {store.url} -o NEW"
+        )
+    require_scored(store, plan)
+    require_scores(store, plan, [*_limited(config), *scores_of(config.roles, config.quotas)])
+    store.delete(SELECTION)
+    thresholds = find_thresholds(store, plan, config.rules)
+    counts = _decide(store, plan.parts(), config, thresholds, barred)
+    return write_selection(store, counts, config, thresholds, wanted)
+
+
+def _decide(
+    store: Store, parts: Sequence[str], config: SelectConfig, thresholds: Thresholds, barred: Barred
+) -> Counts:
+    """Judges every part, finds who is excluded among what passed, and writes the parts' decisions."""
+    survivors, counts = Survivors(config.quotas), Counts()
+    judge = Judge(store, thresholds, config.roles, survivors, scores_of(config.roles, config.quotas))
+    with Progress(2 * len(parts), "select", "parts") as progress:
+        judged = []
+        for number, ledger in enumerate(in_order(judge.read, parts, AT_ONCE)):
+            judged.append(judge(number, parts[number], ledger))
+            progress.advance()
+        embeddings = Embeddings(store, config.similar.scorer, parts) if config.similar else None
+        excluded = survivors.excluded(
+            config.max_hash_distance, barred, embeddings, config.similar.min_cosine if config.similar else 1
+        )
+
+        def decided(number: int) -> pa.Table:
+            part = parts[number]
+            table = selection_table(store, part, judged[number], thresholds, excluded.of_part(number))
+            store.write_table(selection_path(part), table)
+            return table
+
+        for table in in_order(decided, range(len(parts)), AT_ONCE):
+            counts.add(table)
+            progress.advance()
+    return counts
+
+
+class Counts:
+    """What became of the candidates, over the parts' decisions."""
+
+    def __init__(self) -> None:
+        self.tally = Tally()
+        self.reasons: Counter[str] = Counter()
+        self.roles: Counter[str] = Counter()
+
+    def add(self, decisions: pa.Table) -> None:
+        """Counts a part's decisions."""
+        import pyarrow.compute as pc
+
+        kept = decisions.filter(pc.equal(decisions.column("state"), KEPT))
+        self.reasons.update(filter(None, decisions.column("reason").to_pylist()))
+        self.roles.update(kept.column("role").to_pylist())
+        self.tally += tally_of(decisions)
+
+
+def write_selection(
+    store: Store, counts: Counts, config: SelectConfig, thresholds: Thresholds, select_hash: str
+) -> Selection:
+    """Writes `selection.json`, the mark that the decisions are complete.
+
+    Args:
+        store: the dataset; every part of its selection is there.
+        counts: over all parts.
+        config: what was selected under.
+        thresholds: the limits that were used.
+        select_hash: of the config and of the evaluation sets that it names.
+    """
+    tally = counts.tally.checked()
+    selection = Selection(
+        select_hash=select_hash,
+        config=config,
+        thresholds=thresholds,
+        seen=tally.seen,
+        failed=tally.failed,
+        dropped=tally.dropped,
+        kept=tally.kept,
+        reasons=dict(sorted(counts.reasons.items())),
+        roles=dict(sorted(counts.roles.items())),
+    )
+    store.write(SELECTION, selection.model_dump_json(indent=1).encode() + b"\n")
+    return selection
+
+
+def require_foreseen(store: Store, config: CurateConfig) -> None:
+    """Checks before anything is scored that every score that is limited or ranks will be there.
+
+    Args:
+        store: the dataset to be made or continued; scores that already stand beside its ledger count.
+        config: the run's config.
+
+    Raises:
+        UserError: a score is misspelt, or comes from a scorer that the config does not name.
+    """
+    scorers = config.assess.scorers.items()
+    foreseen = {score.name for name, scorer in scorers for score in scorer.scores(name)}
+    foreseen |= {*SCORE_NAMES, *config.source.score_columns, *sidecar_scores(store)}
+    wanted = [*_limited(config.select), *scores_of(config.select.roles, config.select.quotas)]
+    require_known(store.url, wanted, foreseen)
+
+
+def load_selection(store: Store) -> Selection:
+    """Returns what was selected.
+
+    Raises:
+        UserError: nothing was yet, or the file is damaged.
+    """
+    if not store.exists(SELECTION):
+        raise UserError(f"{store.url} has no {SELECTION}; run: supir-curate select {store.url}")
+    return read_state(store, SELECTION, Selection, f"delete it and run: supir-curate select {store.url}")
+
+
+def selection_path(part: str) -> str:
+    """Returns where a part's decisions lie: source_row, key, state, reason, detail, role."""
+    return f"selection/{part}.parquet"
+
+
+def branch(store: Store, new: Store) -> Plan:
+    """Copies what was scored, and the list of what was removed, into a new dataset to be selected on its own.
+
+    Fetched bytes are not copied: the new plan names the dataset that holds them.
+
+    Raises:
+        UserError: the new dataset was begun from something else.
+    """
+    plan = load_plan(store)
+    branched = plan.model_copy(update={"spool": plan.spool or store.url}) if plan.kind == "urls" else plan
+    if new.exists(PLAN):
+        if load_plan(new) != branched:
+            raise UserError(f"{new.url} is another dataset; give a new folder with -o")
+        return branched
+    require_scored(store, plan)
+    for part in plan.parts():
+        for path in (candidates_path(part), ledger_path(part)):
+            new.write(path, store.read(path))
+    for path in [*store.list(SIDECARS), *filter(store.exists, [TOMBSTONES])]:
+        new.write(path, store.read(path))
+    save_plan(new, branched)
+    return branched
+
+
+def require_scored(store: Store, plan: Plan) -> None:
+    """Raises UserError if a part of the ledger is missing."""
+    done = set(store.list("ledger"))
+    missing = [part for part in plan.parts() if ledger_path(part) not in done]
+    if missing:
+        raise UserError(
+            f"{len(missing)} of {plan.num_parts} parts of {store.url} are not scored, first {missing[0]};"
+            f" run: supir-curate score {plan.source} -o {store.url}"
+        )
+
+
+def _limited(config: SelectConfig) -> list[str]:
+    return [rule.score for rule in config.rules.values() if rule.limit is not None]

@@ -1,0 +1,223 @@
+"""The pictures that passed the rules, ranked from best to worst: which show the same, and which are too many.
+
+Place in the flow: `select` collects them over all parts and asks which are excluded. The law: the best picture of a
+kind stays: most effective pixels a side, then most pixels, then the smaller key; part and row decide between files
+of the same bytes only. Quotas come last.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from supir_console import UserError
+from supir_curate.config.select import Quotas
+from supir_curate.ledger import numbers
+from supir_curate.selection.barred import NOBODY, Barred, first_barred
+from supir_curate.selection.dedup import twins
+from supir_curate.selection.embeddings import Embeddings
+from supir_curate.selection.roles import ROLES, Codes, preference
+from supir_curate.selection.similar import near_any, similar_twins
+from supir_curate.verdict import Reason
+from supir_shards import part_name
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+COLUMNS = ("part", "row", "key_high", "key_low", "phash", "side", "area", "role", "wanted")
+KEPT, EXACT, NEAR, OVER, BARRED = range(5)
+REASONS = (
+    "",
+    Reason.EXACT_DUPLICATE,
+    Reason.NEAR_DUPLICATE,
+    Reason.OVER_QUOTA,
+    Reason.EVALUATION_DUPLICATE,
+)
+
+Places = NDArray[np.int64]
+
+
+class Exclusion(NamedTuple):
+    """Why a picture that passed the rules is not kept; `detail` names its twin, or its place in the quota's rank."""
+
+    row: int
+    reason: Reason
+    detail: str
+
+
+class Survivors:
+    """What is needed of every picture that passed the rules: 61 bytes each.
+
+    Args:
+        quotas: of the roles.
+    """
+
+    def __init__(self, quotas: Quotas | None = None) -> None:
+        self._quotas = quotas or {}
+        self._columns: dict[str, list[NDArray[Any]]] = {name: [] for name in COLUMNS}
+
+    def add(self, part_number: int, ledger: pa.Table, codes: Codes) -> None:
+        """Adds rows of a part's ledger, all of which passed the rules, with their roles."""
+        key = np.frombuffer(bytes.fromhex("".join(ledger.column("key").to_pylist())), dtype=">u8")
+        halves = key.reshape(-1, 2).astype(np.uint64)
+        side = numbers(ledger, "score.effective_ratio") * numbers(ledger, "score.short_side_px")
+        values = {
+            "part": np.full(ledger.num_rows, part_number, dtype=np.int32),
+            "row": ledger.column("source_row").to_numpy(),
+            "key_high": halves[:, 0],
+            "key_low": halves[:, 1],
+            "phash": ledger.column("phash").to_numpy(),
+            "side": np.nan_to_num(side),
+            "area": numbers(ledger, "width") * numbers(ledger, "height"),
+            "role": codes,
+            "wanted": preference(ledger, codes, self._quotas),
+        }
+        for name in COLUMNS:
+            self._columns[name].append(values[name])
+
+    def excluded(
+        self,
+        max_hash_distance: int | None,
+        barred: Barred = NOBODY,
+        embeddings: Embeddings | None = None,
+        min_cosine: float = 1,
+    ) -> Excluded:
+        """Returns which of them duplicate a barred or a better one, or are more than their role's quota.
+
+        Args:
+            max_hash_distance: bits in which near duplicates may differ; None looks for equal bytes alone.
+            barred: pictures that the dataset must not hold.
+            embeddings: of the survivors, which are compared besides their hashes; None for hashes alone.
+            min_cosine: of two embeddings, from which pictures are the same.
+
+        Raises:
+            UserError: a survivor has no embedding, or the barred ones were made otherwise.
+        """
+        column: dict[str, NDArray[Any]] = {name: np.concatenate(self._columns[name]) for name in COLUMNS}
+        # The last key sorts first.
+        rank = ("row", "part", "key_low", "key_high")
+        order = np.lexsort([*(column[name] for name in rank), -column["area"], -column["side"]])
+        column = {name: values[order] for name, values in column.items()}
+        code = np.full(len(order), KEPT, dtype=np.int8)
+        better = np.zeros(len(order), dtype=np.int64)
+        _mark_copies(column, code, better)
+        _mark_by_hash(column, code, better, max_hash_distance, barred)
+        if embeddings is not None:
+            _mark_by_embedding(column, code, better, barred, embeddings, min_cosine)
+        for role, quota in self._quotas.items():
+            chosen = np.flatnonzero((code == KEPT) & (column["role"] == ROLES.index(role)))
+            if quota.score:
+                keys = (column["key_low"][chosen], column["key_high"][chosen], -column["wanted"][chosen])
+                chosen = chosen[np.lexsort(keys)]
+            code[chosen[quota.count :]] = OVER
+            better[chosen] = np.arange(1, len(chosen) + 1)
+        return Excluded(column, code, better, self._quotas, barred.names)
+
+
+class Excluded:
+    """The excluded pictures, by part.
+
+    Args:
+        column: what is known of every survivor, best first.
+        code: (N,) what became of each.
+        better: (N,) the survivor or barred picture that a duplicate repeats, or the rank in the quota.
+        quotas: of the roles.
+        barred: names of the barred pictures.
+    """
+
+    def __init__(
+        self,
+        column: dict[str, NDArray[Any]],
+        code: NDArray[np.int8],
+        better: Places,
+        quotas: Quotas,
+        barred: list[str],
+    ) -> None:
+        self._column, self._code, self._better = column, code, better
+        self._quotas, self._barred = quotas, barred
+        places = np.flatnonzero(code != KEPT)
+        self._places = places[np.argsort(column["part"][places], kind="stable")]
+        self._parts = column["part"][self._places]
+
+    def of_part(self, number: int) -> list[Exclusion]:
+        """Returns the excluded pictures of a part."""
+        begin, end = np.searchsorted(self._parts, [number, number + 1])
+        return [self._exclusion(int(place)) for place in self._places[begin:end]]
+
+    def _exclusion(self, place: int) -> Exclusion:
+        code, other = self._code[place], int(self._better[place])
+        if code == EXACT:
+            detail = f"{part_name(int(self._column['part'][other]))} row {self._column['row'][other]}"
+        elif code == NEAR:
+            detail = f"{self._column['key_high'][other]:016x}{self._column['key_low'][other]:016x}"
+        elif code == BARRED:
+            detail = self._barred[other]
+        else:
+            role = ROLES[self._column["role"][place]]
+            quota = self._quotas[role]
+            detail = f"rank {other} as {role}, kept are {quota.count}"
+        reason = REASONS[code]
+        assert isinstance(reason, Reason)
+        return Exclusion(int(self._column["row"][place]), reason, detail)
+
+
+def _mark_copies(column: dict[str, NDArray[Any]], code: NDArray[np.int8], better: Places) -> None:
+    """Marks every picture whose bytes a better place has too; in rank order, copies stand side by side."""
+    same = (column["key_high"][1:] == column["key_high"][:-1]) & (
+        column["key_low"][1:] == column["key_low"][:-1]
+    )
+    is_copy = np.concatenate([np.zeros(min(1, len(code)), dtype=bool), same])
+    first = np.maximum.accumulate(np.where(is_copy, -1, np.arange(len(code))))
+    code[is_copy] = EXACT
+    better[is_copy] = first[is_copy]
+
+
+def _mark_by_hash(
+    column: dict[str, NDArray[Any]],
+    code: NDArray[np.int8],
+    better: Places,
+    max_distance: int | None,
+    barred: Barred,
+) -> None:
+    """Marks what repeats a barred picture, then what repeats a better survivor, by perceptual hash."""
+    places = np.flatnonzero(code == KEPT)
+    found = first_barred(column["phash"][places], barred.hashes, max_distance or 0)
+    _mark(places, found, BARRED, code, better)
+    if max_distance is not None:
+        places = np.flatnonzero(code == KEPT)
+        twin = twins(column["phash"][places], max_distance)
+        _mark(places, np.where(twin >= 0, places[twin], -1), NEAR, code, better)
+
+
+def _mark_by_embedding(
+    column: dict[str, NDArray[Any]],
+    code: NDArray[np.int8],
+    better: Places,
+    barred: Barred,
+    embeddings: Embeddings,
+    min_cosine: float,
+) -> None:
+    """Marks the same by embedding; what repeats a picture that is now dropped then repeats what that one does."""
+    places = np.flatnonzero(code == KEPT)
+    features = embeddings.rows(column["part"][places], column["row"][places])
+    if barred.features is not None and len(places):
+        if embeddings.origin() != barred.origin:
+            raise UserError(
+                f"{embeddings.scorer} looked at {embeddings.store.url} and at the excluded sets with other weights or"
+                " settings; assess them alike"
+            )
+        found = near_any(features, barred.features, min_cosine)
+        _mark(places, found, BARRED, code, better)
+        features[found >= 0] = 0  # near to nothing any more
+    twin = similar_twins(features, min_cosine)
+    _mark(places, np.where(twin >= 0, places[twin], -1), NEAR, code, better)
+    led = np.flatnonzero(code == NEAR)
+    led = led[code[better[led]] != KEPT]
+    code[led], better[led] = code[better[led]], better[better[led]]
+
+
+def _mark(places: Places, found: Places, reason: int, code: NDArray[np.int8], better: Places) -> None:
+    hit = found >= 0
+    code[places[hit]], better[places[hit]] = reason, found[hit]

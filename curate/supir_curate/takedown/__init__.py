@@ -1,0 +1,1 @@
+"""Removal of pictures from a finished dataset, and its proof."""
