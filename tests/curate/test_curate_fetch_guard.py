@@ -29,7 +29,9 @@ def server(web_server, page, jpeg):
 def first_is_public(monkeypatch):
     """127.0.0.1 counts as a public address from now on, and nothing else does."""
     for module in ("address", "transfer"):
-        monkeypatch.setattr(f"supir_curate.fetching.{module}.is_public", lambda address: address == "127.0.0.1")
+        monkeypatch.setattr(
+            f"supir_curate.fetching.{module}.is_public", lambda address: address == "127.0.0.1"
+        )
 
 
 def test_without_permission_a_private_server_is_never_asked(fetched, web_server, page, jpeg):
