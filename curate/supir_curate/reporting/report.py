@@ -46,11 +46,11 @@ def write_report(store: Store, plan: Plan, config: CurateConfig) -> str:
     selection = load_selection(store)
     surveyed = survey(store, plan, selection.thresholds)
     shown = _earlier_thumbnails(store, surveyed)
-    shown |= thumbnails(
-        store, plan, surveyed.places(), config.fetch.policy.max_bytes, config.probe.max_pixels
-    )
+    shown |= thumbnails(store, plan, surveyed.places(), config)
     write_failures(store, plan)
-    page = _template().render(**_view(plan, selection, surveyed, shown, throughput(store)))
+    page = _template().render(
+        **_view(plan, selection, surveyed, shown, throughput(store)), cuts=config.pack.mode == "crops"
+    )
     store.write(REPORT, page.encode())
     return REPORT
 
