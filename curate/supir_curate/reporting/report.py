@@ -48,9 +48,8 @@ def write_report(store: Store, plan: Plan, config: CurateConfig) -> str:
     shown = _earlier_thumbnails(store, surveyed)
     shown |= thumbnails(store, plan, surveyed.places(), config)
     write_failures(store, plan)
-    page = _template().render(
-        **_view(plan, selection, surveyed, shown, throughput(store)), cuts=config.pack.mode == "crops"
-    )
+    view = _view(plan, selection, surveyed, shown, throughput(store))
+    page = _template().render(**view, is_cut=config.pack.mode == "crops")
     store.write(REPORT, page.encode())
     return REPORT
 
