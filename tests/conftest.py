@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
+pytest_plugins = ["web_server"]
+
 
 @pytest.fixture(scope="module")
 def connected_ray() -> Iterator[None]:
