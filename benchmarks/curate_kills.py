@@ -30,8 +30,15 @@ from sklearn.datasets import load_sample_image
 
 from supir_shards import verify
 
-PART_SIZE = 25
 SIDE_PX = 256
+SETTINGS = (
+    "source.part_size=25",
+    "select.rules.below_min_side.limit=64",
+    "pack.mode=crops",  # makes bytes of its own, where whole pictures of this size are copies
+    "pack.size_px=128",
+    "pack.min_frame_share=0.01",
+    "pack.min_effective_ratio=0",
+)
 COMMITTED = ("ledger/*.parquet", "index/*.parquet", "selection/*.parquet")
 TARGETS = ("driver", "worker", "head")
 PATIENCE_S = 120
@@ -147,8 +154,9 @@ def contents(dataset: Path) -> dict[str, str]:
 
 def command(place: Path, name: str) -> list[str]:
     """The curation of the pictures into a dataset of that name."""
-    words = ["run", place / "photos", "-o", place / name, "--set", f"source.part_size={PART_SIZE}"]
-    words += ["--set", "select.rules.below_min_side.limit=64"]
+    words = ["run", place / "photos", "-o", place / name]
+    for setting in SETTINGS:
+        words += ["--set", setting]
     return [str(Path(sys.executable).with_name("supir-curate")), *map(str, words)]
 
 
