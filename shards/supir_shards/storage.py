@@ -1,33 +1,32 @@
 """Files of a dataset on a local disk or any fsspec target, where a file is either whole or not there.
 
 Place in the flow: the only module that touches storage; everything else passes relative paths.
-The law: a write becomes visible in one step. Locally: a hidden temporary name in the same folder, fsync,
-rename, fsync of the folder. Remotely: one upload (object stores show an object only when it is complete). A
-killed write leaves at most a hidden temporary file, which the next write of the same path removes.
+The law: a write becomes visible in one step. Locally: as `local_files` says. Remotely: one upload (object stores show
+an object only when it is complete).
 """
 
 from __future__ import annotations
 
 import io
-import os
-import secrets
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+from supir_shards.local_files import is_temporary, replace_all, replacing
 from supir_shards.record import DatasetError
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from fsspec.spec import AbstractFileSystem
 
-TEMPORARY = ".tmp"
 READ_BLOCK = (
     4 * 2**20
 )  # bytes asked for at once from an object store: large enough to stream, small enough to hold
 ROW_GROUP_ROWS = 64 * 1024
+UPLOADS_AT_ONCE = 8
 
 Paths = list[str]
 
@@ -98,11 +97,19 @@ class Store:
         else:
             self._fs.pipe_file(self._full(path), data)
 
+    def write_many(self, files: Mapping[str, bytes]) -> None:
+        """Write files, each in one visible step, that share the waits for the disk; a kill leaves some of them."""
+        if self._is_local:
+            replace_all({Path(self._full(path)): data for path, data in files.items()})
+            return
+        with ThreadPoolExecutor(UPLOADS_AT_ONCE) as threads:
+            list(threads.map(self.write, files, files.values()))
+
     @contextmanager
     def writing(self, path: str) -> Iterator[BinaryIO]:
         """A binary file to fill; it appears as ``path`` when the block ends, not at all if that raises."""
         if self._is_local:
-            with _replacing(Path(self._full(path))) as local:
+            with replacing(Path(self._full(path))) as local:
                 yield local
             return
         with tempfile.NamedTemporaryFile(prefix="supir-") as spool:
@@ -147,11 +154,7 @@ class Store:
 
     def write_table(self, path: str, table: pa.Table) -> None:
         """Write an Arrow table as Parquet (zstd); equal tables give equal bytes."""
-        import pyarrow.parquet as pq
-
-        sink = io.BytesIO()
-        pq.write_table(table, sink, compression="zstd", version="2.6", row_group_size=ROW_GROUP_ROWS)
-        self.write(path, sink.getvalue())
+        self.write(path, table_bytes(table))
 
     def _full(self, path: str) -> str:
         if path.startswith("/") or ".." in path.split("/") or "\\" in path:
@@ -177,6 +180,27 @@ class Store:
 def absolute_url(url: str | Path) -> str:
     """A local path made absolute, for workers that run in another folder; a URL as it is."""
     return str(url) if "://" in str(url) else str(Path(url).absolute())
+
+
+def table_bytes(table: pa.Table, repeating: Sequence[str] | None = None) -> bytes:
+    """A Parquet file (zstd) of an Arrow table; equal tables give equal bytes.
+
+    Args:
+        table: the table.
+        repeating: columns whose values repeat, which are stored once; None to try it with every column.
+    """
+    import pyarrow.parquet as pq
+
+    sink = io.BytesIO()
+    pq.write_table(
+        table,
+        sink,
+        compression="zstd",
+        version="2.6",
+        row_group_size=ROW_GROUP_ROWS,
+        use_dictionary=True if repeating is None else list(repeating),
+    )
+    return sink.getvalue()
 
 
 def table_from(source: bytes | BinaryIO, name: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -218,51 +242,4 @@ def _filesystem(url: str, options: dict[str, Any]) -> tuple[AbstractFileSystem, 
 
 
 def _is_temporary(path: str) -> bool:
-    name = path.rpartition("/")[2]
-    return name.startswith(".") and name.endswith(TEMPORARY)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A temporary file beside ``path`` that takes its name, durably, when the block ends."""
-    _make_folder(path.parent)
-    for leftover in path.parent.glob(f".{path.name}.*{TEMPORARY}"):
-        leftover.unlink(missing_ok=True)
-    # The name is unique, so that a second writer of the same part cannot mix its bytes into ours.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
-    try:
-        with temporary.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        _rename(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _rename(temporary: Path, path: Path) -> None:
-    try:
-        temporary.replace(path)
-    except FileNotFoundError as error:
-        raise DatasetError(
-            f"{path} is being written by another process too; let only one of them run"
-        ) from error
-
-
-def _make_folder(folder: Path) -> None:
-    """Make a folder and its parents, durably: a synced file is lost if a power cut undoes its folder."""
-    if folder.is_dir():
-        return
-    _make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
-    _sync_folder(folder.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    return is_temporary(path.rpartition("/")[2])

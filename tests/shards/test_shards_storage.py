@@ -27,6 +27,7 @@ from supir_shards import (
     write_captions,
     write_part,
 )
+from supir_shards.storage import table_bytes
 
 PART = part_name(0)
 
@@ -246,3 +247,44 @@ def test_the_folders_right_below_are_named(tmp_path: Path, place: str) -> None:
         store.write(path, b"1")
     assert store.folders("scores") == ["aesthetic", "niqe"]
     assert store.folders("nowhere") == []
+
+
+@pytest.mark.parametrize("place", ["local", "memory"])
+def test_many_files_are_written_as_one_by_one(tmp_path: Path, place: str) -> None:
+    store = Store(tmp_path / "dataset" if place == "local" else "memory://many")
+    store.write("selection/b", b"old")
+    files = {f"selection/{name}": name.encode() for name in "abc"} | {"deep/er/x": b"x"}
+    store.write_many(files)
+    assert {path: store.read(path) for path in store.list()} == files
+    store.write_many({})
+
+
+def test_many_files_are_synced_before_the_first_has_its_name(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write("selection/a", b"old")
+    left = tmp_path / "dataset" / "selection" / ".a.0a1b2c3d.tmp"
+    other = tmp_path / "dataset" / "selection" / ".z.0a1b2c3d.tmp"
+    left.write_bytes(b"half")
+    other.write_bytes(b"half")
+    synced, sync = [], os.fsync
+
+    def failing(descriptor: int) -> None:
+        synced.append(store.read("selection/a"))
+        if len(synced) == 3:
+            raise OSError("disk full")
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(OSError, match="disk full"):
+        store.write_many({f"selection/{name}": b"new" for name in "abcd"})
+    assert set(synced) == {b"old"}
+    assert store.list() == ["selection/a"]
+    assert store.leftovers() == ["selection/.z.0a1b2c3d.tmp"]
+
+
+def test_columns_without_repeats_are_stored_plainly_and_come_back(store: Store) -> None:
+    table = pa.table({"key": [f"{number:032x}" for number in range(3000)], "state": ["kept"] * 3000})
+    store.write("a.parquet", table_bytes(table, ["state"]))
+    assert store.read_table("a.parquet").equals(table)
+    assert len(table_bytes(table, ["state"])) < len(table_bytes(table))
