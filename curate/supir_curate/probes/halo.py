@@ -33,50 +33,44 @@ def overshoot(gray: NDArray[np.uint8]) -> float:
     import cv2
 
     # Every second line: an edge crosses many.
-    shares = np.concatenate([_shares_along_rows(gray[::2]), _shares_along_rows(cv2.transpose(gray[:, ::2]))])
+    axes = (np.ascontiguousarray(gray[::2]), np.ascontiguousarray(cv2.transpose(gray)[::2]))
+    shares = np.concatenate([_shares_along_rows(lines) for lines in axes])
     return float(np.quantile(shares, QUANTILE)) if len(shares) >= MIN_EDGES else float("nan")
 
 
 def _shares_along_rows(lines: NDArray[np.uint8]) -> NDArray[np.float32]:
     import cv2
 
-    margin = PLATEAU_PX[1]
-    width = lines.shape[1]
-    if width <= 2 * margin + 2:
+    margin, reach = PLATEAU_PX[1], PLATEAU_PX[0]
+    inner = lines.shape[1] - 2 * margin
+    if inner <= 2:
         return np.empty(0, np.float32)
-    values = np.ascontiguousarray(lines)
-    slope = cv2.absdiff(values[:, 2:], values[:, :-2])  # slope[:, i] belongs to pixel i + 1
-    row, column = np.divmod(np.flatnonzero(slope >= MIN_STEP / 2), slope.shape[1])
-    inside = (column > 0) & (column < slope.shape[1] - 1)
-    row, column = row[inside], column[inside]
-    here = slope[row, column]
-    steepest = (here >= slope[row, column - 1]) & (here > slope[row, column + 1])
-    row, column = row[steepest], column[steepest] + 1
-    keep = (column >= margin) & (column < width - margin)
-    row, column = row[keep], column[keep]
-    reach = PLATEAU_PX[0]
-    ends = values[row, column + reach].astype(np.int16) - values[row, column - reach]
-    wide = np.abs(ends) >= MIN_STEP / 2  # a line or a grain comes back to where it was
-    row, column = row[wide], column[wide]
-    stride = max(1, len(row) // MAX_EDGES)
-    return _overshoot_shares(values, row[::stride], column[::stride])
+    slope = cv2.absdiff(lines[:, 2:], lines[:, :-2])  # slope[:, i] belongs to pixel i + 1
+    before, here, after = (slope[:, first : first + inner] for first in range(margin - 2, margin + 1))
+    left, right = (lines[:, first : first + inner] for first in (margin - reach, margin + reach))
+    # A line or a grain comes back to where it was: its ends are alike.
+    steep = cv2.min(here, cv2.absdiff(left, right)) >= int(MIN_STEP / 2)
+    found = np.flatnonzero(steep & (here >= before) & (here > after))
+    row, column = np.divmod(found[:: max(1, len(found) // MAX_EDGES)], inner)
+    return _overshoot_shares(lines, row, column + margin)
 
 
 def _overshoot_shares(
-    values: NDArray[np.uint8], row: NDArray[np.intp], column: NDArray[np.intp]
+    lines: NDArray[np.uint8], row: NDArray[np.intp], column: NDArray[np.intp]
 ) -> NDArray[np.float32]:
     centre = PLATEAU_PX[1]
-    profile = values[row[:, None], column[:, None] + np.arange(-centre, centre + 1)].astype(np.float32)
-    falling = profile[:, -1] < profile[:, 0]
-    profile[falling] = profile[falling, ::-1]
-    dark, bright = profile[:, : centre - PLATEAU_PX[0] + 1], profile[:, centre + PLATEAU_PX[0] :]
-    low, high = dark.mean(axis=1), bright.mean(axis=1)
+    pixels, place = lines.reshape(-1), row * lines.shape[1] + column
+    rising = np.where(pixels.take(place + centre) < pixels.take(place - centre), -1, 1)
+    across = np.arange(-centre, centre + 1)[:, None]
+    profile = pixels.take(place + rising * across).astype(np.float32)  # (25, edges), from dark to bright
+    dark, bright = profile[: centre - PLATEAU_PX[0] + 1], profile[centre + PLATEAU_PX[0] :]
+    low, high = dark.mean(axis=0), bright.mean(axis=0)
     step = high - low
-    calm = np.maximum(np.ptp(dark, axis=1), np.ptp(bright, axis=1)) <= CALM_SHARE * step
+    calm = np.maximum(np.ptp(dark, axis=0), np.ptp(bright, axis=0)) <= CALM_SHARE * step
     chosen = calm & (step >= MIN_STEP)
-    low, high, step, near = low[chosen], high[chosen], step[chosen], profile[chosen, centre - REACH_PX : -1]
-    over = (near[:, REACH_PX : 2 * REACH_PX + 1].max(axis=1) - high) / step
-    under = (low - near[:, : REACH_PX + 1].min(axis=1)) / step
+    low, high, step, near = low[chosen], high[chosen], step[chosen], profile[centre - REACH_PX : -1, chosen]
+    over = (near[REACH_PX : 2 * REACH_PX + 1].max(axis=0) - high) / step
+    under = (low - near[: REACH_PX + 1].min(axis=0)) / step
     # A plateau at the end of the scale leaves no room to overshoot and says nothing.
     has_room = np.stack([255 - high, low]) >= HEADROOM_SHARE * step
     shares = np.where(has_room, np.maximum([over, under], 0.0), np.nan)[:, has_room.any(axis=0)]
