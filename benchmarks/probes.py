@@ -2,11 +2,13 @@
 
 Peer: none known that answers the same question; chance is 0.5. The area under the ROC curve compares every photo with
 every fake (not only with its own); a score without a value counts as kept, so an unseen fake costs area.
-Run: python benchmarks/probes.py PHOTOS_DIR [--photos N] [--side 1024] [--json FILE]
+Run: python benchmarks/probes.py PHOTOS_DIR [--photos N] [--side 1024] [--protocol camera] [--crop PX] [--json FILE]
 
-Two protocols, as detail depends on scale. "as they are": the file's own bytes against fakes at its own size (a x2 fake
+Protocols, as detail depends on scale. "as-they-are": the file's own bytes against fakes at its own size (a x2 fake
 is the photo reduced by 2 and enlarged by 2). "reduced": photos are first reduced to a short side of 1024 px, and the
-fakes are made from those. Intervals are 95 % bootstrap intervals over photos, photo and fakes drawn together.
+fakes are made from those. "camera", if asked for: each photo is a scene that `probes_camera` takes a picture of, for
+folders whose photos are no camera's own files. Intervals are 95 % bootstrap intervals over photos, photo and fakes
+drawn together. Below each fake: the share that any default rule drops; below the table: the photos that one does.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -23,15 +26,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from probes_camera import camera_jpeg, draw_camera
 from probes_fakes import FAKES, RESAVE_QUALITY, Rgb
 
-from supir_curate.config.rules import DEFAULT_RULES
+from supir_curate.config.rules import DEFAULT_RULES, PASSED, first_failed
 from supir_curate.measure import measure
 from supir_curate.pictures.picture import BadPicture, decode
 from supir_curate.scores import SCORE_NAMES
+from supir_curate.selection.thresholds import given_thresholds
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
-PROTOCOLS = ("as they are", "reduced")
+PROTOCOLS = ("as-they-are", "reduced", "camera")
 MIN_SIDE_PX = 512
 MAX_PIXELS = 200_000_000
 NUM_BOOTSTRAPS = 2000
@@ -48,6 +53,9 @@ def main() -> int:
     parser.add_argument(
         "--crop", type=int, help="take the centre of each photo, at most so many px a side: quicker"
     )
+    parser.add_argument(
+        "--protocol", nargs="+", choices=PROTOCOLS, default=PROTOCOLS[:2], help="which of them, in this order"
+    )
     parser.add_argument("--json", type=Path, help="file for every score of every picture")
     options = parser.parse_args()
     paths = _photos(options.photos_dir, options.photos) if options.photos_dir else []
@@ -56,13 +64,13 @@ def main() -> int:
         return 2
     scores: dict[str, list[Scores]] = {}
     with ProcessPoolExecutor(cpu_count()) as pool:
-        for protocol in PROTOCOLS:
+        for protocol in options.protocol:
             found = pool.map(
                 partial(_scores_of, side_px=options.side, protocol=protocol, crop_px=options.crop), paths
             )
             scores[protocol] = [one for one in found if one is not None]
             print(f"\nphotos {protocol}: {len(scores[protocol])} of {len(paths)}", flush=True)
-            for line in _table(scores[protocol]):
+            for line in (*_table(scores[protocol]), *_lost(scores[protocol])):
                 print(line, flush=True)
     if options.json:
         options.json.write_text(json.dumps(scores))
@@ -81,6 +89,9 @@ def _scores_of(path: Path, side_px: int, protocol: str, crop_px: int | None) -> 
     cv2.setNumThreads(1)
     data = path.read_bytes()
     try:
+        if protocol == "camera":
+            rng = np.random.default_rng([len(FAKES), *path.name.encode()])
+            data = camera_jpeg(decode(data, MAX_PIXELS, side_px).rgb, draw_camera(rng), rng)
         rgb = decode(data, MAX_PIXELS, side_px).rgb
     except BadPicture as error:
         print(f"left out: {path.name}: {error}", file=sys.stderr)
@@ -133,6 +144,21 @@ def _table(photos: list[Scores]) -> Iterator[str]:
             interval = f"{low:.3f} to {high:.3f}"
             share = _dropped(probe, native, faked)
             yield f"  {fake.name:<24}{probe:<20}{area:>7.3f}  {interval:<15}{len(native):>7}  {share}"
+        yield f"  {fake.name:<24}any rule drops {100 * np.mean(_failed(photos, fake.name) != PASSED):.0f} %"
+
+
+def _lost(photos: list[Scores]) -> Iterator[str]:
+    """Returns a line on how many photos the default rules drop, and one on the rules that drop them."""
+    failed = _failed(photos, PHOTO)
+    names = [*DEFAULT_RULES]
+    reasons = Counter(str(names[number]) for number in failed[failed != PASSED])
+    yield f"  the default rules drop {sum(reasons.values())} of {len(photos)} photos: {dict(reasons)}"
+
+
+def _failed(photos: list[Scores], name: str) -> NDArray[np.int16]:
+    """Returns for each photo, or its fake of that name, the number of the first default rule that it fails."""
+    columns = {probe: np.array([photo[name][probe] for photo in photos]) for probe in SCORE_NAMES}
+    return first_failed(columns, given_thresholds(DEFAULT_RULES))
 
 
 def _column(photos: list[Scores], name: str, probe: str) -> NDArray[np.float64]:

@@ -78,6 +78,25 @@ def test_a_clean_step_has_none_and_a_flat_picture_no_answer():
     assert np.isnan(overshoot(np.full((60, 60), 60, np.uint8)))
 
 
+def test_a_soft_edge_is_not_judged():
+    # Two px on either side of its middle a slope over eight px has half of its step behind it.
+    ramp = np.r_[np.full(20, 60), np.linspace(60, 160, 9)[1:-1], np.full(21, 160)].round()
+    assert np.isnan(overshoot(np.tile(np.r_[ramp, ramp[::-1]], (60, 1)).astype(np.uint8)))
+
+
+def test_edges_that_sharpening_makes_of_texture_do_not_hide_the_calm_ones():
+    step = np.r_[np.full(20, 60), 50, 170, np.full(20, 160)]
+    calm = np.tile(step, (240, 1))
+    texture = np.random.default_rng(0).integers(0, 256, (240, 200))
+    picture = np.hstack([calm, texture]).astype(np.uint8)
+    assert overshoot(picture) == pytest.approx(0.1)
+
+
+def test_an_edge_without_room_on_one_side_is_judged_by_the_other():
+    row = np.r_[np.full(20, 60), 50, 255, np.full(20, 250)]  # 5 of 190 levels left above
+    assert overshoot(np.tile(row, (60, 2)).astype(np.uint8)) == pytest.approx(10 / 190)
+
+
 def test_sharpening_raises_overshoot_of_photos(photos, luma):
     for name in ("astronaut", "coffee", "rocket", "motorcycle_left", "flower"):
         rgb = photos[name]

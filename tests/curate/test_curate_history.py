@@ -57,6 +57,22 @@ def test_doubled_pixels_swing_by_their_closed_form():
     assert traces_of(noise).doubling < 0.02
 
 
+def test_demosaicing_is_no_enlargement_though_it_interpolates_by_two():
+    raw = np.random.default_rng(2).integers(0, 256, (512, 512), np.uint8)
+    demosaiced = cv2.cvtColor(raw, cv2.COLOR_BayerRGGB2RGB)
+    red, luma = demosaiced[..., 0], cv2.cvtColor(demosaiced, cv2.COLOR_RGB2GRAY)
+    enlarged = cv2.resize(np.ascontiguousarray(raw[::2, ::2]), (512, 512), interpolation=cv2.INTER_LINEAR)
+    assert traces_of(np.ascontiguousarray(red)).doubling < 0.005
+    assert traces_of(luma).doubling < 0.005
+    assert traces_of(enlarged).doubling > 0.2  # the same samples, with half-pixel centres
+
+
+def test_noise_has_no_doubling_by_chance():
+    draws = [np.random.default_rng(seed).normal(128, 20, (512, 512)) for seed in range(4)]
+    traces = [traces_of(draw.clip(0, 255).astype(np.uint8)).doubling for draw in draws]
+    assert traces == [0.0] * 4  # above 0 unless the chance power is taken off
+
+
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_a_twofold_enlargement_leaves_its_trace_with_every_kernel(photos, luma, separation, kernel):
     native = [traces_of(luma(rgb)).doubling for rgb in photos.values()]

@@ -4,8 +4,9 @@ Place in the flow: `thresholds` finds each rule's limit, `select` applies them t
 The law: rules are tried in the table's order and the name of the first failed one is the reason. A score that has no
 value for a picture (NaN: the JPEG quality of a PNG) cannot fail a rule.
 
-The limits were set on 24 photos, their fakes and 180 screenshots (README); they are a start to be calibrated on
-your own data, not a standard: published limits for the same statistics differ eightfold.
+The limits were set on 24 photos, as they are and as a camera would have written them, their fakes and 180 screenshots
+(README); they are a start to be calibrated on your own data, not a standard: published limits for the same statistics
+differ eightfold.
 """
 
 from __future__ import annotations
@@ -97,16 +98,16 @@ DEFAULT_RULES: Rules = {
     Reason.FEW_COLOURS: Rule(score="palette_share", keep="<=", limit=0.98),
     Reason.GREY: Rule(score="colourfulness", keep=">=", limit=3),
     Reason.BORDERED: Rule(score="border_share", keep="<=", limit=0.1),
-    Reason.COLLAGE: Rule(score="seam_share", keep="<=", limit=0.6),
+    Reason.COLLAGE: Rule(score="seam_share", keep="<=", limit=0.45),
     Reason.ENLARGED: Rule(score="doubling_trace", keep="<=", limit=0.03),
-    Reason.RESAMPLED: Rule(score="resampling_trace", keep="<=", limit=0.09),
+    Reason.RESAMPLED: Rule(score="resampling_trace", keep="<=", limit=0.08),
     Reason.LOW_DETAIL: Rule(score="detail_ratio", keep=">=", limit=0.6),
-    Reason.BLURRED: Rule(score="laplacian_variance", keep=">=", limit=20),
+    Reason.BLURRED: Rule(score="laplacian_variance", keep=">=", limit=10),
     Reason.FLAT: Rule(score="flat_share", keep="<=", limit=0.95),
     Reason.NOISY: Rule(score="noise_sigma", keep="<=", limit=10),
     Reason.RECOMPRESSED: Rule(score="first_quality", keep=">=", limit=60),
     Reason.BLOCKY: Rule(score="blockiness", keep="<=", limit=1.5),
-    Reason.OVERSHARPENED: Rule(score="overshoot", keep="<=", limit=0.25),
+    Reason.OVERSHARPENED: Rule(score="overshoot", keep="<=", limit=0.17),
 }
 
 PASSED = -1

@@ -7,8 +7,11 @@ twofold enlargement with half-pixel centres mirror each other: odd-length differ
 
 Source: Gallagher 2005, "Detection of linear and cubic interpolation in JPEG compressed images"; Popescu and Farid 2005,
 "Exposing digital forgeries by detecting traces of resampling". Ours: the third difference, tiles, and both axes.
+Cameras interpolate by 2 as well, on the mosaic's own grid: there any four pixels in a line hold two samples and two
+interpolated ones, and the third difference is blind to it. A JPEG's halved chroma touches every channel but luma.
 Blind spots: noise added after enlarging hides the trace, as does a reduction after it; a picture that was reduced by
-an uneven factor shows a trace too (up to 0.07 in `resampling_trace`); factors near 1 or above 5; nets that enlarge.
+an uneven factor shows a trace too (up to 0.07 in `resampling_trace`); factors near 1 or above 5; nets that enlarge;
+enlarging by 2 on the samples' own grid. A camera that enlarges (digital zoom, a turned mosaic) is told as enlarged.
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ BLOCK_PX = 8
 MARGIN_PX = 4
 EMPTY = 0.05  # grey levels added to the mean: rounding noise of an empty picture is no trace
 BLOCK_LEAK = 0.05  # share of the 8 px swing that JPEG blocks put into the 2 px swing
+NEARBY = (0.4, 0.5)  # cycles per pixel: what swings here by chance also does at 0.5 …
+CLEAR_OF_BLOCKS = 0.3  # … where it is this far, in eighths of a cycle, from what blocks do
 LOWEST_FREQUENCY = 0.2  # cycles per pixel
 SMOOTH_PX = 9
 BACKGROUND_BINS = 12
@@ -75,9 +80,22 @@ def _doubling(profiles: NDArray[np.float64]) -> float:
     by_phase = profiles.reshape(len(profiles), -1, BLOCK_PX).mean(axis=1)
     swing = np.fft.rfft(by_phase, axis=1) / BLOCK_PX
     # Tile by tile: where a picture's side is odd, the phase drifts from tile to tile, and a sum would cancel.
-    double = np.sqrt((swing[:, BLOCK_PX // 2].real ** 2).mean())
+    power = (swing[:, BLOCK_PX // 2].real ** 2 - _chance_power(profiles)).mean()
+    double = np.sqrt(max(0.0, power))
     block = 2 * np.abs(swing[:, 1].mean())
     return float((double - BLOCK_LEAK * block) / (swing[:, 0].real.mean() + EMPTY))
+
+
+def _chance_power(profiles: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns the power that each tile's profile has near a period of 2 px without any trace, (N,)."""
+    length = profiles.shape[1]
+    frequency = np.fft.rfftfreq(length)
+    in_eighths = frequency * BLOCK_PX
+    used = (frequency >= NEARBY[0]) & (frequency < NEARBY[1])
+    used &= np.abs(in_eighths - np.rint(in_eighths)) >= CLEAR_OF_BLOCKS
+    power = np.abs(np.fft.rfft(profiles, axis=1)[:, used] / length) ** 2
+    mean: NDArray[np.float64] = np.median(power, axis=1) / np.log(2)  # of an exponential distribution
+    return mean
 
 
 def _other_peaks(profile: NDArray[np.float64]) -> NDArray[np.float64]:
