@@ -43,7 +43,7 @@ def read_scores(store: Store, part: str, columns: Sequence[str] | None = None) -
         for name in store.folders(SIDECARS):
             path = sidecar_path(name, part)
             if store.exists(path):
-                ledger = _joined(ledger, store.read_table(path), path, missing)
+                ledger = _joined(ledger, _scores_of(store, path, missing), path)
     return ledger
 
 
@@ -98,16 +98,20 @@ def sidecar_scores(store: Store) -> set[str]:
     return {name.removeprefix(PREFIX) for name in columns if name.startswith(PREFIX)}
 
 
-def _joined(ledger: pa.Table, sidecar: pa.Table, path: str, missing: set[str] | None) -> pa.Table:
+def _scores_of(store: Store, path: str, missing: Collection[str] | None) -> pa.Table:
+    """Returns a sidecar's scores, without what it holds besides: an embedding is a thousand times as long."""
+    names = store.columns(path) if missing is None else missing
+    return store.read_table(path, ["source_row", *(name for name in names if name.startswith(PREFIX))])
+
+
+def _joined(ledger: pa.Table, sidecar: pa.Table, path: str) -> pa.Table:
     rows = np.asarray(ledger.column("source_row").to_numpy())
     theirs = np.asarray(sidecar.column("source_row").to_numpy())
     order = np.argsort(theirs, kind="stable")
     place = np.searchsorted(theirs[order], rows)
     place = order[np.minimum(place, len(order) - 1)] if len(order) else np.zeros(len(rows), dtype=np.intp)
     found = theirs[place] == rows if len(order) else np.zeros(len(rows), dtype=bool)
-    for name in sidecar.column_names:
-        if not name.startswith(PREFIX) or (missing is not None and name not in missing):
-            continue
+    for name in sidecar.column_names[1:]:
         if name in ledger.column_names:
             raise UserError(f"{path} gives {name}, which another file has too; remove one of them")
         values = np.full(len(rows), np.nan)

@@ -142,25 +142,32 @@ def sidecar_scores(store: Store) -> tuple[Score, ...]:
     return tuple(found)
 
 
-def require_seen(store: Store, part: str, wanted: Collection[str], rows: NDArray[Any]) -> None:
+def deciding_scorers(store: Store, wanted: Collection[str]) -> list[str]:
+    """Returns the scorers that give one of these scores; what a source says of its pictures is none of theirs."""
+    columns, found = {PREFIX + name for name in wanted}, []
+    for name in store.folders(SIDECARS):
+        paths = store.list(f"{SIDECARS}/{name}", ".parquet")
+        if paths and columns.intersection(store.columns(paths[0])) and SCORER in read_stamp(store, paths[0]):
+            found.append(name)
+    return found
+
+
+def require_seen(store: Store, part: str, scorers: Collection[str], rows: NDArray[Any]) -> None:
     """Checks that scorers have looked at all that is about to be kept: a missing score breaks no rule.
 
     Args:
         store: the dataset.
         part: name of the part.
-        wanted: scores that decide; those that no scorer of ours gives are passed over.
+        scorers: whose scores decide.
         rows: (N,) source rows that pass.
 
     Raises:
         UserError: a scorer has not seen one of them.
     """
-    columns = {PREFIX + name for name in wanted}
-    for name in store.folders(SIDECARS):
+    for name in scorers:
         path = sidecar_path(name, part)
-        if not store.exists(path) or columns.isdisjoint(store.columns(path)):
+        if not store.exists(path):
             continue
-        if SCORER not in read_stamp(store, path):
-            continue  # what a source says of its pictures; it may say nothing of some
         seen = store.read_table(path, ["source_row"]).column("source_row").to_numpy()
         unseen = np.setdiff1d(rows, seen)
         if len(unseen):

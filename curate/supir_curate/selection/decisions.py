@@ -1,27 +1,24 @@
-"""The decision about every candidate of one part, as arrays: what the rules say, then the part's selection table.
+"""The decisions about the candidates of one part as its selection table.
 
-Place in the flow: `select` judges every part, finds who is excluded among those that passed, and writes the tables.
-The law: a candidate without scores keeps the ledger's reason; one that breaks a rule has that rule's name; the rest is
-kept unless it is excluded.
+Place in the flow: `judging` says what the rules say, `survivors` who is excluded among those that passed; `select`
+writes the tables. The law: a candidate without scores keeps the ledger's reason; one that breaks a rule has that rule's
+name; the rest is kept unless it is excluded.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from supir_curate.config.rules import PASSED, Thresholds, first_failed
-from supir_curate.config.select import RoleRules
-from supir_curate.ledger import numbers, read_scores
-from supir_curate.score import FAILED, OK, REMOVED
-from supir_curate.scores import PREFIX
-from supir_curate.selection.roles import ROLES, Codes, assigned
-from supir_curate.selection.survivors import Exclusion, Survivors
-from supir_curate.sidecar import require_seen
+from supir_curate.config.rules import PASSED, Threshold, Thresholds
+from supir_curate.score import FAILED, REMOVED
+from supir_curate.selection.judging import UNMEASURED, Judged
+from supir_curate.selection.roles import ROLES
+from supir_curate.selection.survivors import REASONS, Exclusion
 from supir_curate.verdict import Reason, Tally
 from supir_shards import Store, ledger_path
 
@@ -29,72 +26,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 KEPT, DROPPED = "kept", "dropped"
-RANKING = ("key", "phash", "width", "height", "score.effective_ratio", "score.short_side_px")
 DECIDING = ("source_row", "key", "status", "reason", "detail")
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """What the rules say of one part's candidates, each an array of (N,).
-
-    Args:
-        failed: number of the first rule that it fails, `PASSED` for none.
-        value: the score that failed.
-        role: its role.
-    """
-
-    failed: NDArray[np.int16]
-    value: NDArray[np.float64]
-    role: Codes
-
-
-class Judge:
-    """Judges parts by rules and roles, and hands those that pass to the survivors.
-
-    Args:
-        store: the dataset.
-        thresholds: the rules.
-        roles: role to its rule.
-        survivors: takes what passed.
-        other_scores: further scores that the survivors need.
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        thresholds: Thresholds,
-        roles: RoleRules,
-        survivors: Survivors,
-        other_scores: Sequence[str],
-    ) -> None:
-        self._store, self._thresholds, self._roles, self._survivors = store, thresholds, roles, survivors
-        self._limited = [rule.score for rule in thresholds.values() if rule.limit is not None]
-        self._named = named = [*self._limited, *other_scores]
-        urls = ["url"] if any(rule.url for rule in roles.values()) else []
-        self._columns = ["status", *RANKING, *urls, *(PREFIX + name for name in named)]
-
-    def read(self, part: str) -> pa.Table:
-        """Returns the columns of a part that the judgement needs; many parts may be read at a time."""
-        return read_scores(self._store, part, list(dict.fromkeys(self._columns)))
-
-    def __call__(self, number: int, part: str, ledger: pa.Table) -> Judged:
-        """Returns what is said of a part, the `number`-th of the dataset, whose columns were read.
-
-        Raises:
-            UserError: a scorer whose scores decide has not looked at all that passes.
-        """
-        scores = {name: numbers(ledger, PREFIX + name) for name in self._limited}
-        failed = first_failed(scores, self._thresholds) if scores else _nothing_failed(ledger.num_rows)
-        value = np.full(ledger.num_rows, np.nan)
-        for place, rule in enumerate(self._thresholds.values()):
-            broken = failed == place
-            if broken.any():
-                value[broken] = scores[rule.score][broken]
-        role = assigned(ledger, self._roles)
-        passed = np.asarray(ledger.column("status").to_numpy() == OK) & (failed == PASSED)
-        require_seen(self._store, part, self._named, numbers(ledger, "source_row")[passed])
-        self._survivors.add(number, ledger.filter(passed), role[passed])
-        return Judged(failed, value, role)
+STATES = (KEPT, DROPPED, FAILED)
+Places = NDArray[np.int64]
+REPEATING = ("state", "reason", "role")  # columns of a table with few different values
 
 
 def selection_table(
@@ -110,38 +45,69 @@ def selection_table(
         excluded: those that passed the rules and are not kept.
     """
     import pyarrow as pa
+    import pyarrow.compute as pc
 
-    ledger = store.read_table(ledger_path(part), DECIDING)
-    rows, status = ledger.column("source_row").to_numpy(), ledger.column("status").to_numpy()
-    measured = np.asarray(status == OK)
-    state = np.where(measured, KEPT, np.where(status == FAILED, FAILED, DROPPED)).astype(object)
-    reason: NDArray[Any] = np.where(measured, "", ledger.column("reason").to_numpy())
-    detail: NDArray[Any] = np.where(measured, "", ledger.column("detail").to_numpy())
-    named = list(thresholds.items())
-    for place in np.flatnonzero(measured & (judged.failed != PASSED)).tolist():
-        name, rule = named[judged.failed[place]]
-        reason[place] = name
-        detail[place] = f"{rule.score} {judged.value[place]:.4g}, kept {rule.keep} {rule.limit:g}"
-        state[place] = DROPPED
-    if excluded:
-        order = np.argsort(rows, kind="stable")
-        places = order[np.searchsorted(rows[order], [one.row for one in excluded])].tolist()
-        for place, one in zip(places, excluded, strict=True):
-            state[place], reason[place], detail[place] = DROPPED, str(one.reason), one.detail
-    reason[status == REMOVED] = str(Reason.REMOVED)
-    role = np.array(ROLES, dtype=object)[judged.role]
-    role[~measured] = ""
-    texts = {"state": state, "reason": reason, "detail": detail, "role": [str(one) for one in role]}
-    columns = {"source_row": ledger.column("source_row"), "key": ledger.column("key")}
-    return pa.table(columns | {name: pa.array(values, pa.string()) for name, values in texts.items()})
+    ledger = store.read_table(ledger_path(part), DECIDING).combine_chunks()
+    failed, status = judged.failed, ledger.column("status")
+    is_failed, is_removed = (pc.equal(status, word).to_numpy() for word in (FAILED, REMOVED))
+    measured = failed != UNMEASURED
+    names = ["", *thresholds, *map(str, REASONS[1:]), str(Reason.REMOVED)]
+    state = np.where(measured & (failed == PASSED), STATES.index(KEPT), STATES.index(DROPPED))
+    state[~measured & is_failed] = STATES.index(FAILED)
+    reason = np.where(failed >= 0, failed + 1, 0)
+    reason[is_removed] = len(names) - 1
+    places = _places(ledger.column("source_row").to_numpy(), excluded)
+    reason[places] = [1 + len(thresholds) + REASONS[1:].index(one.reason) for one in excluded]
+    state[places] = STATES.index(DROPPED)
+    role = np.where(measured, judged.role + 1, 0)
+    detail = _details(judged, list(thresholds.values()), places, [one.detail for one in excluded])
+    told = pa.array(measured | is_removed)
+    columns = {
+        "source_row": ledger.column("source_row"),
+        "key": ledger.column("key"),
+        "state": _texts(state, STATES),
+        "reason": pc.if_else(told, _texts(reason, names), ledger.column("reason")),
+        "detail": pc.if_else(pa.array(measured), detail, ledger.column("detail")),
+        "role": _texts(role, ["", *map(str, ROLES)]),
+    }
+    return pa.table(columns)
+
+
+def counted(column: pa.ChunkedArray) -> Counter[str]:
+    """Returns how often each value of a column of texts stands in it."""
+    import pyarrow.compute as pc
+
+    return Counter({row["values"]: row["counts"] for row in pc.value_counts(column).to_pylist()})
 
 
 def tally_of(selection: pa.Table) -> Tally:
     """Returns the counts of a part's decisions."""
-    states = selection.column("state").to_numpy()
-    failed, dropped, kept = (int((states == state).sum()) for state in (FAILED, DROPPED, KEPT))
-    return Tally(seen=selection.num_rows, failed=failed, dropped=dropped, kept=kept)
+    states = counted(selection.column("state"))
+    return Tally(seen=selection.num_rows, failed=states[FAILED], dropped=states[DROPPED], kept=states[KEPT])
 
 
-def _nothing_failed(num_rows: int) -> NDArray[np.int16]:
-    return np.full(num_rows, PASSED, dtype=np.int16)
+def _details(
+    judged: Judged, rules: Sequence[Threshold], excluded: Places, said_of_excluded: Sequence[str]
+) -> pa.Array:
+    """Returns for each candidate the score by which it fails, or why it is excluded; "" for what is kept."""
+    before = [f"{rule.score} " for rule in rules]
+    after = ["" if rule.limit is None else f", kept {rule.keep} {rule.limit:g}" for rule in rules]
+    rows = np.flatnonzero(judged.failed >= 0)
+    fails = zip(judged.failed[rows].tolist(), judged.value.tolist(), strict=True)
+    said = [f"{before[number]}{value:.4g}{after[number]}" for number, value in fails]
+    codes = np.zeros(len(judged.failed), dtype=np.int32)
+    codes[rows] = np.arange(1, len(rows) + 1)
+    codes[excluded] = np.arange(len(rows) + 1, len(rows) + 1 + len(excluded))
+    return _texts(codes, ["", *said, *said_of_excluded])
+
+
+def _places(rows: Places, excluded: Sequence[Exclusion]) -> Places:
+    """Returns where the excluded stand among a part's source rows."""
+    order = np.argsort(rows, kind="stable")
+    return order[np.searchsorted(rows[order], np.array([one.row for one in excluded], dtype=np.int64))]
+
+
+def _texts(codes: NDArray[Any], texts: Sequence[str]) -> pa.Array:
+    import pyarrow as pa
+
+    return pa.array(texts, pa.string()).take(pa.array(codes))

@@ -61,7 +61,7 @@ def near_pairs(hashes: NDArray[np.uint64], max_distance: int) -> Iterator[NDArra
     masks = _masks(max_distance)
     for number, mask in enumerate(masks):
         masked = hashes & mask
-        order = np.argsort(masked, kind="stable")
+        order = np.argsort(masked)
         ordered, masked = hashes[order], masked[order]
         is_last = np.append(masked[1:] != masked[:-1], np.ones(min(1, len(masked)), dtype=bool))
         ends = np.flatnonzero(is_last)
@@ -71,8 +71,8 @@ def near_pairs(hashes: NDArray[np.uint64], max_distance: int) -> Iterator[NDArra
             near = np.flatnonzero(np.bitwise_count(differing) <= max_distance)
             for earlier in masks[:number]:
                 near = near[differing[near] & earlier != 0]
-            # The sort is stable, so that of two places in a group the smaller comes first.
-            yield np.stack([order[left[near]], order[right[near]]], axis=1)
+            pairs = np.stack([order[left[near]], order[right[near]]], axis=1)
+            yield np.sort(pairs, axis=1)
 
 
 def _masks(max_distance: int) -> list[np.uint64]:

@@ -1,15 +1,19 @@
 """The decision about every candidate, from the ledger alone: rules, then duplicates and quotas among what passed.
 
 Place in the flow: after `score`, before `pack`; repeated in seconds when a limit changes, no picture is read. The law:
-`kept + dropped + failed == seen`; the result depends on the ledger and the select config alone. `selection.json` is
-written last and names the config and every limit as a number; a dataset that was packed keeps its selection.
+`kept + dropped + failed == seen`; the result depends on the ledger and the select config alone. A part whose decisions
+stay as they are is not written. `selection.json` is written last and names the config and every limit as a number; a
+dataset that was packed keeps its selection.
+
+The ledger's scores are read once, its texts once more for the parts' tables; what is held between is in `judging` and
+`survivors`.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
@@ -22,16 +26,18 @@ from supir_curate.scores import SCORE_NAMES, SIDECARS
 from supir_curate.selection.barred import Barred, read_barred
 from supir_curate.selection.decisions import DROPPED as DROPPED
 from supir_curate.selection.decisions import KEPT as KEPT
-from supir_curate.selection.decisions import Judge, selection_table, tally_of
+from supir_curate.selection.decisions import REPEATING, counted, selection_table, tally_of
 from supir_curate.selection.embeddings import Embeddings
+from supir_curate.selection.judging import Judge
 from supir_curate.selection.roles import scores_of
 from supir_curate.selection.survivors import Survivors
-from supir_curate.selection.thresholds import find_thresholds
+from supir_curate.sidecar import deciding_scorers, require_seen
 from supir_curate.sources.look_ahead import in_order
 from supir_curate.sources.plan import PLAN, Plan, candidates_path, load_plan, read_state, save_plan
 from supir_curate.tombstones import TOMBSTONES
 from supir_curate.verdict import Tally
 from supir_shards import Store, ledger_path
+from supir_shards.storage import table_bytes
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,6 +46,7 @@ if TYPE_CHECKING:
 
 SELECTION = "selection.json"
 PACKING = "packing.json"
+WRITTEN_AT_ONCE = 64  # parts whose files share a wait for the disk
 
 
 class Selection(BaseModel):
@@ -87,37 +94,53 @@ def select(store: Store, plan: Plan, config: SelectConfig) -> Selection:
     require_scored(store, plan)
     require_scores(store, plan, [*_limited(config), *scores_of(config.roles, config.quotas)])
     store.delete(SELECTION)
-    thresholds = find_thresholds(store, plan, config.rules)
-    counts = _decide(store, plan.parts(), config, thresholds, barred)
+    counts, thresholds = _decide(store, plan.parts(), config, barred)
     return write_selection(store, counts, config, thresholds, wanted)
 
 
 def _decide(
-    store: Store, parts: Sequence[str], config: SelectConfig, thresholds: Thresholds, barred: Barred
-) -> Counts:
+    store: Store, parts: Sequence[str], config: SelectConfig, barred: Barred
+) -> tuple[Counts, Thresholds]:
     """Judges every part, finds who is excluded among what passed, and writes the parts' decisions."""
     survivors, counts = Survivors(config.quotas), Counts()
-    judge = Judge(store, thresholds, config.roles, survivors, scores_of(config.roles, config.quotas))
+    judge = Judge(store, config.rules, config.roles, survivors, scores_of(config.roles, config.quotas))
     with Progress(2 * len(parts), "select", "parts") as progress:
-        judged = []
-        for number, ledger in enumerate(in_order(judge.read, parts, AT_ONCE)):
-            judged.append(judge(number, parts[number], ledger))
+        for ledger in in_order(judge.read, parts, AT_ONCE):
+            judge.add(ledger)
             progress.advance()
+        thresholds, judged = judge.settled()
+        _require_all_seen(store, parts, judge.named, survivors)
         embeddings = Embeddings(store, config.similar.scorer, parts) if config.similar else None
         excluded = survivors.excluded(
             config.max_hash_distance, barred, embeddings, config.similar.min_cosine if config.similar else 1
         )
 
-        def decided(number: int) -> pa.Table:
+        standing, changed = set(store.list("selection")), dict[str, bytes]()
+
+        def decided(number: int) -> tuple[pa.Table, dict[str, bytes]]:
             part = parts[number]
             table = selection_table(store, part, judged[number], thresholds, excluded.of_part(number))
-            store.write_table(selection_path(part), table)
-            return table
+            path, data = selection_path(part), table_bytes(table, REPEATING)
+            return table, {} if path in standing and store.read(path) == data else {path: data}
 
-        for table in in_order(decided, range(len(parts)), AT_ONCE):
+        for table, files in in_order(decided, range(len(parts)), AT_ONCE):
             counts.add(table)
+            changed |= files
+            if len(changed) >= WRITTEN_AT_ONCE:
+                store.write_many(changed)
+                changed = {}
             progress.advance()
-    return counts
+        store.write_many(changed)
+    return counts, thresholds
+
+
+def _require_all_seen(
+    store: Store, parts: Sequence[str], wanted: Collection[str], survivors: Survivors
+) -> None:
+    scorers = deciding_scorers(store, wanted)
+    rows_of = survivors.rows_of(len(parts)) if scorers else []
+    for part, rows in zip(parts if scorers else [], rows_of, strict=True):
+        require_seen(store, part, scorers, rows)
 
 
 class Counts:
@@ -132,9 +155,10 @@ class Counts:
         """Counts a part's decisions."""
         import pyarrow.compute as pc
 
-        kept = decisions.filter(pc.equal(decisions.column("state"), KEPT))
-        self.reasons.update(filter(None, decisions.column("reason").to_pylist()))
-        self.roles.update(kept.column("role").to_pylist())
+        kept = pc.equal(decisions.column("state"), KEPT)
+        reasons = counted(decisions.column("reason"))
+        self.reasons.update({reason: count for reason, count in reasons.items() if reason})
+        self.roles.update(counted(decisions.column("role").filter(kept)))
         self.tally += tally_of(decisions)
 
 

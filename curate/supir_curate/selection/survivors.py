@@ -26,6 +26,15 @@ from supir_shards import part_name
 if TYPE_CHECKING:
     import pyarrow as pa
 
+RANKING = (
+    "source_row",
+    "key",
+    "phash",
+    "width",
+    "height",
+    "score.effective_ratio",
+    "score.short_side_px",
+)  # columns of the ledger
 COLUMNS = ("part", "row", "key_high", "key_low", "phash", "side", "area", "role", "wanted")
 KEPT, EXACT, NEAR, OVER, BARRED = range(5)
 REASONS = (
@@ -76,6 +85,16 @@ class Survivors:
         }
         for name in COLUMNS:
             self._columns[name].append(values[name])
+
+    def keep(self, chosen: NDArray[np.bool_]) -> None:
+        """Forgets all but the chosen ones, told in the order in which they were added."""
+        for name, arrays in self._columns.items():
+            self._columns[name] = [np.concatenate(arrays)[chosen]]
+
+    def rows_of(self, num_parts: int) -> list[NDArray[np.int64]]:
+        """Returns the source rows of each part's survivors; parts were added in order."""
+        part, row = (np.concatenate(self._columns[name]) for name in ("part", "row"))
+        return np.split(row, np.searchsorted(part, np.arange(1, num_parts)))
 
     def excluded(
         self,
