@@ -67,7 +67,7 @@ def test_blockiness_separates_strong_compression(photos, luma, separation):
 
 
 def test_a_step_with_ten_percent_overshoot_reads_as_ten_percent():
-    row = np.r_[np.full(20, 60), 50, 170, np.full(20, 160)]
+    row = np.r_[np.full(20, 60), 50, 50, 170, 170, np.full(20, 160)]
     picture = np.tile(row, (60, 2)).astype(np.uint8)
     assert overshoot(picture) == pytest.approx(0.1)
 
@@ -85,7 +85,7 @@ def test_a_soft_edge_is_not_judged():
 
 
 def test_edges_that_sharpening_makes_of_texture_do_not_hide_the_calm_ones():
-    step = np.r_[np.full(20, 60), 50, 170, np.full(20, 160)]
+    step = np.r_[np.full(20, 60), 50, 50, 170, 170, np.full(20, 160)]
     calm = np.tile(step, (240, 1))
     texture = np.random.default_rng(0).integers(0, 256, (240, 200))
     picture = np.hstack([calm, texture]).astype(np.uint8)
@@ -93,7 +93,7 @@ def test_edges_that_sharpening_makes_of_texture_do_not_hide_the_calm_ones():
 
 
 def test_an_edge_without_room_on_one_side_is_judged_by_the_other():
-    row = np.r_[np.full(20, 60), 50, 255, np.full(20, 250)]  # 5 of 190 levels left above
+    row = np.r_[np.full(20, 60), 50, 50, 255, 255, np.full(20, 250)]  # 5 of 190 levels left above
     assert overshoot(np.tile(row, (60, 2)).astype(np.uint8)) == pytest.approx(10 / 190)
 
 

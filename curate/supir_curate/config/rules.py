@@ -107,7 +107,7 @@ DEFAULT_RULES: Rules = {
     Reason.NOISY: Rule(score="noise_sigma", keep="<=", limit=10),
     Reason.RECOMPRESSED: Rule(score="first_quality", keep=">=", limit=60),
     Reason.BLOCKY: Rule(score="blockiness", keep="<=", limit=1.5),
-    Reason.OVERSHARPENED: Rule(score="overshoot", keep="<=", limit=0.17),
+    Reason.OVERSHARPENED: Rule(score="overshoot", keep="<=", limit=0.14),
 }
 
 PASSED = -1
