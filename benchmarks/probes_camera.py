@@ -7,7 +7,8 @@ a 4:2:0 JPEG at quality 90 to 97. What is drawn depends on the photo's name alon
 
 Source: noise of a photon-counting sensor (EMVA 1288); the demosaicing is OpenCV's bilinear and edge-aware ones and the
 linear filters of Malvar, He and Cutler 2004, "High-quality linear interpolation for demosaicing of Bayer-patterned
-color images", figure 2 (equal to colour-demosaicing's to 2e-7); the sRGB curve of IEC 61966-2-1. Left out: optical aberrations, lens shading, defect pixels.
+color images", figure 2 (equal to colour-demosaicing's to 2e-7); the sRGB curve of IEC 61966-2-1. Left out: aberrations,
+lens shading, defect pixels.
 """
 
 from __future__ import annotations
