@@ -6,7 +6,8 @@ under benchmarks/.venv-NAME; one that does not install or run is named as such a
 Run: python benchmarks/curate.py PHOTOS_DIR [--photos N] [--rounds N]
 
 The stage is what one worker does with a part: read, hash, decode, every probe, the ledger's row. Figures are seconds of
-processor time with one thread each, sides in turns, the best of the rounds: the machine may have other work.
+processor time with one thread each, sides in turns, the best of the rounds: the machine may have other work. Ours and
+Pillow's floor keep freed memory as a scoring worker does. The smooth third has the fewest bytes a pixel.
 """
 
 from __future__ import annotations
@@ -56,7 +57,10 @@ def main() -> int:
     os.environ.update(ONE_THREAD)
     import cv2
 
+    from supir_curate.pictures.memory import keep_freed_memory
+
     cv2.setNumThreads(1)
+    keep_freed_memory()
     _show_probes(paths, options.rounds)
     with tempfile.TemporaryDirectory() as folder:
         photos = Path(folder) / "photos"
@@ -90,15 +94,24 @@ def _show_probes(paths: list[Path], rounds: int) -> None:
     print(f"  {'':<28}{'ms a photo':>12}{'ms a megapixel':>16}")
     for name, seconds in (("Pillow's decode", floor), ("decode and views", decode), ("all probes", probes)):
         print(f"  {name:<28}{1000 * seconds / len(files):>12.1f}{1000 * seconds / megapixels:>16.1f}")
-    extra = decode - floor + probes
-    print(
-        f"  probes / decode              x{probes / floor:.2f}; views and probes / decode x{extra / floor:.2f}",
-        end="",
-    )
-    print(f"   (target: at most x{DECODE_LIMIT}) {'ok' if extra <= DECODE_LIMIT * floor else 'MISS'}")
-    ratios = sorted((cost.decode_s - cost.floor_s + cost.probes_s) / cost.floor_s for cost in best)
+    print(f"  probes / decode              x{probes / floor:.2f}; ", end="")
+    print(f"views and probes / decode x{_ratio(best):.2f}   (target: at most x{DECODE_LIMIT}) ", end="")
+    print("ok" if _ratio(best) <= DECODE_LIMIT else "MISS")
+    ratios = sorted(_ratio([cost]) for cost in best)
     print(
         f"  over photos: median x{ratios[len(ratios) // 2]:.2f}, lowest x{ratios[0]:.2f}, highest x{ratios[-1]:.2f}"
+    )
+    by_detail = sorted(
+        range(len(files)), key=lambda one: len(files[one]) / (headers[one].width * headers[one].height)
+    )
+    smooth = [best[one] for one in by_detail[: max(1, len(files) // 3)]]
+    print(f"  the smooth third together    x{_ratio(smooth):.2f}")
+
+
+def _ratio(costs: list[Cost]) -> float:
+    """Returns the cost of views and probes as a multiple of Pillow's decode."""
+    return sum(cost.decode_s - cost.floor_s + cost.probes_s for cost in costs) / sum(
+        cost.floor_s for cost in costs
     )
 
 

@@ -31,7 +31,7 @@ from probes_fakes import FAKES, RESAVE_QUALITY, Rgb
 
 from supir_curate.config.rules import DEFAULT_RULES, PASSED, first_failed
 from supir_curate.measure import measure
-from supir_curate.pictures.picture import BadPicture, decode
+from supir_curate.pictures.picture import BadPicture, checked_format, decode, decode_rgb
 from supir_curate.scores import SCORE_NAMES
 from supir_curate.selection.thresholds import given_thresholds
 
@@ -91,8 +91,8 @@ def _scores_of(path: Path, side_px: int, protocol: str, crop_px: int | None) -> 
     try:
         if protocol == "camera":
             rng = np.random.default_rng([len(FAKES), *path.name.encode()])
-            data = camera_jpeg(decode(data, MAX_PIXELS, side_px).rgb, draw_camera(rng), rng)
-        rgb = decode(data, MAX_PIXELS, side_px).rgb
+            data = camera_jpeg(_pixels(data), draw_camera(rng), rng)
+        rgb = _pixels(data)
     except BadPicture as error:
         print(f"left out: {path.name}: {error}", file=sys.stderr)
         return None
@@ -110,6 +110,11 @@ def _scores_of(path: Path, side_px: int, protocol: str, crop_px: int | None) -> 
         rng = np.random.default_rng([number, *path.name.encode()])
         result[fake.name] = _measured(_encoded(fake.make(rgb, rng), fake.saved_as))
     return result
+
+
+def _pixels(data: bytes) -> Rgb:
+    checked_format(data, MAX_PIXELS)
+    return decode_rgb(data)
 
 
 def _centre(rgb: Rgb, side_px: int) -> Rgb:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from supir_curate.pictures.picture import Picture
 from supir_curate.probes.border import border_share
-from supir_curate.probes.colour import colourfulness, palette_share, sampled_colours
+from supir_curate.probes.colour import colourfulness, palette_share
 from supir_curate.probes.compression import blockiness, jpeg_quality
 from supir_curate.probes.halo import overshoot
 from supir_curate.probes.history import block_phase, first_quality
@@ -52,7 +52,6 @@ def measure(picture: Picture, working_side_px: int) -> Measurement:
     """
     header = picture.header
     short_side, long_side = sorted((header.width, header.height))
-    sampled = sampled_colours(picture.rgb)
     noise, working_noise = noise_sigma(picture.gray), noise_sigma(picture.working_gray)
     texture = measure_texture(picture.working_gray, working_noise)
     tiles = busiest_tiles(picture.gray)
@@ -74,8 +73,8 @@ def measure(picture: Picture, working_side_px: int) -> Measurement:
         "jpeg_quality": jpeg_quality(header.luma_table),
         "blockiness": blockiness(picture.gray),
         "overshoot": overshoot(picture.working_gray),
-        "colourfulness": colourfulness(sampled),
-        "palette_share": palette_share(sampled),
+        "colourfulness": colourfulness(picture.colours),
+        "palette_share": palette_share(picture.colours),
         "border_share": border_share(picture.working_gray),
         "screen_score": screen_score(picture.gray),
         "doubling_trace": traces.doubling,

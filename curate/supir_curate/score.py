@@ -13,6 +13,7 @@ from typing import Any
 
 from supir_curate.config import CurateConfig, ProbeConfig
 from supir_curate.measure import Measurement, measure
+from supir_curate.pictures.memory import keep_freed_memory
 from supir_curate.pictures.picture import BadPicture, Picture, decode
 from supir_curate.scores import SCORE_NAMES
 from supir_curate.sources.originals import Original, read_originals, valid_text
@@ -36,6 +37,7 @@ def score_part(dataset: str, plan: Plan, part: str, config: CurateConfig) -> Tal
     """
     import pyarrow as pa
 
+    keep_freed_memory()
     store = Store(dataset)
     originals = read_originals(store, plan, part, lambda _row: True, config.fetch.policy.max_bytes)
     tombstones = read_tombstones(store)

@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -46,13 +47,27 @@ def test_other_files_are_not_images(data):
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 @pytest.mark.parametrize("progressive", [False, True])
 def test_a_jpeg_has_the_pixels_that_pillow_gives_it_as_stored(photos, mode, progressive):
-    image = Image.fromarray(photos["rocket"]).convert(mode)
+    image = Image.fromarray(photos["coffee"]).convert(mode)  # small enough that every pixel's colour is kept
     exif = Image.Exif()
     exif[0x0112] = 6
     data = saved(image, "JPEG", quality=80, progressive=progressive, exif=exif)
     expected = np.array(Image.open(io.BytesIO(data)).convert("RGB"))
-    assert np.array_equal(decoded(data).rgb, expected)
-    assert np.array_equal(decoded(data + b"trailer").rgb, expected)
+    for file in (data, data + b"trailer"):
+        assert np.array_equal(decoded(file).colours, expected)
+        assert np.array_equal(decoded(file).gray, cv2.cvtColor(expected, cv2.COLOR_RGB2GRAY))
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG"])
+def test_of_a_large_picture_single_pixels_keep_their_colour(photos, name):
+    pixels = np.tile(photos["coffee"], (2, 3, 1))
+    data = saved(Image.fromarray(pixels), name)
+    stored = np.array(Image.open(io.BytesIO(data)))
+    picture = decode(data, 10**7, 256)
+    height, width = picture.colours.shape[:2]
+    assert height * width == pytest.approx(250_000, rel=0.01)
+    rows, columns = (np.arange(kept) * of // kept for kept, of in ((height, 800), (width, 1800)))
+    assert np.array_equal(picture.colours, stored[rows[:, None], columns])
+    assert picture.working_gray.shape == (256, 576)
 
 
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP"])
@@ -68,7 +83,7 @@ def test_an_animation_is_refused_and_a_still_gif_is_not():
     with pytest.raises(BadPicture, match="3 frames") as error:
         decoded(saved(frames[0], "GIF", save_all=True, append_images=frames[1:]))
     assert error.value.reason is Reason.ANIMATED
-    assert decoded(saved(frames[0], "GIF")).rgb[0, 0].tolist() == [255, 0, 0]
+    assert decoded(saved(frames[0], "GIF")).colours[0, 0].tolist() == [255, 0, 0]
 
 
 def test_a_phone_photo_with_a_second_picture_behind_it_is_one_photo():
@@ -81,14 +96,14 @@ def test_sixteen_bits_become_eight_and_say_so():
     # 0xFF00 of 0xFFFF is 254 of 255, not the high byte's 255.
     wide = Image.fromarray(np.full((20, 30), 0xFF00, np.uint16))
     picture = decoded(saved(wide, "PNG"))
-    assert picture.rgb[0, 0].tolist() == [254, 254, 254]
+    assert picture.colours[0, 0].tolist() == [254, 254, 254]
     assert picture.header.bit_depth == 16
     assert not picture.header.is_plain
 
 
 def test_cmyk_becomes_rgb_and_is_not_plain():
     picture = decoded(saved(Image.new("CMYK", (20, 30), (0, 255, 255, 0)), "JPEG", quality=100))
-    assert picture.rgb[10, 10].tolist() == pytest.approx([255, 0, 0], abs=4)
+    assert picture.colours[10, 10].tolist() == pytest.approx([255, 0, 0], abs=4)
     assert picture.header.mode == "CMYK"
     assert not picture.header.is_plain
 
@@ -98,8 +113,8 @@ def test_transparent_pixels_are_counted_and_laid_over_grey():
     pixels[:, 4:, 3] = 255
     picture = decoded(saved(Image.fromarray(pixels), "PNG"))
     assert picture.alpha_share == pytest.approx(0.4)
-    assert picture.rgb[0, 0].tolist() == [128, 128, 128]
-    assert picture.rgb[0, 9].tolist() == [0, 0, 0]
+    assert picture.colours[0, 0].tolist() == [128, 128, 128]
+    assert picture.colours[0, 9].tolist() == [0, 0, 0]
 
 
 def test_the_header_notes_the_exif_orientation_beside_the_stored_size():

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 FORMATS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif"}
 EXIF_ORIENTATION = 0x0112
+MAX_COLOURS = 250_000  # pixels whose colour is kept
 END_OF_IMAGE = b"\xff\xd9"
 
 
@@ -78,15 +79,15 @@ class Picture:
 
     Args:
         header: what the file says about it.
-        rgb: (H, W, 3) uint8 at native scale, transparent pixels over mid grey, 16 bits reduced to 8.
-        gray: (H, W) uint8 luma of it (ITU-R BT.601).
+        colours: (h, w, 3) uint8 RGB, single pixels of it evenly spread, about a quarter of a million at most.
+        gray: (H, W) uint8 luma at native scale (ITU-R BT.601); transparent pixels over mid grey, 16 bits reduced to 8.
         working_gray: the luma reduced so that the short side is the working side; never enlarged.
         alpha_share: share of pixels that are not opaque, 0 to 1.
         num_bytes: size of the file.
     """
 
     header: Header
-    rgb: NDArray[np.uint8]
+    colours: NDArray[np.uint8]
     gray: NDArray[np.uint8]
     working_gray: NDArray[np.uint8]
     alpha_share: float
@@ -104,18 +105,14 @@ def decode(data: bytes, max_pixels: int, working_side_px: int) -> Picture:
     Raises:
         BadPicture: not an image, too large, animated, or not decodable to its end.
     """
-    import cv2
-
     checked_format(data, max_pixels)
     with _naming_damage():
         image = _open(data)
         header = _header(image, data)
-        plain = _plain_jpeg(image, data)
-        rgb, alpha_share = (plain, 0.0) if plain is not None else _to_rgb(image)
-    gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+        colours, gray, alpha_share = _plain_jpeg(image, data) or _through_pillow(image)
     return Picture(
         header=header,
-        rgb=rgb,
+        colours=colours,
         gray=gray,
         working_gray=reduced(gray, working_side_px),
         alpha_share=alpha_share,
@@ -204,22 +201,43 @@ def _to_rgb(image: Image.Image) -> tuple[NDArray[np.uint8], float]:
     return rgb, float((np.asarray(image.convert("RGBA"))[..., 3] < 255).mean())
 
 
-def _plain_jpeg(image: Image.Image, data: bytes) -> NDArray[np.uint8] | None:
-    """Returns the pixels of a whole grey or RGB JPEG through OpenCV; None leaves it to Pillow.
+def _through_pillow(image: Image.Image) -> tuple[NDArray[np.uint8], NDArray[np.uint8], float]:
+    """Returns the sampled colours, the luma and the share of pixels that are not opaque."""
+    import cv2
 
-    The same libjpeg-turbo and the same pixels without Pillow's two copies, in a quarter less time. What does not end
-    as a JPEG must, or does not decode, goes to Pillow, which says why.
+    rgb, alpha_share = _to_rgb(image)
+    return _sampled(rgb), np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8), alpha_share
+
+
+def _plain_jpeg(image: Image.Image, data: bytes) -> tuple[NDArray[np.uint8], NDArray[np.uint8], float] | None:
+    """Returns the same of a whole grey or RGB JPEG through OpenCV; None leaves it to Pillow.
+
+    The same libjpeg-turbo and the same pixels without Pillow's copies, in half the time. What does not end as a JPEG
+    must, or does not decode, goes to Pillow, which says why.
     """
     import cv2
 
     if image.format not in ("JPEG", "MPO") or image.mode not in ("RGB", "L") or data[-2:] != END_OF_IMAGE:
         return None
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    if bgr is None or bgr.shape[:2] != (image.height, image.width):
+    flags = cv2.IMREAD_COLOR if image.mode == "RGB" else cv2.IMREAD_GRAYSCALE
+    stored = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    if stored is None or stored.shape[:2] != (image.height, image.width):
         return None
-    rgb: NDArray[np.uint8] = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, dst=bgr)
-    return rgb
+    if image.mode == "L":
+        return np.asarray(cv2.cvtColor(_sampled(stored), cv2.COLOR_GRAY2RGB), np.uint8), stored, 0.0
+    # OpenCV's order is blue, green, red: only what is kept is turned round.
+    colours = np.asarray(cv2.cvtColor(_sampled(stored), cv2.COLOR_BGR2RGB), np.uint8)
+    return colours, np.asarray(cv2.cvtColor(stored, cv2.COLOR_BGR2GRAY), np.uint8), 0.0
+
+
+def _sampled(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Returns single pixels evenly spread, as interpolation would mix colours."""
+    import cv2
+
+    height, width = pixels.shape[:2]
+    scale = min(1.0, (MAX_COLOURS / (height * width)) ** 0.5)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
 
 
 def reduced(pixels: NDArray[np.uint8], short_side_px: int) -> NDArray[np.uint8]:

@@ -63,29 +63,33 @@ def blockiness(gray: NDArray[np.uint8]) -> float:
     """
     if min(gray.shape) < 4 * BLOCK_PX:
         return 0.0
-    return (_grid_excess(_some_rows(gray)) + _grid_excess(_some_columns(gray))) / 2
+    return (_grid_excess(_steps_along_rows(gray)) + _grid_excess(_steps_along_columns(gray))) / 2
 
 
-def _some_rows(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return gray[:: -(-gray.size // MAX_PIXELS)]
+def _steps_along_rows(gray: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Returns the sum of the steps between each column and the next."""
+    rows = gray[:: -(-gray.size // MAX_PIXELS)]
+    return _summed_steps(rows[:, 1:], rows[:, :-1], axis=0)
 
 
-def _some_columns(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Returns columns as lines: strips of neighbours, as single columns lie far apart in memory."""
-    import cv2
-
+def _steps_along_columns(gray: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Returns the sum of the steps between each row and the next, in strips: single columns lie far apart in memory."""
     num_strips = max(1, min(MAX_PIXELS, gray.size) // (gray.shape[0] * STRIP_PX))
     lefts = np.linspace(0, gray.shape[1] - STRIP_PX, num_strips).astype(int)
-    return np.vstack([cv2.transpose(gray[:, left : left + STRIP_PX]) for left in lefts])
+    strips = [gray[:, left : left + STRIP_PX] for left in lefts]
+    return np.sum([_summed_steps(strip[1:], strip[:-1], axis=1) for strip in strips], axis=0)
 
 
-def _grid_excess(lines: NDArray[np.uint8]) -> float:
-    """Returns the excess for grid lines between columns of `lines`."""
+def _summed_steps(after: NDArray[np.uint8], before: NDArray[np.uint8], axis: int) -> NDArray[np.float64]:
     import cv2
 
-    step = cv2.min(cv2.absdiff(lines[:, 1:], lines[:, :-1]), float(DIFFERENCE_CAP))
-    column = cv2.reduce(step, 0, cv2.REDUCE_AVG, dtype=cv2.CV_64F)[0]
-    used = column[: len(column) // BLOCK_PX * BLOCK_PX].reshape(-1, BLOCK_PX).mean(axis=0)
+    step = cv2.min(cv2.absdiff(after, before), float(DIFFERENCE_CAP))
+    return cv2.reduce(step, axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S).reshape(-1).astype(np.float64)
+
+
+def _grid_excess(steps: NDArray[np.float64]) -> float:
+    """Returns the excess of one line in eight; `steps` are sums across each line."""
+    used = steps[: len(steps) // BLOCK_PX * BLOCK_PX].reshape(-1, BLOCK_PX).mean(axis=0)
     worst = int(np.argmax(used))
     # Neighbours of the line alone: a slow change of content over the picture cancels.
     beside = (used[worst - 1] + used[(worst + 1) % BLOCK_PX]) / 2

@@ -11,6 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from supir_curate.probes.areas import area_weights, cell_moments
+
 CELL_PX = 32
 SHARPEST_SHARE = 0.25
 LAPLACIAN_NOISE_GAIN = 20.0  # 4² + 4 · 1²
@@ -23,13 +25,16 @@ def laplacian_variance(gray: NDArray[np.uint8], noise_sigma: float) -> float:
         gray: (H, W) uint8 luma at the working scale.
         noise_sigma: noise of `gray` in grey levels, from `probes.noise`.
     """
-    import cv2
-
-    size = (max(1, gray.shape[1] // CELL_PX), max(1, gray.shape[0] // CELL_PX))
-    # Whole cells alone: area resampling by a whole factor is several times faster.
-    response = cv2.Laplacian(gray, cv2.CV_32F, ksize=1)[: size[1] * CELL_PX, : size[0] * CELL_PX]
-    mean = cv2.resize(response, size, interpolation=cv2.INTER_AREA)
-    square = cv2.resize(response * response, size, interpolation=cv2.INTER_AREA)
+    rows, columns = (max(1, length // CELL_PX) for length in gray.shape)
+    down = area_weights(gray.shape[0], rows, min(gray.shape[0], rows * CELL_PX))
+    along = area_weights(gray.shape[1], columns, min(gray.shape[1], columns * CELL_PX))
+    mean, square = cell_moments(gray, down, along, _laplacian)
     variance = np.sort((square - mean * mean).reshape(-1))
     sharpest = variance[-max(1, round(SHARPEST_SHARE * variance.size)) :]
     return max(0.0, float(sharpest.mean()) - LAPLACIAN_NOISE_GAIN * noise_sigma**2)
+
+
+def _laplacian(lines: NDArray[np.uint8]) -> NDArray[np.float32]:
+    import cv2
+
+    return cv2.Laplacian(lines, cv2.CV_16S, ksize=1).astype(np.float32)

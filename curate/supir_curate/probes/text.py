@@ -31,18 +31,19 @@ def screen_score(gray: NDArray[np.uint8]) -> float:
     import cv2
 
     stride = max(1, gray.size // MAX_PIXELS)
-    upper = np.ascontiguousarray(gray[:-1:stride, :-1])
+    upper, lower = gray[:-1:stride, :-1], gray[1::stride, :-1]
     if upper.size == 0:
         return 0.0
-    across = cv2.absdiff(np.ascontiguousarray(gray[:-1:stride, 1:]), upper)
-    down = cv2.absdiff(np.ascontiguousarray(gray[1::stride, :-1][: len(upper)]), upper)
-    steeper, calmer = np.maximum(across, down), np.minimum(across, down)
-    steps = np.bincount(steeper.reshape(-1), minlength=256)
-    huge, sensor = int(steps[HUGE_STEP:].sum()), int(steps[SENSOR_STEP:EDGE_STEP].sum())
-    edges = steeper >= EDGE_STEP
+    across = cv2.absdiff(gray[:-1:stride, 1:], upper)
+    down = cv2.absdiff(lower[: len(upper)], upper)
+    steeper, calmer = cv2.max(across, down), cv2.min(across, down)
+    huge = np.count_nonzero(steeper >= HUGE_STEP)
     if huge == 0:
         return 0.0
-    drawn = huge / (huge + sensor)
-    aligned = float((calmer[edges] <= ALIGNED).mean())
-    greys = np.sort(np.bincount(upper.reshape(-1), minlength=256))[-NUM_GREYS:].sum() / upper.size
+    edges = steeper >= EDGE_STEP
+    num_edges = np.count_nonzero(edges)
+    drawn = huge / (huge + np.count_nonzero(steeper >= SENSOR_STEP) - num_edges)
+    aligned = np.count_nonzero(edges & (calmer <= ALIGNED)) / num_edges
+    counts = cv2.calcHist([upper], [0], None, [256], [0, 256]).reshape(-1)
+    greys = float(np.sort(counts)[-NUM_GREYS:].sum()) / upper.size
     return float((drawn * aligned * greys) ** (1 / 3))

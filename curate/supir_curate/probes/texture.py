@@ -12,9 +12,12 @@ Blind spots: strong single edges (text, graphics) count as texture; JPEG blocks 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from supir_curate.probes.areas import area_weights, cell_moments
 
 CELL_PX = 32
 FLAT_VARIANCE = 100.0  # of the Sobel magnitude of 0..255 luma
@@ -48,15 +51,10 @@ def measure_texture(gray: NDArray[np.uint8], noise_sigma: float) -> Texture:
         gray: (H, W) uint8 luma at the working scale; cells at the right and lower edge may be up to half larger.
         noise_sigma: noise of `gray` in grey levels, from `probes.noise`.
     """
-    import cv2
-
-    rows, columns = max(1, round(gray.shape[0] / CELL_PX)), max(1, round(gray.shape[1] / CELL_PX))
-    across = cv2.Sobel(gray, cv2.CV_32F, 1, 0)
-    down = cv2.Sobel(gray, cv2.CV_32F, 0, 1)
-    magnitude = cv2.magnitude(across, down)
-    # Area resampling of a field is its mean over each cell, for cells that share border pixels too.
-    mean = cv2.resize(magnitude, (columns, rows), interpolation=cv2.INTER_AREA)
-    square = cv2.resize(magnitude * magnitude, (columns, rows), interpolation=cv2.INTER_AREA)
+    height, width = gray.shape
+    down = area_weights(height, max(1, round(height / CELL_PX)), height)
+    along = area_weights(width, max(1, round(width / CELL_PX)), width)
+    mean, square = cell_moments(gray, down, along, _sobel_magnitude)
     variance = np.maximum(square - mean * mean - SOBEL_NOISE_GAIN * noise_sigma**2, 0.0)
     cells = np.clip(np.rint(LEVELS_PER_DOUBLING * np.log2(1.0 + variance)), 0, 255).astype(np.uint8)
     return Texture(
@@ -65,6 +63,13 @@ def measure_texture(gray: NDArray[np.uint8], noise_sigma: float) -> Texture:
         entropy_bits=_mean_cell_entropy(gray),
         glcm_bits=_cooccurrence_entropy(gray),
     )
+
+
+def _sobel_magnitude(lines: NDArray[np.uint8]) -> NDArray[np.float32]:
+    import cv2
+
+    across, down = cv2.spatialGradient(lines)
+    return np.asarray(cv2.magnitude(across.astype(np.float32), down.astype(np.float32)), np.float32)
 
 
 def _mean_cell_entropy(gray: NDArray[np.uint8]) -> float:
@@ -80,18 +85,21 @@ def _mean_cell_entropy(gray: NDArray[np.uint8]) -> float:
 
 
 def _cooccurrence_entropy(gray: NDArray[np.uint8]) -> float:
+    import cv2
+
     stride = -(-gray.size // MAX_PIXELS)
-    upper, lower = (
-        rows.astype(np.int16) // (256 // GLCM_LEVELS) for rows in (gray[:-1:stride], gray[1::stride])
-    )
+    upper, lower = gray[:-1:stride], gray[1::stride]
     upper = upper[: len(lower)]
-    pairs = (upper[:, :-1] * GLCM_LEVELS + upper[:, 1:], upper * GLCM_LEVELS + lower)
-    counts = sum(np.bincount(pair.reshape(-1), minlength=GLCM_LEVELS**2) for pair in pairs)
-    return _entropy(np.asarray(counts)[None])
+    bins, full = [GLCM_LEVELS, GLCM_LEVELS], [0, 256, 0, 256]
+    counts = np.zeros((GLCM_LEVELS, GLCM_LEVELS))
+    for one, other in ((upper[:, :-1], upper[:, 1:]), (upper, lower)):
+        if one.size:
+            counts += cv2.calcHist([one, other], [0, 1], None, bins, full)
+    return _entropy(counts.reshape(1, -1))
 
 
-def _entropy(counts: NDArray[np.int64]) -> float:
+def _entropy(counts: NDArray[Any]) -> float:
     """Returns the mean entropy in bits of histograms, one a row."""
-    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    terms = np.where(share > 0, share * np.log2(np.where(share > 0, share, 1.0)), 0.0)
-    return float(-terms.sum(axis=1).mean()) + 0.0
+    total = np.maximum(counts.sum(axis=1), 1)
+    terms = (counts * np.log2(np.maximum(counts, 1))).sum(axis=1) / total
+    return max(0.0, float((np.log2(total) - terms).mean()))

@@ -59,17 +59,17 @@ def _activity(
     # Rows are lines in memory and columns are not: pairs of neighbouring rows stand for the other direction.
     pairs = (gray.shape[0] - 1) // SAMPLED
     upper, lower = gray[: pairs * SAMPLED : SAMPLED], gray[1 : pairs * SAMPLED + 1 : SAMPLED]
-    along = cv2.absdiff(across[:, 1:], across[:, :-1])
-    down = cv2.absdiff(lower, upper)
-    step = cv2.integral(along[: len(down), :]).astype(np.float64) + cv2.integral(down[:, :-1])
-    top = np.minimum(tops // SAMPLED, len(down))
-    bottom = np.minimum((tops + side) // SAMPLED, len(down))
+    along = cv2.absdiff(across[: len(upper), 1:], across[: len(upper), :-1])
+    down = cv2.absdiff(lower[:, :-1], upper[:, :-1])
+    top = np.minimum(tops // SAMPLED, len(upper))
+    bottom = np.minimum((tops + side) // SAMPLED, len(upper))
     right = np.minimum(lefts + side, gray.shape[1] - 1)
+    # Sums over a row of tiles, column by column, then from the left edge to each column.
+    sums = np.zeros((len(tops), gray.shape[1]), np.int64)
+    for row, (first, last) in enumerate(zip(top, bottom, strict=True)):
+        for steps in (along[first:last], down[first:last]):
+            if len(steps):
+                sums[row, 1:] += cv2.reduce(steps, 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[0]
+    total = np.cumsum(sums, axis=1)
     area = np.maximum((bottom - top)[:, None] * (right - lefts)[None], 1)
-    total = (
-        step[bottom[:, None], right[None]]
-        - step[top[:, None], right[None]]
-        - step[bottom[:, None], lefts[None]]
-        + step[top[:, None], lefts[None]]
-    )
-    return np.asarray(total / area)
+    return np.asarray((total[:, right] - total[:, lefts]) / area)
