@@ -53,14 +53,19 @@ Kept = Annotated[
     str, typer.Option("--dataset", help="Keep the reference's scores as this dataset, to go on from.")
 ]
 Share = Annotated[float, typer.Option("--quantile", help="Share of the reference that each limit may drop.")]
-Candidates = Annotated[int, typer.Option("--candidates", min=0, help="Candidates of the full run.")]
+Candidates = Annotated[
+    int, typer.Option("--candidates", min=0, help="Candidates of the full run; 0: as many as --target needs.")
+]
 Target = Annotated[int, typer.Option("--target", min=0, help="Kept pictures that are wanted.")]
 Rates = Annotated[
     list[str],
     typer.Option(
-        "--rate", help="Pictures a second of one GPU: captions=18.8, or a scorer's name. Repeatable."
+        "--rate",
+        help="Pictures a second of one GPU: captions=18.8, negatives=0.5, or a scorer's name. Repeatable. Captions have"
+        " an assumed rate, which the answer tells.",
     ),
 ]
+Gpus = Annotated[int, typer.Option("--gpus", min=1, help="GPUs that work at a time.")]
 Lists = Annotated[list[Path], typer.Option("--list", help="File with one of these a line. Repeatable.")]
 
 
@@ -200,6 +205,7 @@ def forecast(
     candidates: Candidates = 0,
     target: Target = 0,
     workers: Workers = 0,
+    gpus: Gpus = 1,
     rate: Rates = [],  # noqa: B006
     as_json: JsonOption = False,
 ) -> None:
@@ -210,5 +216,10 @@ def forecast(
             "--candidates N or --target N is missing: how many are there, or how many are wanted?"
         )
     from supir_curate.forecasting.outlook import outlook
+    from supir_curate.forecasting.words import forecast_lines
 
-    finish(outlook(store, candidates, target, workers, rate), as_json)
+    summary = outlook(store, candidates, target, workers, rate, gpus)
+    if as_json:
+        return finish(summary, as_json)
+    sys.stderr.writelines(line + "\n" for line in forecast_lines(summary))
+    return None

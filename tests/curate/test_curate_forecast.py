@@ -10,10 +10,12 @@ import pyarrow as pa
 import pytest
 
 from supir_console import UserError
-from supir_curate.forecasting.forecast import Forecast, ratio_of, share
+from supir_curate.forecasting.forecast import Forecast, Range, ratio_of, share
+from supir_curate.forecasting.gpu import gpu_hours
 from supir_curate.forecasting.growth import MAX_GROWTH, duplicates_in_share, exponent_at, foretold
 from supir_curate.forecasting.outlook import outlook
 from supir_curate.forecasting.pilot import Pilot, read_pilot
+from supir_curate.forecasting.words import forecast_lines
 from supir_curate.sources.plan import load_plan
 from supir_shards import Store
 
@@ -103,6 +105,49 @@ def test_kept_and_needed_are_each_others_inverse():
     assert reasons["noisy"]["expected"] + reasons["near_duplicate"]["expected"] == 8000
 
 
+def with_roles(pilot, **shares):
+    pilot.roles = {role: (pilot.passing * part).astype(np.int64) for role, part in shares.items()}
+    return pilot
+
+
+def test_a_quota_caps_its_role_alone_and_what_is_over_is_told():
+    pilot = with_roles(pilot_of(kept=100), face=0.25, photo=0.75)
+    free, capped = Forecast(pilot), Forecast(pilot, {"face": 1000})
+    assert capped.kept(1000).expected == free.kept(1000).expected == pytest.approx(200)
+    found = capped.kept(100_000)
+    assert found.expected == pytest.approx(0.75 * 20_000 + 1000)
+    assert found.low < found.expected < found.high
+    assert capped.reasons(100_000)["over_quota"]["expected"] == pytest.approx(4000)
+    assert capped.filled_at("face", 1000) == pytest.approx(20_000, abs=2)
+    both = Forecast(pilot, {"face": 1000, "photo": 5000})
+    assert both.kept(10**9).rounded() == {"expected": 6000, "low": 6000, "high": 6000}
+    assert both.needed(6001)["expected"] is None
+    assert both.needed(6000)["expected"] == pytest.approx(5000 / 0.15, rel=1e-3)
+
+
+def test_duplicates_are_taken_from_all_roles_alike():
+    pilot = with_roles(pilot_of(kept=100, groups=[2] * 100), face=0.5, photo=0.5)
+    figures = Forecast(pilot)
+    roles = figures.of_roles(50_000)
+    survivors = figures.survivors(50_000)
+    for end in ("expected", "high"):
+        assert getattr(roles["face"], end) == pytest.approx(getattr(roles["photo"], end))
+        assert getattr(roles["face"], end) >= 0.499 * getattr(survivors, end)
+    assert roles["face"].expected == pytest.approx(survivors.expected / 2)
+
+
+def test_captions_have_an_assumed_rate_and_other_jobs_only_a_given_one():
+    kept, passing = Range(3600.0, 1800.0, 7200.0), Range(7200.0, 7200.0, 7200.0)
+    assumed = gpu_hours({}, kept, passing)
+    assert {*assumed} == {"captions"}
+    ends = [assumed["captions"][end] for end in ("expected", "low", "high")]
+    assert ends == [2.0, round(1800 * 5 / 18.8 / 3600, 2), 4.0]
+    assert "assumed" in assumed["captions"]["rate"]
+    given = gpu_hours({"captions": 0.5, "negatives": 0.01, "musiq": 4.0}, kept, passing)
+    assert [given[job]["expected"] for job in given] == [2.0, 0.5, 0.5]
+    assert given["captions"]["high"] == 4.0
+
+
 def test_the_command_tells_survivors_bytes_and_hours(finished, here):
     words = ("--candidates", 6000, "--target", 20_000_000, "--workers", 8, "--rate", "captions=2")
     summary = here("forecast", finished, *words).summary
@@ -129,6 +174,13 @@ def test_the_command_tells_survivors_bytes_and_hours(finished, here):
     assert summary["wall_hours"]["expected"] == pytest.approx(whole / 8, abs=0.002)
     assert summary["gpu_hours"]["captions"]["expected"] == pytest.approx(kept["expected"] / 7200, abs=0.01)
     assert summary["candidates_needed"]["expected"] > 20_000_000
+    assert summary["roles"]["photo"]["before_quota"] == kept
+    assert summary["disk_bytes"]["expected"] == pytest.approx(
+        summary["shard_bytes"]["expected"] + summary["table_bytes"], abs=2
+    )
+    lines = [*forecast_lines(summary)]
+    assert next(line for line in lines if line.startswith("kept")).split()[1] == f"{kept['expected']:,}"
+    assert not [line for line in lines if "before its quota" in line]
     again = here("forecast", finished, "--target", 20_000_000).summary
     assert again["candidates"] == summary["candidates_needed"]["expected"]
 
@@ -142,6 +194,25 @@ def test_without_the_originals_there_are_no_hours_and_no_guess(own_copy, tmp_pat
     summary = outlook(Store(own_copy), 10**6, 0, 1, [])
     assert summary["pace_from"] == "6 pictures measured now"
     assert 0 < summary["core_hours"]["score"]["expected"] < 1000
+
+
+def test_a_quota_of_the_pilots_selection_holds_for_the_whole_run(own_copy):
+    path = own_copy / "selection.json"
+    selection = json.loads(path.read_text())
+    selection["config"]["quotas"] = {"photo": {"count": 50}}
+    path.write_text(json.dumps(selection))
+    summary = outlook(Store(own_copy), 10**6, 0, 1, [], gpus=2)
+    assert (summary["kept"]["expected"], summary["kept"]["high"]) == (50, 50)
+    photo = summary["roles"]["photo"]
+    assert (photo["quota"], photo["binds"]) == (50, "as expected")
+    assert photo["filled_at_candidates"] < 1000
+    captions = summary["gpu_hours"]["captions"]
+    assert captions["expected"] == round(50 * 5 / 2.5 / 3600, 2)
+    assert summary["gpu_wall_hours"]["high"] == round(captions["high"] / 2, 2)
+    said = "\n".join(forecast_lines(summary))
+    assert "quota 50: binds: as expected; full at" in said
+    with pytest.raises(UserError, match=r"no number of candidates gives 51 .*quotas: \{'photo': 50\}"):
+        outlook(Store(own_copy), 0, 51, 1, [])
 
 
 @pytest.mark.parametrize(

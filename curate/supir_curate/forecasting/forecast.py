@@ -2,12 +2,13 @@
 
 Place in the flow: `supir-curate forecast`. The law: the pilot is taken as a fair sample of the source, and every range
 is the wider of Wilson's and of a bootstrap over parts, for pictures of one host come together; 95 %. Shares stay as in
-the pilot, duplicates grow as `growth` says, quotas are not applied. What was not measured is not in the answer.
+the pilot, duplicates grow as `growth` says and hit all roles alike, and no role exceeds its quota. What was not
+measured is not in the answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,14 @@ class Range:
     def times(self, factor: float) -> Range:
         """Returns all three times a factor."""
         return Range(self.expected * factor, self.low * factor, self.high * factor)
+
+    def plus(self, amount: float) -> Range:
+        """Returns all three with an amount added."""
+        return Range(self.expected + amount, self.low + amount, self.high + amount)
+
+    def capped(self, most: float) -> Range:
+        """Returns it with no end above a number."""
+        return Range(min(self.expected, most), min(self.low, most), min(self.high, most))
 
     def rounded(self, digits: int = 0) -> dict[str, float]:
         """Returns it as numbers for people and programs."""
@@ -74,15 +83,52 @@ class Forecast:
 
     Args:
         pilot: what was found in the pilot.
+        quotas: role to the number that is kept at most.
     """
 
-    def __init__(self, pilot: Pilot) -> None:
-        self.pilot = pilot
+    def __init__(self, pilot: Pilot, quotas: Mapping[str, int] | None = None) -> None:
+        self.pilot, self._quotas = pilot, dict(quotas or {})
         self._passing = share(pilot.passing, pilot.seen)
+        self._shares = {role: share(counts, pilot.seen) for role, counts in pilot.roles.items()}
         self._growth = foretold(pilot.group_sizes, int(pilot.passing.sum()))
 
     def kept(self, candidates: float) -> Range:
         """Returns how many are kept of so many candidates."""
+        if not self._quotas:
+            return self.survivors(candidates)
+        capped = [
+            found.capped(self._quotas.get(role, MAX_CANDIDATES))
+            for role, found in self.of_roles(candidates).items()
+        ]
+        return Range(*np.sum([[one.expected, one.low, one.high] for one in capped], axis=0).tolist())
+
+    def of_roles(self, candidates: float) -> dict[str, Range]:
+        """Returns how many of each role pass the rules and are no duplicates, before its quota."""
+        all_left, all_passing = self.survivors(candidates), self._passing.times(candidates)
+        stays = [
+            left / max(1e-9, passing)
+            for left, passing in (
+                (all_left.expected, all_passing.expected),
+                (all_left.low, all_passing.low),
+                (all_left.high, all_passing.high),
+            )
+        ]
+        return {
+            role: Range(
+                *(
+                    end * stay * candidates
+                    for end, stay in zip((one.expected, one.low, one.high), stays, strict=True)
+                )
+            )
+            for role, one in self._shares.items()
+        }
+
+    def filled_at(self, role: str, count: int) -> float | None:
+        """Returns how many candidates give a number of one role, as expected; None for never."""
+        return self._reached(count, lambda candidates: self.of_roles(candidates)[role].expected)
+
+    def survivors(self, candidates: float) -> Range:
+        """Returns how many of so many candidates pass the rules and are no duplicates, before quotas."""
         law, least, most = self._growth
         passing = self._passing.times(candidates)
         return Range(
@@ -110,13 +156,17 @@ class Forecast:
         found = {
             name: share(counts, pilot.seen).times(candidates).rounded()
             for name, counts in pilot.reasons.items()
-            if name not in DUPLICATES
+            if name not in (*DUPLICATES, Reason.OVER_QUOTA)
         }
         together = sum(int(pilot.reasons[name].sum()) for name in DUPLICATES if name in pilot.reasons)
         for name in DUPLICATES:
             if name in pilot.reasons:
-                part = int(pilot.reasons[name].sum()) / together
+                part = int(pilot.reasons[name].sum()) / max(1, together)
                 found[str(name)] = self.duplicates(candidates).times(part).rounded()
+        if self._quotas:
+            left, kept = self.survivors(candidates), self.kept(candidates)
+            ends = (left.expected - kept.expected, left.low - kept.low, left.high - kept.high)
+            found[str(Reason.OVER_QUOTA)] = Range(*(max(0.0, end) for end in ends)).rounded()
         return dict(sorted(found.items()))
 
     def needed(self, target: int) -> dict[str, float | None]:
@@ -126,7 +176,10 @@ class Forecast:
             "at_best": lambda kept: kept.high,
             "at_worst": lambda kept: kept.low,
         }
-        return {name: self._needed(target, end) for name, end in ends.items()}
+        return {
+            name: self._reached(target, lambda candidates, end=end: end(self.kept(candidates)))  # type: ignore[misc]
+            for name, end in ends.items()
+        }
 
     def law(self, candidates: float) -> dict[str, Any]:
         """Returns the law that duplicates follow, and how far beyond its reach the run goes."""
@@ -140,33 +193,13 @@ class Forecast:
             "times_beyond": round(beyond, 1) if beyond > 1 else 0,
         }
 
-    def _needed(self, target: int, end: Callable[[Range], float]) -> int | None:
+    def _reached(self, target: int, amount: Callable[[float], float]) -> int | None:
         low, high = 0.0, 1.0
-        while end(self.kept(high)) < target:
+        while amount(high) < target:
             low, high = high, high * 2
             if high > MAX_CANDIDATES:
                 return None
         while high - low > max(1.0, high * 1e-6):
             middle = (low + high) / 2
-            low, high = (low, middle) if end(self.kept(middle)) >= target else (middle, high)
+            low, high = (low, middle) if amount(middle) >= target else (middle, high)
         return int(np.ceil(high))
-
-
-def rates_from(texts: Sequence[str]) -> dict[str, float]:
-    """Returns GPU rates by name, from texts such as "captions=18.8" (pictures a second of one GPU).
-
-    Raises:
-        UserError: a text has another form.
-    """
-    from supir_console import UserError
-
-    rates = {}
-    for text in texts:
-        name, equals, number = text.partition("=")
-        try:
-            rates[name] = float(number)
-        except ValueError:
-            rates[name] = 0.0
-        if not equals or not name or not rates[name] > 0:
-            raise UserError(f"--rate {text!r} is not NAME=PICTURES_A_SECOND, such as captions=18.8")
-    return rates

@@ -1,30 +1,34 @@
 """The answer of `supir-curate forecast`: survivors, bytes and hours in one summary.
 
 Place in the flow: `dataset_cli` prints it. The law: hours are those of cores and GPUs like the ones that were measured
-or named; where nothing was, there is None and no guess.
+or named; where nothing was, there is None and no guess. Only captions have a rate that is assumed, and says so.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from supir_console import UserError
 from supir_curate.config import CurateConfig
-from supir_curate.forecasting.forecast import Forecast, Range, rates_from, ratio_of
+from supir_curate.forecasting.cost import BASE_BYTES, BYTES_A_PIXEL
+from supir_curate.forecasting.forecast import Forecast, Range, ratio_of
+from supir_curate.forecasting.gpu import gpu_hours, rates_from
 from supir_curate.forecasting.pilot import Pace, Pilot, measured_pace, read_pilot, recorded_pace, table_bytes
 from supir_curate.selection.select import load_selection
 from supir_curate.sources.plan import load_plan
 from supir_shards import Store, load_manifest
 from supir_shards.layout import MANIFEST
 
-CAPTIONS = "captions"
+BYTES_A_CANDIDATE, BYTES_A_SURVIVOR = 11, 450  # of `select`, with its duplicate search
 
 
-def outlook(store: Store, candidates: int, target: int, workers: int, rates: Sequence[str]) -> dict[str, Any]:
+def outlook(
+    store: Store, candidates: int, target: int, workers: int, rates: Sequence[str], gpus: int = 1
+) -> dict[str, Any]:
     """Returns what a full run will give and take.
 
     Args:
@@ -33,6 +37,7 @@ def outlook(store: Store, candidates: int, target: int, workers: int, rates: Seq
         target: kept pictures that are wanted; 0 for none named.
         workers: processes that score and pack at a time; 0 for this machine's cores.
         rates: pictures a second of one GPU, "NAME=RATE".
+        gpus: that work at a time.
 
     Raises:
         UserError: nothing was selected, nothing was kept, or a rate is none.
@@ -45,47 +50,74 @@ def outlook(store: Store, candidates: int, target: int, workers: int, rates: Seq
         )
     config = CurateConfig().with_recorded(store.url, plan.scoring, selection.config)
     pilot = read_pilot(store, plan)
-    figures = Forecast(pilot)
+    quotas = {str(role): quota.count for role, quota in selection.config.quotas.items()}
+    figures = Forecast(pilot, quotas)
     needed = figures.needed(target) if target else None
     count = candidates or int((needed or {}).get("expected") or 0)
     if not count:
+        most = f" (quotas: {quotas})" if quotas else ""
         raise UserError(
-            f"no number of candidates gives {target} kept ones at the pilot's rate; name --candidates"
+            f"no number of candidates gives {target} kept ones at the pilot's rate{most}; name --candidates"
         )
     kept = figures.kept(count)
     recorded = recorded_pace(store, pilot)
     pace = recorded or measured_pace(store, plan, config)
     cores = workers or os.cpu_count() or 1
+    passing = ratio_of(pilot.passing, pilot.seen).times(count)
+    hours = gpu_hours(gpu_rates, kept, passing)
     summary: dict[str, Any] = {
         "pilot": {"seen": selection.seen, "kept": selection.kept, "parts": plan.num_parts},
         "candidates": count,
         "kept": kept.rounded(),
+        "roles": _roles(figures, quotas, count),
         "reasons": figures.reasons(count),
         "duplicates": figures.law(count),
-        **_bytes(store, pilot, count, kept),
+        **_bytes(store, pilot, count, kept, plan.kind == "urls"),
         **_hours(pilot, pace, count, kept, cores),
+        "memory_bytes_a_worker_at_most": BASE_BYTES + BYTES_A_PIXEL * config.probe.max_pixels,
+        "memory_bytes_of_select": passing.times(BYTES_A_SURVIVOR).plus(BYTES_A_CANDIDATE * count).rounded(),
+        "gpu_hours": hours,
+        "gpus": gpus,
+        "gpu_wall_hours": {
+            end: round(sum(one[end] for one in hours.values()) / gpus, 2)
+            for end in ("expected", "low", "high")
+        },
     }
     if pilot.largest_host:
         share = pilot.largest_host / selection.seen
         summary["fetch_hours_at_least"] = _hours_of(share * count * config.fetch.pace.per_host_delay_s)
-    if gpu_rates:
-        summary["gpu_hours"] = {
-            name: _gpu_hours(name, rate, pilot, count, kept) for name, rate in gpu_rates.items()
-        }
     if target:
         summary |= {"target": target, "candidates_needed": needed}
     return summary
 
 
-def _bytes(store: Store, pilot: Pilot, count: int, kept: Range) -> dict[str, Any]:
+def _roles(figures: Forecast, quotas: Mapping[str, int], count: int) -> dict[str, dict[str, Any]]:
+    """Returns for each role how many are left for it, and what its quota does to them."""
+    found: dict[str, dict[str, Any]] = {}
+    for role, left in figures.of_roles(count).items():
+        found[role] = {"before_quota": left.rounded()}
+        if role in quotas:
+            quota = quotas[role]
+            ends = {"yes": left.low, "as expected": left.expected, "at the high end": left.high}
+            binds = next((said for said, end in ends.items() if end >= quota), "no")
+            filled = figures.filled_at(role, quota)
+            found[role] |= {"quota": quota, "binds": binds, "filled_at_candidates": filled}
+    return found
+
+
+def _bytes(store: Store, pilot: Pilot, count: int, kept: Range, is_web: bool) -> dict[str, Any]:
     seen, num_kept = int(pilot.seen.sum()), int(pilot.kept.sum())
     packed = load_manifest(store).totals.shard_bytes if store.exists(MANIFEST) else None
     stored = (packed or int(pilot.kept_bytes.sum())) / num_kept
+    crawl, shards = ratio_of(pilot.crawled_bytes, pilot.seen).times(count), kept.times(stored)
+    tables = table_bytes(store) / seen * count
+    disk = Range(*np.add(_ends(shards), _ends(crawl) if is_web else 0.0)).plus(tables)
     return {
-        "crawl_bytes": ratio_of(pilot.crawled_bytes, pilot.seen).times(count).rounded(),
-        "shard_bytes": kept.times(stored).rounded(),
+        "crawl_bytes": crawl.rounded(),
+        "shard_bytes": shards.rounded(),
         "shard_bytes_from": "packed pilot" if packed else "originals, not packed yet",
-        "table_bytes": int(table_bytes(store) / seen * count),
+        "table_bytes": int(tables),
+        "disk_bytes": disk.rounded(),
     }
 
 
@@ -103,13 +135,6 @@ def _hours(pilot: Pilot, pace: Pace, count: int, kept: Range, cores: int) -> dic
         "seconds_a_megapixel": round(pace.score_s_a_megapixel, 4),
         "pace_from": f"{pace.pictures} pictures measured now" if pace.pictures else "the pilot's own run",
     }
-
-
-def _gpu_hours(name: str, rate: float, pilot: Pilot, count: int, kept: Range) -> dict[str, float]:
-    """Returns the hours of one GPU: captions are made of what is kept, scores of what passes the rules."""
-    if name == CAPTIONS:
-        return kept.times(1 / rate / 3600).rounded(2)
-    return ratio_of(pilot.passing, pilot.seen).times(count / rate / 3600).rounded(2)
 
 
 def _ends(one: Range) -> tuple[float, float, float]:

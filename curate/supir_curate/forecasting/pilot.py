@@ -49,6 +49,7 @@ class Pilot:
         pixels: of all measured.
         group_sizes: pictures in each group of two and more that show the same.
         largest_host: candidates of the commonest host; 0 for sources that are files.
+        roles: role to counts of those that pass the rules, duplicates among them.
     """
 
     seen: Counts
@@ -60,6 +61,7 @@ class Pilot:
     pixels: Counts
     group_sizes: list[int]
     largest_host: int
+    roles: dict[str, Counts] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -68,6 +70,7 @@ class _Reading:
 
     rows: list[dict[str, int]] = field(default_factory=list)
     reasons: list[Counter[str]] = field(default_factory=list)
+    roles: list[Counter[str]] = field(default_factory=list)
     twin_of: dict[str, str] = field(default_factory=dict)
     passed: Counter[str] = field(default_factory=Counter)
     hosts: Counter[str] = field(default_factory=Counter)
@@ -86,13 +89,15 @@ def read_pilot(store: Store, plan: Plan) -> Pilot:
     groups: Counter[str] = Counter()
     for key, count in reading.passed.items():
         groups[reading.twin_of.get(key, key)] += count
-    names = sorted({name for counts in reading.reasons for name in counts} - {""})
+    names = sorted(set().union(*reading.reasons) - {""})
+    roles = sorted(set().union(*reading.roles))
     column = {name: np.array([row[name] for row in reading.rows], dtype=np.int64) for name in reading.rows[0]}
     return Pilot(
         **column,
         reasons={name: np.array([counts[name] for counts in reading.reasons]) for name in names},
         group_sizes=sorted(size for size in groups.values() if size > 1),
         largest_host=max(reading.hosts.values(), default=0),
+        roles={name: np.array([counts[name] for counts in reading.roles]) for name in roles},
     )
 
 
@@ -160,7 +165,7 @@ def measured_pace(store: Store, plan: Plan, config: CurateConfig) -> Pace:
 def _read_part(store: Store, plan: Plan, part: str, reading: _Reading) -> None:
     is_web = plan.kind == "urls"
     ledger = read_scores(store, part, ["bytes", "width", "height", *(["url"] if is_web else [])])
-    chosen = store.read_table(selection_path(part), ["key", "reason", "state", "detail"])
+    chosen = store.read_table(selection_path(part), ["key", "reason", "state", "detail", "role"])
     reasons = chosen.column("reason").to_pylist()
     kept = np.asarray(chosen.column("state").to_numpy() == KEPT)
     sizes = np.nan_to_num(numbers(ledger, "bytes"))
@@ -173,6 +178,10 @@ def _read_part(store: Store, plan: Plan, part: str, reading: _Reading) -> None:
             reading.twin_of[key] = detail
     counts = Counter(reasons)
     reading.reasons.append(counts)
+    roles = chosen.column("role").to_pylist()
+    reading.roles.append(
+        Counter(role for role, reason in zip(roles, reasons, strict=True) if reason in AFTER_RULES)
+    )
     reading.rows.append(
         {
             "seen": len(reasons),
