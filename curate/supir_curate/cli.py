@@ -198,7 +198,9 @@ def _selected(store: Store, settings: CurateConfig) -> tuple[Plan, Selection, Cu
 def _finish_dry_run(source: str, settings: CurateConfig, workers: int, as_json: bool) -> None:
     from supir_curate.forecasting.cost import estimate
 
-    finish(estimate(source, settings, workers), as_json)
+    with cluster_of(workers) as cluster:
+        figures = estimate(source, settings, workers, cluster.spread)
+    finish(figures, as_json, failed=figures["unreadable"])
 
 
 def _finish_packed(

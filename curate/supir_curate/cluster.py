@@ -1,4 +1,4 @@
-"""Parts spread over a Ray cluster. The only module that knows Ray; the work itself is plain functions of a part.
+"""Parts spread over a Ray cluster, and a source's files before them; the work itself is plain functions of a name.
 
 Place in the flow: `pipeline` hands in a function of a part's name and gets results as parts finish. The law: a part
 is done when its file is there, so a killed run loses at most the parts under way; a worker that dies is replaced and
@@ -14,9 +14,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from supir_console import Unfinished, UserError, is_our_word_on_input, ray_session
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from supir_curate.sources.listing import ListFiles
 
 WORKER_RETRIES = 2  # after a worker process died; an exception of ours is not retried
 READ_AHEAD = 2  # parts submitted a worker, so that none waits for the driver
@@ -100,6 +105,21 @@ class Cluster:
                 failures[part] = getattr(error, "cause", None) or error
         if failures:
             raise _failure(failures, len(parts))
+
+    def spread(self, list_files: ListFiles, files: Sequence[str]) -> Iterator[pa.Table]:
+        """Yields the tables of a source's files in the files' order, listed by Ray Data.
+
+        Args:
+            list_files: pickles; lists some files.
+            files: escaped paths.
+
+        Raises:
+            Unfinished: Ray or a node died under it.
+        """
+        self._connect()
+        from supir_curate.ray_listing import listed_by_ray
+
+        return listed_by_ray(list_files, files, self._resources.workers or None)
 
     def _connect(self) -> None:
         if not self._is_connected:

@@ -37,7 +37,7 @@ def score(store: Store, source: str, config: CurateConfig, cluster: Cluster, *, 
         cluster: where the parts are worked on.
         allow_private: whether URLs may lead to hosts outside the public internet.
     """
-    plan = make_plan(store, source, config)
+    plan = make_plan(store, source, config, cluster.spread)
     done = set(store.list(LEDGER))
     todo = [part for part in plan.parts() if ledger_path(part) not in done]
     fetching = _fetching(store, config, allow_private) if plan.kind == "urls" and todo else None

@@ -27,7 +27,8 @@ class Reason(StrEnum):
     HTTP_ERROR = "http_error"  # a status other than 200
     TOO_MANY_REDIRECTS = "too_many_redirects"
     TOO_MANY_BYTES = "too_many_bytes"
-    UNREADABLE = "unreadable"  # a file of a folder source that cannot be opened
+    UNREADABLE = "unreadable"  # a file of a source, or a stretch of it, that cannot be read
+    UNKNOWN_ROLE = "unknown_role"  # the source names a role that there is not
     CHANGED_SINCE_SCORED = "changed_since_scored"  # kept, but gone or other bytes when it was to be packed
     UNEXPECTED = "unexpected"  # our own code choked on it; the detail says how
     # … or decoded

@@ -215,6 +215,10 @@ class InThisProcess:
         """Yields each part's result."""
         return map(work, parts)
 
+    def spread(self, list_files: Callable[[list[str]], Iterator[Any]], files: list[str]) -> Iterator[Any]:
+        """Yields the tables of the files."""
+        return list_files(files)
+
 
 @pytest.fixture(scope="session")
 def config(settings: list[str]) -> CurateConfig:

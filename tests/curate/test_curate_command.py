@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import subprocess
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from supir_console import UserError
+from supir_console import UserError, load_config
+from supir_curate.config import CurateConfig
+from supir_curate.sources.listing import SPREAD_FROM
+from supir_curate.sources.plan import make_plan
 from supir_shards import Dataset, Store, verify
 
 
@@ -195,6 +199,27 @@ def test_a_dry_run_prints_the_cost_and_writes_nothing(curate, collection, url_so
         2.2,
     )
     assert not (tmp_path / "dataset").exists()
+
+
+def test_many_tars_are_listed_by_ray_in_their_order_and_a_damaged_one_is_a_failure(
+    curate, collection, settings, tmp_path, content
+):
+    source, pictures = tmp_path / "tars", sorted((collection / "set-0").glob("*.jpg"))
+    source.mkdir()
+    for number in range(SPREAD_FROM + 1):
+        with tarfile.open(source / f"{number:02d}.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
+            for name in pictures[: number % 2]:
+                tar.add(name, f"{number}-{name.name}")
+    (source / "07.tar").write_bytes(b"\x07" * 2000)
+    outcome = curate("score", source, "-o", tmp_path / "ray", *settings)
+    assert (outcome.code, outcome.summary["seen"], outcome.summary["failed"]) == (1, 32, 1)
+    failures = (tmp_path / "ray" / "report" / "failures.csv").read_text()
+    assert "part-000000,3,07.tar/(archive),unreadable,bad_header" in failures
+    make_plan(Store(tmp_path / "here"), str(source), load_config(CurateConfig, None, settings[1::2]))
+    listed = content(tmp_path / "here")
+    assert listed == {path: digest for path, digest in content(tmp_path / "ray").items() if path in listed}
+    told = curate("run", source, "-o", tmp_path / "none", "--dry-run", *settings)
+    assert (told.code, told.summary["candidates"], told.summary["unreadable"]) == (1, 32, 1)
 
 
 @pytest.mark.parametrize(

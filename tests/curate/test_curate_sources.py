@@ -194,21 +194,20 @@ def test_a_remote_source_gives_the_same_as_a_local_one(tars, tmp_path):
 def test_a_list_that_was_killed_half_way_ends_with_the_same_bytes(tars, tmp_path, monkeypatch, content):
     names = {"part_size": 1, "score_columns": ("punsafe",)}
     planned(tars, tmp_path / "whole", **names)
-    write_table, written = Store.write_table, []
+    write_many, killed = Store.write_many, tmp_path / "killed"
 
-    def failing(store, path, table):
-        written.append(path)
-        if len(written) == 5:
-            raise KeyboardInterrupt
-        write_table(store, path, table)
+    def failing(store, files):
+        write_many(store, dict(list(files.items())[:5]))
+        raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "write_table", failing)
+        patch.setattr(Store, "write_many", failing)
         with pytest.raises(KeyboardInterrupt):
-            planned(tars, tmp_path / "killed", **names)
-    assert not (tmp_path / "killed" / "plan.json").exists()
-    planned(tars, tmp_path / "killed", **names)
-    assert content(tmp_path / "killed") == content(tmp_path / "whole")
+            planned(tars, killed, **names)
+    assert len(list(killed.rglob("*.parquet"))) == 5
+    assert not (killed / "plan.json").exists()
+    planned(tars, killed, **names)
+    assert content(killed) == content(tmp_path / "whole")
 
 
 def test_the_cost_of_tars_and_pictures_is_told_before(tars, pictures, tmp_path):

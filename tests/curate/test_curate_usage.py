@@ -119,5 +119,6 @@ def test_a_number_is_a_finite_number(override, message):
 def test_a_text_that_is_not_utf8_does_not_end_the_list(tmp_path):
     urls = pa.array([b"http://a.example/caf\xe9.jpg", "http://a.example/ü.jpg".encode(), None], pa.binary())
     pq.write_table(pa.table({"url": urls.view(pa.string())}), tmp_path / "urls.parquet")
-    _, candidates = list_source(str(tmp_path / "urls.parquet"), SourceConfig())
-    assert [one.url for one in candidates] == [r"http://a.example/caf\xe9.jpg", "http://a.example/ü.jpg", ""]
+    _, (listed,) = list_source(str(tmp_path / "urls.parquet"), SourceConfig())
+    expected = [r"http://a.example/caf\xe9.jpg", "http://a.example/ü.jpg", ""]
+    assert listed.column("url").to_pylist() == expected

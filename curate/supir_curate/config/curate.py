@@ -46,6 +46,10 @@ class SourceConfig(StrictConfig):
         strict=False,
         description="columns or keys with numbers, such as punsafe, that rules may use like our scores",
     )
+    role_column: str = Field(
+        default="",
+        description="column or key that says photo, face or negative; it goes before select.roles; empty: none",
+    )
     licence: str = Field(default="", description="licence of every candidate that names none itself")
 
 

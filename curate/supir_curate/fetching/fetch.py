@@ -82,6 +82,8 @@ class Fetcher:
 
     async def _original(self, row: int, candidate: Candidate, share: Share) -> Original:
         base = Original(row=row, url=candidate.url, text=candidate.text, licence=candidate.licence)
+        if candidate.reason is not None:
+            return replace(base, reason=candidate.reason, detail=candidate.detail)
         pace = self._config.pace
         for attempt in range(pace.retries + 1):
             trace = Trace()

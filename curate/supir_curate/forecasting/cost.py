@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from supir_curate.config import CurateConfig
 from supir_curate.config.pack import PackConfig
@@ -21,12 +21,15 @@ from supir_curate.measure import measure
 from supir_curate.packing.pack import LAYOUT_COLUMNS, layout_of
 from supir_curate.pictures.picture import BadPicture, decode
 from supir_curate.selection.select import KEPT, selection_path
-from supir_curate.sources.candidate import Candidate, Kind
+from supir_curate.sources.candidate import Candidate, Kind, candidates_from
 from supir_curate.sources.folder import Folder
-from supir_curate.sources.listing import list_source, source_folder
+from supir_curate.sources.listing import Spread, here, list_source, source_folder
 from supir_curate.sources.originals import read_rows
-from supir_curate.sources.plan import Plan, no_candidates
+from supir_curate.sources.plan import ListingTally, Plan, nothing_to_read
 from supir_shards import DatasetError, Store, absolute_url
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SAMPLE = 4  # pictures scored to learn the pace of this machine
 ASSUMED_BYTES = 400_000  # of a web photo with a megapixel or more
@@ -35,29 +38,38 @@ BASE_BYTES = 400_000_000  # of a worker process with its libraries
 ASSUMED_SECONDS = 0.4  # to score a picture on one core
 
 
-def estimate(source: str, config: CurateConfig, workers: int) -> dict[str, Any]:
+def estimate(source: str, config: CurateConfig, workers: int, spread: Spread = here) -> dict[str, Any]:
     """Returns the plan and cost of a run; nothing is fetched or written.
 
     Args:
         source: see `sources.list_source`.
         config: the run's config.
         workers: processes that score at the same time; 0 for every core.
+        spread: lists many files.
 
     Raises:
-        UserError: the source does not exist, or holds nothing to look at.
+        UserError: the source does not exist, or holds nothing to look at, or nothing that can be read.
     """
     place = absolute_url(source)
-    kind, candidates = list_source(place, config.source)
-    is_web = kind == "urls"
-    figures = _urls(candidates, config) if is_web else _files(source_folder(place), kind, candidates, config)
+    kind, tables = list_source(place, config.source, spread)
+    tally = ListingTally()
+    tables = (table.filter(table.column("reason").is_null()) for table in tally.counted(tables))
+    if kind == "urls":
+        figures = _urls(tables, config)
+    else:
+        candidates = (candidate for table in tables for candidate in candidates_from(table))
+        figures = _files(source_folder(place), kind, candidates, config)
+    if tally.unread == tally.seen:
+        raise nothing_to_read(place, tally)
     cores = workers or os.cpu_count() or 1
-    count = figures["candidates"]
-    if not count:
-        raise no_candidates(place)
+    count = tally.seen - tally.unread
     return {
         "source": place,
         "kind": kind,
-        "parts": -(-count // config.source.part_size),
+        "candidates": tally.seen,
+        "unreadable": tally.unread,
+        "first_unreadable": tally.first_unread,
+        "parts": -(-tally.seen // config.source.part_size),
         **figures,
         "score_hours": round(count * figures["seconds_a_picture"] / cores / 3600, 3),
         "workers": cores,
@@ -98,10 +110,10 @@ def packing_cost(store: Store, plan: Plan, parts: Sequence[str], config: PackCon
 def _files(
     folder: Folder, kind: Kind, candidates: Iterator[Candidate], config: CurateConfig
 ) -> dict[str, Any]:
-    count = source_bytes = 0
+    source_bytes = 0
     file, sample, stride = "", list[Candidate](), 1
-    for count, candidate in enumerate(candidates, 1):
-        if (count - 1) % stride == 0:
+    for number, candidate in enumerate(candidates):
+        if number % stride == 0:
             sample.append(candidate)
         # How many there are is not known yet: keep every second one, twice as far apart.
         if len(sample) == 2 * SAMPLE:
@@ -114,7 +126,6 @@ def _files(
     spread = islice(sample, 0, None, max(1, len(sample) // SAMPLE))
     seconds = [_scoring_seconds(folder, kind, candidate, config) for candidate in islice(spread, SAMPLE)]
     return {
-        "candidates": count,
         "source_bytes": source_bytes,
         "seconds_a_picture": round(sum(seconds) / max(1, len(seconds)), 3),
         "seconds_measured_on": len(seconds),
@@ -140,14 +151,13 @@ def _bytes(folder: Folder, path: str) -> int:
         return 0  # the run will say why it cannot be read
 
 
-def _urls(candidates: Iterator[Candidate], config: CurateConfig) -> dict[str, Any]:
+def _urls(tables: Iterator[pa.Table], config: CurateConfig) -> dict[str, Any]:
     hosts: Counter[str] = Counter()
-    for candidate in candidates:
-        hosts[host_of(candidate.url)] += 1
+    for table in tables:
+        hosts.update(map(host_of, table.column("url").to_pylist()))
     host, most = max(hosts.items(), key=lambda item: item[1], default=("", 0))
     count = hosts.total()
     return {
-        "candidates": count,
         "hosts": len(hosts),
         "largest_host": f"{host}: {most} URLs",
         "fetch_hours_at_least": round(most * config.fetch.pace.per_host_delay_s / 3600, 3),

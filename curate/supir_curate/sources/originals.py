@@ -21,7 +21,7 @@ from supir_curate.sources.candidate import Candidate, Kind
 from supir_curate.sources.folder import Folder
 from supir_curate.sources.listing import source_folder
 from supir_curate.sources.plan import Plan, read_candidates
-from supir_curate.sources.tables import read_pictures
+from supir_curate.sources.table_pictures import read_pictures
 from supir_curate.sources.tars import read_member
 from supir_curate.verdict import Reason
 from supir_shards import DatasetError, Store
@@ -201,10 +201,14 @@ def _read_tables(
 ) -> Iterator[Original]:
     for file, group in groupby(rows, lambda row: row[1].file):
         of_file = list(group)
-        pictures = read_pictures(source, file, [candidate.offset for _, candidate in of_file], config)
-        for (row, candidate), picture in zip(of_file, pictures, strict=True):
+        wanted = [candidate.offset for _, candidate in of_file if candidate.reason is None]
+        pictures = read_pictures(source, file, wanted, config)
+        for row, candidate in of_file:
             base = _without_bytes(row, candidate)
-            if isinstance(picture, Exception):
+            picture = next(pictures) if candidate.reason is None else b""
+            if candidate.reason is not None:
+                yield base
+            elif isinstance(picture, Exception):
                 yield _failed(base, Reason.UNREADABLE, f"{type(picture).__name__}: {picture}")
             elif len(picture) > max_bytes:
                 yield _failed(base, Reason.TOO_MANY_BYTES, f"{len(picture)} bytes, more than {max_bytes}")

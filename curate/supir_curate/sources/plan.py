@@ -7,24 +7,28 @@ meanwhile do not shift the parts. A dataset belongs to one source and one scorin
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import islice
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from supir_console import UserError
+from supir_console import Progress, UserError
 from supir_curate.config import CurateConfig, ScoringConfig, SourceConfig
 from supir_curate.config.differences import differences
 from supir_curate.scores import PREFIX, SCORE_NAMES, sidecar_path
-from supir_curate.sources.candidate import Candidate, Kind, candidates_from, candidates_table
-from supir_curate.sources.listing import IMAGE_SUFFIXES, list_source
+from supir_curate.sources.candidate import Candidate, Kind, candidates_from
+from supir_curate.sources.listing import IMAGE_SUFFIXES, Spread, here, list_source
 from supir_curate.sources.look_ahead import in_order
 from supir_shards import Store, absolute_url, part_name
+from supir_shards.storage import table_bytes
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 PLAN = "plan.json"
-PARTS_AT_ONCE = 8  # written at the same time: each waits for the disk to have it
+WRITTEN_ROWS = 64 * 1024  # of parts that wait for the disk together
 SOURCE_SCORES = "source"  # the sidecar of what the source itself says
 
 State = TypeVar("State", bound=BaseModel)
@@ -51,16 +55,17 @@ class Plan(BaseModel):
         return [part_name(number) for number in range(self.num_parts)]
 
 
-def make_plan(store: Store, source: str, config: CurateConfig) -> Plan:
+def make_plan(store: Store, source: str, config: CurateConfig, spread: Spread = here) -> Plan:
     """Returns the dataset's plan, written first if the dataset has none.
 
     Args:
         store: the dataset.
         source: see `sources.list_source`; local or fsspec URL.
         config: its source section cuts the parts.
+        spread: lists many files; the plan does not depend on it.
 
     Raises:
-        UserError: nothing to look at, a column is missing, or the dataset belongs to another source or config.
+        UserError: nothing to look at, or nothing that can be read; or the dataset belongs to another source or config.
     """
     place = absolute_url(source)
     if store.exists(PLAN):
@@ -68,25 +73,70 @@ def make_plan(store: Store, source: str, config: CurateConfig) -> Plan:
         _require_same(plan, place, config.scoring(), store.url)
         return plan
     _require_new_scores(config.source)
-    kind, candidates = list_source(place, config.source)
-    chunks = _chunks(candidates, config.source.part_size)
-    scores = config.source.score_columns
-    sizes = list(in_order(lambda chunk: _write_part(store, *chunk, scores), chunks, PARTS_AT_ONCE))
-    if not sizes:
-        raise no_candidates(place)
+    kind, tables = list_source(place, config.source, spread)
+    tally = ListingTally()
+    parts = in_parts(tally.counted(tables), config.source.part_size)
+    together = _together(parts, max(1, WRITTEN_ROWS // config.source.part_size))
+    num_parts = 0
+    with Progress(None, "list", "candidates") as progress:
+        for written in in_order(partial(_write_parts, store), together, 2):
+            progress.advance(sum(part.num_rows for part in written.values()))
+            num_parts += len(written)
+    if tally.unread == tally.seen:
+        for part in map(part_name, range(num_parts)):
+            store.delete(candidates_path(part))
+            store.delete(sidecar_path(SOURCE_SCORES, part))
+        raise nothing_to_read(place, tally)
     plan = Plan(
-        kind=kind,
-        source=place,
-        scoring=config.scoring(),
-        num_candidates=sum(sizes),
-        num_parts=len(sizes),
+        kind=kind, source=place, scoring=config.scoring(), num_candidates=tally.seen, num_parts=num_parts
     )
     save_plan(store, plan)
     return plan
 
 
-def no_candidates(place: str) -> UserError:
+class ListingTally:
+    """What a listing came to: `seen` candidates; of these `unread` have a reason, the first one `first_unread`."""
+
+    def __init__(self) -> None:
+        self.seen = self.unread = 0
+        self.first_unread = ""
+
+    def counted(self, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+        """Yields the tables that hold rows, counted."""
+        for table in tables:
+            unread = table.num_rows - table.column("reason").null_count
+            if unread and not self.unread:
+                first = table.filter(table.column("reason").is_valid()).slice(0, 1).to_pylist()[0]
+                self.first_unread = f"{first['url']}: {first['detail']}"
+            self.seen += table.num_rows
+            self.unread += unread
+            if table.num_rows:
+                yield table
+
+
+def in_parts(tables: Iterable[pa.Table], size: int) -> Iterator[pa.Table]:
+    """Yields the rows of tables in tables of `size` rows, the last one of what is left."""
+    import pyarrow as pa
+
+    waiting: list[pa.Table] = []
+    missing = size
+    for table in tables:
+        place = 0
+        while table.num_rows - place >= missing:
+            yield pa.concat_tables([*waiting, table.slice(place, missing)]).combine_chunks()
+            place += missing
+            waiting, missing = [], size
+        if place < table.num_rows:
+            waiting.append(table.slice(place))
+            missing -= table.num_rows - place
+    if waiting:
+        yield pa.concat_tables(waiting).combine_chunks()
+
+
+def nothing_to_read(place: str, tally: ListingTally) -> UserError:
     """Returns the error of a source that holds nothing to look at."""
+    if tally.unread:
+        return UserError(f"nothing in {place} can be read; the first of {tally.unread}: {tally.first_unread}")
     suffixes = ", ".join(IMAGE_SUFFIXES)
     return UserError(
         f"{place} holds no candidates; give a folder with {suffixes} files, WebDataset tars, or Parquet files"
@@ -139,24 +189,31 @@ def read_candidates(store: Store, part: str) -> list[Candidate]:
     return candidates_from(store.read_table(candidates_path(part)))
 
 
-def _chunks(candidates: Iterator[Candidate], size: int) -> Iterator[tuple[int, list[Candidate]]]:
-    number = 0
-    while rows := list(islice(candidates, size)):
-        yield number, rows
-        number += 1
+def _together(parts: Iterator[pa.Table], count: int) -> Iterator[dict[int, pa.Table]]:
+    """Yields the parts by their numbers, some at a time."""
+    numbered = enumerate(parts)
+    while some := dict(islice(numbered, count)):
+        yield some
 
 
-def _write_part(store: Store, number: int, rows: list[Candidate], scores: tuple[str, ...]) -> int:
+def _write_parts(store: Store, parts: dict[int, pa.Table]) -> dict[int, pa.Table]:
+    files: dict[str, bytes] = {}
+    for number, rows in parts.items():
+        files |= _files_of(part_name(number), rows)
+    store.write_many(files)
+    return parts
+
+
+def _files_of(part: str, rows: pa.Table) -> dict[str, bytes]:
     import pyarrow as pa
 
-    part = part_name(number)
+    scores = [name for name in rows.column_names if name.startswith(PREFIX)]
+    files = {candidates_path(part): table_bytes(rows.drop_columns(scores))}
     if scores:
-        columns = {"source_row": pa.array(range(len(rows)), pa.int64())}
-        values = zip(*(row.scores or (math.nan,) * len(scores) for row in rows), strict=True)
-        columns |= {f"{PREFIX}{name}": pa.array(column) for name, column in zip(scores, values, strict=True)}
-        store.write_table(sidecar_path(SOURCE_SCORES, part), pa.table(columns))
-    store.write_table(candidates_path(part), candidates_table(rows))
-    return len(rows)
+        places = pa.array(range(rows.num_rows), pa.int64())
+        sidecar = rows.select(scores).add_column(0, "source_row", places)
+        files[sidecar_path(SOURCE_SCORES, part)] = table_bytes(sidecar)
+    return files
 
 
 def _require_new_scores(config: SourceConfig) -> None:

@@ -1,54 +1,97 @@
-"""Parquet files as a source: rows of URLs, or pictures in a column of bytes.
+"""Parquet files as a source: rows of URLs, or pictures in a column of bytes, listed as tables.
 
-Place in the flow: `sources` lists candidates here, `originals` reads pictures. The law: rows stream, and listing never
-reads a picture; a picture is found again by its file and row, and a row that cannot be read is that candidate's
-failure. A column of pictures is binary, or a struct of `bytes` and `path` as Hugging Face datasets write it.
-
-Limits: a row group is decoded from its start, so one much longer than a part is decoded again for each of its parts.
+Place in the flow: `listing` lists files here, on whatever machine; `table_pictures` reads pictures. The law: rows
+stream in their order, and listing never reads a picture; a file that cannot be read is one row with its reason, a
+damaged row group too, and what is whole beside them is listed.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
-from itertools import repeat
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from supir_console import UserError
 from supir_curate.config import SourceConfig
-from supir_curate.sources.candidate import Candidate, Kind
-from supir_curate.sources.columns import (
-    URL_COLUMNS,
-    Columns,
-    find_columns,
-    number_of,
-    require_column,
-    text_of,
-)
+from supir_curate.scores import PREFIX
+from supir_curate.sources.candidate import Kind, listed, listing, unreadable
+from supir_curate.sources.columns import URL_COLUMNS, Columns, find_columns, floats, require_column, texts
 from supir_curate.sources.folder import Folder
+from supir_curate.sources.look_ahead import in_order
+from supir_curate.sources.table_pictures import image_column, is_binary, opened, require_image_column
 from supir_shards import DatasetError
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-IMAGE_COLUMNS = ("image", "images", "jpg", "jpeg", "png", "webp", "img", "image_bytes", "bytes", "content")
+FILES_AT_ONCE = 8  # asked at the same time for what they hold
 READ_ROWS = 64 * 1024
-READ_BYTES = 2**20  # of a column of pictures at once
 
 
-def kind_of(folder: Folder, path: str, config: SourceConfig) -> Kind:
-    """Returns whether a Parquet file holds pictures or URLs.
+def kind_of(folder: Folder, paths: Sequence[str], config: SourceConfig) -> Kind:
+    """Returns whether Parquet files hold pictures or URLs, as the first of them that can be read says.
+
+    Args:
+        folder: the source folder.
+        paths: of the files, escaped.
+        config: names of columns.
 
     Raises:
-        UserError: it is not readable, holds neither, or lacks a column that is given.
+        UserError: none is readable, holds either, and has the columns that are given.
     """
-    with _opened(folder, path) as table:
-        schema, place = table.schema_arrow, folder.name(path)
-    if config.image_column or (not config.url_column and _image_column(schema)):
-        _require_image_column(schema, config, place)
+    faults: list[UserError] = []
+    for kind in in_order(partial(_kind_or_fault, folder, config), paths, FILES_AT_ONCE):
+        if not isinstance(kind, UserError):
+            return kind
+        faults.append(kind)
+    if len(faults) == 1:
+        raise faults[0]
+    raise UserError(f"none of {len(faults)} Parquet files is of use; the first: {faults[0]}") from faults[0]
+
+
+def list_tables(folder: Folder, paths: Sequence[str], kind: Kind, config: SourceConfig) -> Iterator[pa.Table]:
+    """Yields the rows of Parquet files in order, as listings; a file or row group that is damaged is one row.
+
+    Args:
+        folder: the source folder.
+        paths: of the files, escaped.
+        kind: "urls" or "images"; all files are of one kind.
+        config: names of columns, licence of what names none.
+    """
+    for path in paths:
+        try:
+            with opened(folder, path) as table:
+                yield from _row_groups(
+                    table, _wanted_columns(folder, path, table, kind, config), path, config
+                )
+        # Whatever is wrong with one file, the others are listed.
+        except Exception as error:
+            yield listed([unreadable(path, error)], config)
+
+
+class _Wanted(NamedTuple):
+    """What is read of a file to list it: its columns, and where pictures tell their paths ("" for nowhere)."""
+
+    columns: Columns
+    path: str
+    is_pictures: bool
+
+
+def _kind_or_fault(folder: Folder, config: SourceConfig, path: str) -> Kind | UserError:
+    try:
+        with opened(folder, path) as table:
+            kind = _kind(table.schema_arrow, folder.name(path), config)
+            _wanted_columns(folder, path, table, kind, config)
+            return kind
+    except UserError as error:
+        return error
+    except (OSError, DatasetError) as error:
+        return UserError(f"{folder.name(path)} cannot be read: {error}")
+
+
+def _kind(schema: pa.Schema, place: str, config: SourceConfig) -> Kind:
+    if config.image_column or (not config.url_column and image_column(schema)):
         return "images"
     if not config.url_column and not any(name in schema.names for name in URL_COLUMNS):
         raise UserError(
@@ -58,197 +101,94 @@ def kind_of(folder: Folder, path: str, config: SourceConfig) -> Kind:
     return "urls"
 
 
-def list_tables(
-    folder: Folder, paths: Sequence[str], kind: Kind, config: SourceConfig
-) -> Iterator[Candidate]:
-    """Yields the rows of Parquet files in order.
-
-    Args:
-        folder: the source folder.
-        paths: of the files, escaped.
-        kind: "urls" or "images"; all files are of one kind.
-        config: names of columns, licence of what names none.
+def _wanted_columns(
+    folder: Folder, path: str, table: pq.ParquetFile, kind: Kind, config: SourceConfig
+) -> _Wanted:
+    """Returns what is read of a file.
 
     Raises:
-        UserError: a file is not readable or lacks a column.
+        UserError: it lacks a column, or one is of a type that cannot be what it is called.
     """
-    for path in paths:
-        with _opened(folder, path) as table:
-            columns = find_columns(table.schema_arrow.names, config, folder.name(path))
-            if kind == "urls":
-                require_column(
-                    table.schema_arrow.names,
-                    columns.url or URL_COLUMNS[0],
-                    "url_column",
-                    folder.name(path),
-                )
-                yield from _rows(table, columns, config)
-            else:
-                yield from _pictures(table, columns, config, folder.name(path), path)
-
-
-def read_pictures(
-    folder: Folder, file: str, rows: Sequence[int], config: SourceConfig
-) -> Iterator[bytes | Exception]:
-    """Yields a picture for each row of a Parquet file, or what went wrong with it.
-
-    Args:
-        folder: the source folder.
-        file: escaped path of the file.
-        rows: their numbers, ascending.
-        config: names the column.
-    """
-    done = 0
-    try:
-        with _opened(folder, file) as table:
-            name = _require_image_column(table.schema_arrow, config, folder.name(file))
-            is_struct = not _is_binary(table.schema_arrow.field(name).type)
-            column = f"{name}.bytes" if is_struct else name
-            start = 0
-            for group in range(table.num_row_groups):
-                end = start + table.metadata.row_group(group).num_rows
-                wanted = [row - start for row in rows[done : bisect_left(rows, end)]]
-                for item in _group_pictures(table, group, column, wanted):
-                    done += 1
-                    yield item
-                start = end
-        fault: Exception = DatasetError(f"{file} has fewer rows than it had")
-    except (UserError, OSError, DatasetError) as error:
-        fault = error
-    yield from repeat(fault, len(rows) - done)
-
-
-def _group_pictures(
-    table: pq.ParquetFile, group: int, column: str, wanted: list[int]
-) -> Iterator[bytes | Exception]:
-    """Yields the wanted pictures of one row group; its others are decoded up to the last one wanted, not kept."""
-    import pyarrow as pa
-
-    if not wanted:
-        return
-    given = 0
-    try:
-        # One row a batch: a batch of large pictures would be held as a whole.
-        batches = table.iter_batches(batch_size=1, row_groups=[group], columns=[column], use_threads=False)
-        for row, batch in enumerate(batches):
-            if row != wanted[given]:
-                continue
-            given += 1
-            yield _cell(batch)
-            if given == len(wanted):
-                return
-        fault: Exception = DatasetError(f"row group {group} is shorter than it says")
-    except (pa.ArrowException, OSError) as error:
-        fault = error
-    yield from repeat(fault, len(wanted) - given)
-
-
-def _cell(batch: pa.RecordBatch) -> bytes | Exception:
-    value = batch.column(0)[0].as_py()
-    if isinstance(value, dict):
-        value = value["bytes"]
-    return value if value else DatasetError("the row holds no bytes")
-
-
-def _pictures(
-    table: pq.ParquetFile, columns: Columns, config: SourceConfig, place: str, file: str
-) -> Iterator[Candidate]:
-    """Yields a row of pictures as URL, else as FILE/PATH if its struct says a path, else as FILE#ROW."""
-    name = _require_image_column(table.schema_arrow, config, place)
-    kind = table.schema_arrow.field(name).type
-    has_path = not _is_binary(kind) and kind.get_field_index("path") >= 0
-    paths: Iterable[str] = _column(table, f"{name}.path") if has_path else repeat("")
-    for number, (row, path) in enumerate(zip(_rows(table, columns, config), paths, strict=False)):
-        url = row.url or (f"{file}/{path}" if path else f"{file}#{number}")
-        yield replace(row, url=url, file=file, offset=number)
-
-
-def _rows(table: pq.ParquetFile, columns: Columns, config: SourceConfig) -> Iterator[Candidate]:
-    """Yields a Parquet file's rows, as many as it has even where no column is of use."""
-    names = [name for name in (columns.url, columns.text, columns.licence, *columns.scores) if name]
-    if not names:
-        yield from repeat(Candidate("", licence=config.licence), table.metadata.num_rows)
-        return
-    for batch in table.iter_batches(batch_size=READ_ROWS, columns=names, use_threads=False):
-        urls, texts, licences = (_texts(batch, name) for name in columns[:3])
-        scores = (map(number_of, batch.column(name).to_pylist()) for name in columns.scores)
-        said = zip(*scores, strict=True) if columns.scores else repeat((), batch.num_rows)
-        for url, text, own, numbers in zip(urls, texts, licences, said, strict=True):
-            yield Candidate(url=url, text=text, licence=own or config.licence, scores=numbers)
-
-
-def _column(table: pq.ParquetFile, name: str) -> Iterator[str]:
-    for batch in table.iter_batches(batch_size=READ_ROWS, columns=[name], use_threads=False):
-        struct, _, child = name.rpartition(".")
-        yield from _values(batch.column(struct).field(child))
-
-
-def _texts(batch: pa.RecordBatch, column: str) -> list[str]:
-    return _values(batch.column(column)) if column else [""] * batch.num_rows
-
-
-def _values(values: pa.Array) -> list[str]:
-    import pyarrow as pa
-
-    # Nothing checks a file's text to be UTF-8, and one odd row must not end the list.
-    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
-        values = values.cast(pa.large_binary())
-    return [text_of(value) for value in values.to_pylist()]
-
-
-def _require_image_column(schema: pa.Schema, config: SourceConfig, place: str) -> str:
-    given = config.image_column
-    if given:
-        require_column(schema.names, given, "image_column", place)
-        if not _is_picture(schema.field(given).type):
+    schema, place = table.schema_arrow, folder.name(path)
+    columns = find_columns(schema.names, config, place)
+    if kind == "urls":
+        require_column(schema.names, columns.url or URL_COLUMNS[0], "url_column", place)
+        if not _is_text(schema.field(columns.url).type):
             raise UserError(
-                f"{place}: column {given!r} is {schema.field(given).type}, not binary or a struct with `bytes`;"
-                " name another with --set source.image_column=NAME"
+                f"{place}: column {columns.url!r} is {schema.field(columns.url).type}, not text;"
+                " name another with --set source.url_column=NAME"
             )
-        return given
-    name = _image_column(schema)
-    if not name:
-        raise UserError(f"{place} has no column of pictures, as the first file has; give files of one kind")
-    return name
+        return _Wanted(columns, "", is_pictures=False)
+    name = require_image_column(schema, config, place)
+    kind_of_cell = schema.field(name).type
+    has_path = not is_binary(kind_of_cell) and kind_of_cell.get_field_index("path") >= 0
+    return _Wanted(columns, f"{name}.path" if has_path else "", is_pictures=True)
 
 
-def _image_column(schema: pa.Schema) -> str:
-    """Returns the column of pictures: by name, else the only binary one of a file without URLs; "" for none."""
-    fits = [name for name in schema.names if _is_picture(schema.field(name).type)]
-    named = [name for name in IMAGE_COLUMNS if name in fits]
-    if named:
-        return named[0]
-    return fits[0] if len(fits) == 1 and not any(name in schema.names for name in URL_COLUMNS) else ""
-
-
-def _is_picture(kind: pa.DataType) -> bool:
+def _row_groups(
+    table: pq.ParquetFile, wanted: _Wanted, file: str, config: SourceConfig
+) -> Iterator[pa.Table]:
+    """Yields a file's rows; of a damaged row group those before the damage, and one row for the rest."""
     import pyarrow as pa
 
-    if pa.types.is_struct(kind):
-        place = kind.get_field_index("bytes")
-        return place >= 0 and _is_binary(kind.field(place).type)
-    return _is_binary(kind)
-
-
-def _is_binary(kind: pa.DataType) -> bool:
-    import pyarrow as pa
-
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
-
-
-@contextmanager
-def _opened(folder: Folder, path: str) -> Iterator[Any]:
-    """A Parquet file, open.
-
-    Raises:
-        UserError: it is not one.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    with folder.open(path) as stream:
+    first = 0
+    for group in range(table.num_row_groups):
+        end = first + table.metadata.row_group(group).num_rows
         try:
-            table = pq.ParquetFile(stream, buffer_size=READ_BYTES, pre_buffer=False)
+            for num_rows, told in _told(table, group, wanted, config):
+                columns = _named(told, file, first, num_rows) if wanted.is_pictures else told
+                yield listing(config, num_rows, **columns)
+                first += num_rows
         except (pa.ArrowException, OSError) as error:
-            raise UserError(f"{folder.name(path)} is not a readable Parquet file") from error
-        yield table
+            yield listed([unreadable(file, error, (first, end - 1))], config)
+        first = end
+
+
+def _told(
+    table: pq.ParquetFile, group: int, wanted: _Wanted, config: SourceConfig
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yields what a row group says of its rows: how many they are, and columns of a listing and `path`."""
+    import pyarrow.compute as pc
+
+    columns = wanted.columns
+    named = {"url": columns.url, "text": columns.text, "licence": columns.licence, "role": columns.role}
+    texts_of = {key: name for key, name in named.items() if name}
+    names = [*texts_of.values(), *columns.scores, *filter(None, [wanted.path])]
+    if not names:
+        yield table.metadata.row_group(group).num_rows, {"licence": config.licence}
+        return
+    for batch in table.iter_batches(READ_ROWS, [group], names, use_threads=False):
+        told: dict[str, Any] = {key: texts(batch.column(name)) for key, name in texts_of.items()}
+        own = told.get("licence")
+        told["licence"] = (
+            config.licence if own is None else pc.if_else(pc.equal(own, ""), config.licence, own)
+        )
+        if wanted.path:
+            struct, _, child = wanted.path.rpartition(".")
+            told["path"] = texts(batch.column(struct).field(child))
+        yield (
+            batch.num_rows,
+            told | {f"{PREFIX}{name}": floats(batch.column(name)) for name in columns.scores},
+        )
+
+
+def _named(told: dict[str, Any], file: str, first: int, num_rows: int) -> dict[str, Any]:
+    """Returns columns of pictures with where each lies, and as its URL, if none is told, FILE/PATH or FILE#ROW."""
+    import pyarrow as pa
+
+    rows = range(first, first + num_rows)
+    urls, paths = (told[key].to_pylist() if key in told else [""] * num_rows for key in ("url", "path"))
+    names = [
+        url or (f"{file}/{path}" if path else f"{file}#{row}")
+        for url, path, row in zip(urls, paths, rows, strict=True)
+    ]
+    return told | {"url": pa.array(names, pa.string()), "file": file, "offset": pa.array(rows, pa.int64())}
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        return _is_text(kind.value_type)
+    is_string = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return is_string or is_binary(kind) or bool(pa.types.is_null(kind))  # null: a file without a single URL

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from supir_curate.config import SourceConfig
-from supir_curate.sources.candidate import Candidate
+from supir_curate.sources.candidate import Candidate, listed, unreadable
 from supir_curate.sources.columns import (
     LICENCE_COLUMNS,
     TEXT_COLUMNS,
@@ -25,23 +25,26 @@ from supir_curate.sources.columns import (
 from supir_curate.sources.folder import Folder, escaped
 from supir_curate.sources.look_ahead import in_order
 from supir_curate.verdict import Reason
-from supir_shards import DatasetError, Quarantined, TarSample, iter_tar
+from supir_shards import Quarantined, TarSample, iter_tar
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif")
 SIDECARS = ("json", "txt")
 TARS_AT_ONCE = 8  # listed at the same time: a store answers several requests as fast as one
 
 
-def list_tars(folder: Folder, paths: Sequence[str], config: SourceConfig) -> Iterator[Candidate]:
-    """Yields the pictures of tars in the tars' order.
+def list_tars(folder: Folder, paths: Sequence[str], config: SourceConfig) -> Iterator[pa.Table]:
+    """Yields the pictures of tars in the tars' order, a listing a tar.
 
     Args:
         folder: the source folder.
         paths: of the tars, escaped.
         config: names of JSON keys, licence of what names none, score keys.
     """
-    for listing in in_order(lambda path: list(_list_tar(folder, path, config)), paths, TARS_AT_ONCE):
-        yield from listing
+    for rows in in_order(lambda path: list(_list_tar(folder, path, config)), paths, TARS_AT_ONCE):
+        yield listed(rows, config)
 
 
 def read_member(folder: Folder, candidate: Candidate) -> bytes:
@@ -62,11 +65,13 @@ def _list_tar(folder: Folder, path: str, config: SourceConfig) -> Iterator[Candi
         with folder.open(path) as stream:
             for item in iter_tar(stream, reads=_is_sidecar):
                 if isinstance(item, Quarantined):
-                    yield _refused(path, item.name, f"{item.reason}: {item.detail}")
+                    detail = f"{item.reason}: {item.detail}"
+                    yield Candidate(f"{path}/{item.name}", reason=Reason.UNREADABLE, detail=detail, file=path)
                 else:
                     yield from _pictures(path, item, config)
-    except (OSError, DatasetError) as error:
-        yield _refused(path, "", f"{type(error).__name__}: {error}")
+    # Whatever is wrong with one tar, the others are listed.
+    except Exception as error:
+        yield unreadable(path, error)
 
 
 def _is_sidecar(name: str) -> bool:
@@ -86,11 +91,6 @@ def _pictures(path: str, sample: TarSample, config: SourceConfig) -> Iterator[Ca
                 file=path,
                 offset=span.offset,
                 size=span.size,
+                role=text_of(record.get(config.role_column)) if config.role_column else "",
                 scores=tuple(number_of(record.get(name)) for name in config.score_columns),
             )
-
-
-def _refused(path: str, name: str, detail: str) -> Candidate:
-    return Candidate(
-        url=f"{path}/{name}" if name else path, reason=Reason.UNREADABLE, detail=detail, file=path
-    )
