@@ -1,8 +1,8 @@
 """What a candidate is for, and how many of a kind are kept: photos, faces, negatives.
 
-Place in the flow: `select` gives every measured candidate a role and holds the roles to their quotas. The law: a
-candidate is a photo unless a rule says otherwise, the first rule that fits wins, and which of too many stay does not
-depend on the source's order (ties by key).
+Place in the flow: `select` gives every measured candidate a role and holds the roles to their quotas. The law: what the
+source says of a candidate counts before any rule (`source.role_column`); of the rules the first that fits wins; it is a
+photo if nobody says otherwise. Which of too many stay does not depend on the source's order (ties by key).
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from supir_curate.config.rules import Threshold
 from supir_curate.config.select import Quota, Quotas, RoleRule, RoleRules
 from supir_curate.ledger import numbers
 from supir_curate.scores import PREFIX
-from supir_shards import Role
+from supir_curate.sources.plan import candidates_path
+from supir_shards import Role, Store
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,13 +39,23 @@ def assigned(ledger: pa.Table, roles: RoleRules) -> Codes:
     """Returns the role of every candidate of a part.
 
     Args:
-        ledger: with `url` and every score that the rules name.
+        ledger: with `url` and every score that the rules name, and `role` where the source says roles.
         roles: role to its rule, in order.
     """
     codes = np.full(ledger.num_rows, ROLES.index(Role.PHOTO), dtype=np.int8)
     for role, rule in reversed(roles.items()):
         codes[_fits(ledger, rule)] = ROLES.index(role)
+    if "role" in ledger.column_names:
+        given = ledger.column("role").to_numpy()
+        for code, role in enumerate(ROLES):
+            codes[given == role] = code
     return codes
+
+
+def with_given_roles(store: Store, part: str, ledger: pa.Table) -> pa.Table:
+    """Returns a part's ledger with a column `role`: what the source says, "" where it says nothing."""
+    given = store.read_table(candidates_path(part), ["role"]).column("role")
+    return ledger.append_column("role", given.take(ledger.column("source_row")))
 
 
 def preference(ledger: pa.Table, codes: Codes, quotas: Quotas) -> NDArray[np.float64]:

@@ -29,7 +29,7 @@ from supir_curate.selection.decisions import KEPT as KEPT
 from supir_curate.selection.decisions import REPEATING, counted, selection_table, tally_of
 from supir_curate.selection.embeddings import Embeddings
 from supir_curate.selection.judging import Judge
-from supir_curate.selection.roles import scores_of
+from supir_curate.selection.roles import scores_of, with_given_roles
 from supir_curate.selection.survivors import Survivors
 from supir_curate.sidecar import deciding_scorers, require_seen
 from supir_curate.sources.look_ahead import in_order
@@ -94,18 +94,21 @@ def select(store: Store, plan: Plan, config: SelectConfig) -> Selection:
     require_scored(store, plan)
     require_scores(store, plan, [*_limited(config), *scores_of(config.roles, config.quotas)])
     store.delete(SELECTION)
-    counts, thresholds = _decide(store, plan.parts(), config, barred)
+    counts, thresholds = _decide(store, plan, config, barred)
     return write_selection(store, counts, config, thresholds, wanted)
 
 
-def _decide(
-    store: Store, parts: Sequence[str], config: SelectConfig, barred: Barred
-) -> tuple[Counts, Thresholds]:
+def _decide(store: Store, plan: Plan, config: SelectConfig, barred: Barred) -> tuple[Counts, Thresholds]:
     """Judges every part, finds who is excluded among what passed, and writes the parts' decisions."""
-    survivors, counts = Survivors(config.quotas), Counts()
+    parts, survivors, counts = plan.parts(), Survivors(config.quotas), Counts()
     judge = Judge(store, config.rules, config.roles, survivors, scores_of(config.roles, config.quotas))
+
+    def read(part: str) -> pa.Table:
+        ledger = judge.read(part)
+        return with_given_roles(store, part, ledger) if plan.scoring.source.role_column else ledger
+
     with Progress(2 * len(parts), "select", "parts") as progress:
-        for ledger in in_order(judge.read, parts, AT_ONCE):
+        for ledger in in_order(read, parts, AT_ONCE):
             judge.add(ledger)
             progress.advance()
         thresholds, judged = judge.settled()
