@@ -14,47 +14,33 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-from fetch_world import NUM_FILES, make_pictures, served, started
+from fetch_server import SLOW_SECONDS
+from fetch_sides import HERE, Figures, bare, ours, peer_python, theirs
+from fetch_world import NUM_FILES, make_pictures, served
 
-from supir_curate.config import CurateConfig, SourceConfig
-from supir_curate.sources.plan import load_plan, make_plan
+from supir_curate.sources.plan import load_plan
 from supir_shards import Store
 
-HERE = Path(__file__).parent
-PEER = "img2dataset==1.47.0"
 THREADS = (32, 128, 256)  # of the peer; the fastest counts
-PART = 1000
+SLOW_EVERY = 100
+SLOW_URLS = 16_000
+SLOW_URLS_PEER = 3000  # it waits for the slow ones of every thousand
 ENDLESS_URLS = 256
 ENDLESS_SECONDS = 30
 ENDLESS_PEER_BYTES = 8 * 2**30  # address space that the peer may take before it is stopped
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """One run of one side: pictures, seconds, seconds of processor time, peak bytes of its largest process."""
-
-    images: int
-    seconds: float
-    processor_s: float
-    peak_bytes: int
-
-
 def main() -> None:
-    """Prints the table, the ratio, and what an endless server does to both."""
+    """Prints the table, the ratio, and what slow URLs and an endless server do to both."""
     options = _options()
     cores = sorted(os.sched_getaffinity(0))
     server_cores, client_cores = cores[: len(cores) // 2] or cores, cores[len(cores) // 2 :]
@@ -71,6 +57,7 @@ def main() -> None:
         with served(root / "pictures", server_cores) as port:
             urls = [_url(port, number, options) for number in range(options.images)]
             _compare(root, urls, client_cores, options.rounds)
+            _slow(root, port, client_cores)
             _endless(root, port, client_cores)
 
 
@@ -89,86 +76,6 @@ def _url(port: int, number: int, options: argparse.Namespace) -> str:
     return f"http://{address}:{port}/{number % NUM_FILES}.jpg"
 
 
-def ours(root: Path, urls: list[str], cores: list[int]) -> Figures:
-    """Fetches with a fetcher a core, into spool files."""
-    dataset = root / "ours"
-    shutil.rmtree(dataset, ignore_errors=True)
-    pq.write_table(pa.table({"url": urls}), root / "urls.parquet")
-    store = Store(dataset)
-    plan = make_plan(store, str(root / "urls.parquet"), CurateConfig(source=SourceConfig(part_size=PART)))
-    words = [sys.executable, str(HERE / "fetch_ours.py"), str(dataset)]
-    fetchers = [
-        started([*words, str(number), str(len(cores))], cores, stdout=subprocess.PIPE)
-        for number in range(len(cores))
-    ]
-    figures = [json.loads(fetcher.communicate()[0].splitlines()[-1]) for fetcher in fetchers]
-    reasons = [
-        reason
-        for part in plan.parts()
-        for reason in store.read_table(f"spool/{part}.parquet", ["reason"]).column("reason").to_pylist()
-    ]
-    return Figures(
-        images=reasons.count(None),
-        seconds=max(one["ended"] for one in figures) - min(one["begun"] for one in figures),
-        processor_s=sum(one["processor_s"] for one in figures),
-        peak_bytes=max(one["peak_bytes"] for one in figures),
-    )
-
-
-def theirs(python: str, root: Path, urls: list[str], cores: list[int], threads: int) -> Figures:
-    """Fetches with img2dataset, a process a core, into tars."""
-    folder = root / "theirs"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    (root / "urls.txt").write_text("\n".join(urls))
-    words = [
-        python,
-        str(HERE / "fetch_peer.py"),
-        str(root / "urls.txt"),
-        str(folder),
-        str(len(cores)),
-        str(threads),
-    ]
-    process = started(words, cores, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    process.wait()
-    figures = [json.loads(path.read_text()) for path in folder.glob("measured-*.json")]
-    stats = [json.loads(path.read_text()) for path in folder.glob("*_stats.json")]
-    return Figures(
-        images=sum(one["successes"] for one in stats),
-        seconds=sum(one["ended"] - one["begun"] for one in figures) / len(cores),
-        processor_s=sum(one["processor_s"] for one in figures),
-        peak_bytes=max(one["peak_bytes"] for one in figures),
-    )
-
-
-def bare(urls: list[str], cores: list[int]) -> Figures:
-    """Reads every URL over a connection of its own with nothing but a socket, four threads a core."""
-    code = (
-        "import socket,sys,time,threading\n"
-        "from urllib.parse import urlsplit\n"
-        "urls=[urlsplit(line) for line in sys.stdin.read().split()]\n"
-        "begun,processor=time.time(),time.process_time()\n"
-        "def work(mine):\n"
-        "    buffer=bytearray(2**20)\n"
-        "    for url in mine:\n"
-        "        with socket.create_connection((url.hostname,url.port)) as one:\n"
-        "            one.sendall(f'GET {url.path} HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n'.encode())\n"
-        "            while one.recv_into(buffer): pass\n"
-        "threads=[threading.Thread(target=work,args=(urls[n::4],)) for n in range(4)]\n"
-        "[one.start() for one in threads]; [one.join() for one in threads]\n"
-        "print(begun,time.time(),time.process_time()-processor)\n"
-    )
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    clients = [started([sys.executable, "-c", code], cores, **pipes) for _ in cores]
-    for number, client in enumerate(clients):
-        assert client.stdin
-        client.stdin.write("\n".join(urls[number :: len(clients)]))
-        client.stdin.close()
-    said = [[float(word) for word in client.stdout.read().split()] for client in clients if client.stdout]
-    seconds = max(one[1] for one in said) - min(one[0] for one in said)
-    return Figures(len(urls), seconds, sum(one[2] for one in said), 0)
-
-
 def _compare(root: Path, urls: list[str], cores: list[int], rounds: int) -> None:
     python = peer_python()
     sides: dict[str, Callable[[], Figures]] = {
@@ -177,7 +84,7 @@ def _compare(root: Path, urls: list[str], cores: list[int], rounds: int) -> None
     }
     if python:
         warm = urls[: len(urls) // 4]
-        rates = {threads: _rate(theirs(python, root, warm, cores, threads)) for threads in THREADS}
+        rates = {threads: theirs(python, root, warm, cores, threads).rate for threads in THREADS}
         best = max(rates, key=rates.__getitem__)
         print(f"img2dataset's best of {THREADS} threads: {best}")
         sides["img2dataset"] = lambda: theirs(python, root, urls, cores, best)
@@ -188,25 +95,45 @@ def _compare(root: Path, urls: list[str], cores: list[int], rounds: int) -> None
     for name, found in runs.items():
         lost = sum(len(urls) - one.images for one in found)
         print(
-            f"  {name:<24}{statistics.median(map(_rate, found)):8.0f} images/s"
-            f"{statistics.median(map(_processor_rate, found)):8.0f} a second of processor time"
+            f"  {name:<24}{statistics.median(one.rate for one in found):8.0f} images/s"
+            f"{statistics.median(one.processor_rate for one in found):8.0f} a second of processor time"
             f"{max(one.peak_bytes for one in found) / 1e6:8.0f} MB at the peak   {lost} lost"
         )
     if python:
-        for what, rate in (("images/s", _rate), ("a second of processor time", _processor_rate)):
+        for what, rate in (("images/s", "rate"), ("a second of processor time", "processor_rate")):
             pairs = zip(runs["supir-curate"], runs["img2dataset"], strict=True)
-            ratios = [rate(mine) / rate(other) for mine, other in pairs]
+            ratios = [getattr(mine, rate) / getattr(other, rate) for mine, other in pairs]
             print(
                 f"  ratio, {what}: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
             )
 
 
-def _rate(figures: Figures) -> float:
-    return figures.images / figures.seconds
+def _slow(root: Path, port: int, cores: list[int]) -> None:
+    """Says what slow URLs cost: without them, and with one in a hundred."""
+    python = peer_python()
+    sides: dict[str, Callable[[int], Figures]] = {
+        "supir-curate": lambda every: ours(root, _some_slow(port, SLOW_URLS, every), cores)
+    }
+    if python:
+        sides["img2dataset"] = lambda every: theirs(
+            python, root, _some_slow(port, SLOW_URLS_PEER, every), cores, max(THREADS)
+        )
+    print(f"one URL in {SLOW_EVERY} answers after {SLOW_SECONDS} s")
+    for name, run in sides.items():
+        plain, slow = run(0), run(SLOW_EVERY)
+        print(
+            f"  {name:<24}{slow.rate:8.0f} images/s, {slow.rate / plain.rate:.2f} of {plain.rate:.0f} without;"
+            f" {slow.images} pictures in {slow.seconds:.0f} s, {slow.peak_bytes / 1e6:.0f} MB at the peak"
+        )
 
 
-def _processor_rate(figures: Figures) -> float:
-    return figures.images / figures.processor_s
+def _some_slow(port: int, count: int, every: int) -> list[str]:
+    hosts = [f"127.{1 + number // 62500}.{number // 250 % 250}.{1 + number % 250}" for number in range(count)]
+    kinds = ["slow/" if every and number % every == 0 else "" for number in range(count)]
+    return [
+        f"http://{host}:{port}/{kind}{number % NUM_FILES}.jpg"
+        for number, (host, kind) in enumerate(zip(hosts, kinds, strict=True))
+    ]
 
 
 def _endless(root: Path, port: int, cores: list[int]) -> None:
@@ -261,24 +188,6 @@ def _group_memory(group: int) -> Iterator[int]:
             if os.getpgid(int(place.name)) == group:
                 lines = (place / "status").read_text().splitlines()
                 yield next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
-
-
-def peer_python() -> str | None:
-    """The Python that has img2dataset; None where it does not install, which is said."""
-    given = os.environ.get("IMG2DATASET")
-    if given:
-        return given
-    python = HERE / ".venv-img2dataset" / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(python.parents[1])], check=True)
-        done = subprocess.run(
-            [str(python), "-m", "pip", "install", "-q", PEER], capture_output=True, text=True
-        )
-        if done.returncode:
-            shutil.rmtree(python.parents[1])
-            print(f"{PEER} does not install here: {(done.stderr.splitlines() or ['no word'])[-1]}")
-            return None
-    return str(python)
 
 
 if __name__ == "__main__":

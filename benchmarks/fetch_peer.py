@@ -48,6 +48,7 @@ if __name__ == "__main__":
         resize_mode="no",
         extract_exif=False,
         compute_hash=None,
+        timeout=60,  # as ours
         number_sample_per_shard=SHARD,
         **downloader_options,
     )

@@ -1,7 +1,8 @@
 """The local web server of benchmarks/fetch.py: pictures by sendfile, on every address of 127.0.0.0/8.
 
-Each process has its own listening socket on the shared port. `/N.jpg` is the Nth picture of the folder, `/endless.jpg`
-begins like a JPEG and never ends. It does nothing else, so that the clients are what is measured.
+Each process has its own listening socket on the shared port. `/N.jpg` is the Nth picture of the folder, `/slow/N.jpg`
+the same after 20 s, `/endless.jpg` begins like a JPEG and never ends. It does nothing else, so that the clients are
+what is measured.
 Run by fetch.py: python benchmarks/fetch_server.py FOLDER PORT
 """
 
@@ -12,10 +13,14 @@ import os
 import select
 import socket
 import sys
+import time
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
 ENDLESS = b"/endless.jpg"
+SLOW = b"/slow"
+SLOW_SECONDS = 20
 JUNK = b"\xff\xd8" + bytes(2**20)
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nDate: Mon, 01 Jan 2024 00:00:00 GMT\r\n"
 MISSING = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
@@ -57,11 +62,12 @@ class Server:
         self._poll = select.epoll()
         self._poll.register(self._socket, select.EPOLLIN)
         self._clients: dict[int, Client] = {}
+        self._slow: deque[tuple[float, Client, bytes]] = deque()  # when to answer, the soonest first
 
     def serve(self) -> None:
         """Answers until the process is ended."""
         while True:
-            for number, event in self._poll.poll():
+            for number, event in self._poll.poll(0.05 if self._slow else None):
                 if number == self._socket.fileno():
                     self._accept()
                     continue
@@ -69,6 +75,10 @@ class Server:
                     self._turn(self._clients[number], event)
                 except OSError:
                     self._drop(self._clients[number])
+            while self._slow and self._slow[0][0] <= time.monotonic():
+                _, client, path = self._slow.popleft()
+                if client.connection.fileno() >= 0:
+                    self._give(client, path)
 
     def _accept(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -93,6 +103,12 @@ class Server:
         path = client.request.split(b" ", 2)[1]
         client.closes = b"connection: close" in client.request.lower()
         client.request, client.offset = b"", 0
+        if path.startswith(SLOW):
+            self._slow.append((time.monotonic() + SLOW_SECONDS, client, path.removeprefix(SLOW)))
+        else:
+            self._give(client, path)
+
+    def _give(self, client: Client, path: bytes) -> None:
         if path == ENDLESS:
             client.is_endless = True
             client.connection.send(HEAD + b"\r\n" + JUNK[:100])

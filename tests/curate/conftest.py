@@ -103,7 +103,7 @@ def fetched() -> Callable[..., list[Original]]:
         async def collect() -> list[Original]:
             fetcher = Fetcher(config, allow_private, 1)
             try:
-                return [original async for original in fetcher.originals(map(Candidate, urls))]
+                return [one async for batch in fetcher.originals(map(Candidate, urls)) for one in batch]
             finally:
                 await fetcher.close()
 

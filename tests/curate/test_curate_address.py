@@ -71,7 +71,7 @@ def test_a_name_of_which_one_address_is_private_is_refused(monkeypatch):
     monkeypatch.setattr("supir_curate.fetching.address.system_addresses", lambda host: addresses)
 
     async def ask(reach):
-        resolver = PublicResolver(reach)
+        resolver = PublicResolver(reach, 3.0)
         try:
             return await resolver.resolve("rebinding.example")
         finally:

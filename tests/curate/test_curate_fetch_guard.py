@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
+import pycurl
 import pytest
 
 from supir_curate.config import FetchConfig, FetchPace, FetchPolicy
@@ -103,30 +105,67 @@ def test_letters_that_no_url_holds_are_encoded_on_the_way(fetched, web_server, p
     assert fetched(CONFIG, [server.url("/a b/ü%20[1].jpg?q=ä&r=1#part")])[0].data == jpeg
 
 
-def test_bodies_are_held_to_a_cap_and_a_paused_one_goes_on(fetched, web_server, page, jpeg, monkeypatch):
-    """With room for one body, eight come whole all the same, and one without end is refused, not left waiting."""
-    monkeypatch.setattr("supir_curate.fetching.fetch.HELD_BYTES", MAX_BYTES)
+def test_bodies_are_held_to_a_cap_and_paused_ones_go_on(fetched, web_server, jpeg, monkeypatch):
+    """With room for one body and one above, eight come whole all the same, and one without end is refused."""
+    monkeypatch.setattr("supir_curate.fetching.fetch.HELD_BYTES", GRANT_BYTES // PACE.concurrency)
     rooms, held, take = [], [], Share.take
 
     def watched(share, size, go_on):
         rooms.append(take(share, size, go_on))
-        held.append(MAX_BYTES - share._held.free)
+        held.append(GRANT_BYTES - share._held.free)
         return rooms[-1]
 
     monkeypatch.setattr(Share, "take", watched)
     body = jpeg + bytes(150_000)
-    endless = page(200, jpeg + bytes(4 * MAX_BYTES), {"Connection": "close"})
+    all_begun = threading.Barrier(9)
 
-    def late(handler):
-        time.sleep(1)  # what comes meanwhile finds no room
-        page(200, body)(handler)
+    def halting(whole):
+        def answer(handler):
+            handler.send_response(200)
+            handler.send_header("Connection", "close")
+            handler.end_headers()
+            handler.wfile.write(whole[:50_000])
+            handler.wfile.flush()
+            all_begun.wait(20)
+            time.sleep(0.5)  # meanwhile the fetcher gets these
+            handler.wfile.write(whole[50_000:])
 
-    server = web_server({"/late.jpg": late, "/large.jpg": page(200, body), "/endless.jpg": endless})
-    config = FetchConfig(policy=FetchPolicy(max_bytes=MAX_BYTES, honour_robots=False), pace=PACE)
-    paths = ["/late.jpg", *["/large.jpg"] * 3, "/endless.jpg", *["/large.jpg"] * 4]
-    urls = list(map(server.url, paths))
-    outcomes = fetched(config, urls)
+        return answer
+
+    server = web_server({"/large.jpg": halting(body), "/endless.jpg": halting(jpeg + bytes(4 * MAX_BYTES))})
+    pace = PACE.model_copy(update={"timeout_s": 30.0})
+    config = FetchConfig(policy=FetchPolicy(max_bytes=MAX_BYTES, honour_robots=False), pace=pace)
+    paths = [*["/large.jpg"] * 4, "/endless.jpg", *["/large.jpg"] * 4]
+    outcomes = fetched(config, list(map(server.url, paths)))
     assert [one.data == body for one in outcomes] == [True] * 4 + [False] + [True] * 4
     assert outcomes[4].reason is Reason.TOO_MANY_BYTES
     assert rooms.count(False) >= 1
-    assert max(held) <= 2 * GRANT_BYTES
+    assert max(held) == 2 * GRANT_BYTES
+
+
+def test_names_that_no_request_needs_are_forgotten_by_libcurl(fetched, web_server, page, jpeg, monkeypatch):
+    """With every request libcurl walks through all names that it knows: at most those under way, here two."""
+    told = []
+
+    class Watched(pycurl.Curl):
+        def setopt(self, option, value):
+            told.extend(value if option == pycurl.RESOLVE else [])
+            super().setopt(option, value)
+
+    monkeypatch.setattr(
+        "supir_curate.fetching.address.system_addresses", lambda host: ["127.0.0.2", "127.0.0.1"]
+    )
+    monkeypatch.setattr("supir_curate.fetching.web.pycurl.Curl", Watched)
+    server = web_server({"/ok.jpg": page(200, jpeg)})
+    policy = FetchPolicy(honour_robots=False)
+    pace = PACE.model_copy(update={"concurrency": 2})
+    names = [f"host{number}.example" for number in range(6)]
+    urls = [server.url("/ok.jpg", name) for name in [*names, *names]]
+    outcomes = fetched(FetchConfig(policy=policy, pace=pace), urls)
+    assert [(one.data, one.evidence.address) for one in outcomes] == [(jpeg, "127.0.0.2")] * 12
+    known, most = set(), 0
+    for entry in told:
+        name = ":".join(entry.lstrip("-").split(":")[:2])
+        known = known - {name} if entry.startswith("-") else known | {name}
+        most = max(most, len(known))
+    assert (len(told) >= 20, most) == (True, 2)

@@ -27,8 +27,8 @@ def test_the_spool_gives_back_what_was_fetched(tmp_path):
     ]
 
     async def stream():
-        for original in originals:
-            yield original
+        yield [originals[2], originals[0]]  # what came out of turn is read in turn
+        yield [originals[1], originals[3]]
 
     store = Store(tmp_path)
     asyncio.run(write_spool(store, "part-000000", stream()))

@@ -288,7 +288,7 @@ def test_a_redirected_url_goes_from_the_fetched_bytes_too(
     async def fetched():
         for row, (url, data) in enumerate(zip(urls, photos, strict=True)):
             evidence = Evidence(final_url=f"{url}?final", redirects=f"{url}?first\n{url}?second")
-            yield Original(row=row, url=url, text="about", data=data, evidence=evidence)
+            yield [Original(row=row, url=url, text="about", data=data, evidence=evidence)]
 
     asyncio.run(write_spool(store, "part-000000", fetched()))
     pipeline.score(store, str(tmp_path / "urls.parquet"), config, in_this_process, allow_private=False)

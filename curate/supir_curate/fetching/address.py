@@ -50,10 +50,13 @@ class PublicResolver:
 
     Args:
         reach: what may be reached.
+        timeout_s: after which a name does not resolve; waiting for a thread does not count.
     """
 
-    def __init__(self, reach: Reach) -> None:
+    def __init__(self, reach: Reach, timeout_s: float) -> None:
         self._reach = reach
+        self._timeout_s = timeout_s
+        self._idle = asyncio.Semaphore(DNS_THREADS)
         self._threads = ThreadPoolExecutor(DNS_THREADS, thread_name_prefix="dns")
 
     async def resolve(self, host: str) -> list[str]:
@@ -61,14 +64,23 @@ class PublicResolver:
 
         Raises:
             PrivateAddress: one of them is not public.
+            TimeoutError: no answer in time.
             OSError: the name does not resolve.
         """
-        loop = asyncio.get_running_loop()
-        addresses = await loop.run_in_executor(self._threads, system_addresses, host)
+        await self._idle.acquire()
+        answer = asyncio.get_running_loop().run_in_executor(self._threads, system_addresses, host)
+        answer.add_done_callback(self._is_idle)
+        async with asyncio.timeout(self._timeout_s):
+            addresses = await asyncio.shield(answer)
         for address in addresses:
             if not self._reach.private and not is_public(address):
                 raise PrivateAddress(f"{host} resolves to {address}")
         return addresses
+
+    def _is_idle(self, answer: asyncio.Future[list[str]]) -> None:
+        self._idle.release()
+        if not answer.cancelled():
+            answer.exception()  # nobody may be left to hear it
 
     def close(self) -> None:
         """Ends the threads; one that still waits for an answer ends by itself."""

@@ -1,4 +1,4 @@
-"""URLs in, original bytes out, in source order: asynchronous, polite, and with its evidence.
+"""URLs in, original bytes out: asynchronous, polite, and with its evidence.
 
 Place in the flow: for URL sources, before `score`; a part's result is its spool file. The law: every candidate comes
 out once, with bytes that begin like a picture or with a reason, whatever it makes go wrong; each redirect is checked
@@ -8,7 +8,6 @@ like the first URL, robots.txt included; a failure that may pass is tried again 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field, replace
 
@@ -16,6 +15,7 @@ from supir_curate.config import FetchConfig
 from supir_curate.fetching.address import Target
 from supir_curate.fetching.answer import MAX_DETAIL, Answer, Expectation, FetchFailure
 from supir_curate.fetching.held import Held, Share
+from supir_curate.fetching.in_order import in_order
 from supir_curate.fetching.robots import Robots, opt_out
 from supir_curate.fetching.web import Web, redirect_target, status_failure
 from supir_curate.sources.candidate import Candidate
@@ -26,8 +26,10 @@ from supir_shards import Store
 
 PICTURE_STARTS = (b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a")
 REDIRECTS = (301, 302, 303, 307, 308)
-AHEAD = 8  # candidates of a part under way or waiting for an earlier one, as a multiple of the concurrency
-HELD_BYTES = 512 * 2**20  # bodies that a fetcher holds at once, whatever servers send
+AHEAD = 8  # candidates of a part that were begun and have not ended, as a multiple of the concurrency
+HELD_BYTES = (
+    2 * 2**20
+)  # of bodies that a fetcher holds, a request that may be under way, whatever servers send
 NO_IMAGE = ("text/html", "application/xhtml+xml", "application/json", "application/pdf", "video/", "audio/")
 
 
@@ -44,7 +46,7 @@ class Fetcher:
         self._config = config
         self._allow_private = allow_private
         self._num_fetchers = num_fetchers
-        self._held = Held(HELD_BYTES)
+        self._held = Held(HELD_BYTES * config.pace.concurrency)
         self._web: Web | None = None
         self._robots: Robots | None = None
 
@@ -61,24 +63,10 @@ class Fetcher:
             await self._web.__aexit__(None, None, None)
             self._web = self._robots = None
 
-    async def originals(self, candidates: Iterable[Candidate]) -> AsyncIterator[Original]:
-        """Yields every candidate with its bytes or its reason, in the order given."""
+    def originals(self, candidates: Iterable[Candidate]) -> AsyncIterator[list[Original]]:
+        """Yields every candidate once with its bytes or its reason, some at a time: see `in_order`."""
         self._opened()
-        window: deque[tuple[asyncio.Task[Original], Share]] = deque()
-        waiting = enumerate(candidates)
-        has_more = True
-        while has_more or window:
-            while has_more and len(window) < AHEAD * self._config.pace.concurrency:
-                found = next(waiting, None)
-                has_more = found is not None
-                if found is not None:
-                    share = Share(self._held)
-                    window.append((asyncio.create_task(self._original(*found, share)), share))
-            if window:
-                task, share = window.popleft()
-                share.be_next()
-                yield await task
-                share.give_back()
+        return in_order(candidates, self._original, self._held, AHEAD * self._config.pace.concurrency)
 
     async def _original(self, row: int, candidate: Candidate, share: Share) -> Original:
         base = Original(row=row, url=candidate.url, text=candidate.text, licence=candidate.licence)
@@ -91,7 +79,6 @@ class Fetcher:
                 data = await self._picture(candidate.url, trace, share)
                 return replace(base, data=data, evidence=trace.evidence())
             except FetchFailure as failure:
-                share.give_back()
                 if failure.answer is not None:
                     trace.answers.append(failure.answer)
                 if not failure.may_pass or attempt == pace.retries:

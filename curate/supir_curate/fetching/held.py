@@ -1,9 +1,8 @@
 """A cap on the bytes that one fetcher holds, whatever servers send.
 
-Place in the flow: `fetch` gives every candidate a share, `transfer` takes from it as a body comes, and gives back when
-the picture is written. The law: bodies that are read are held to the cap together; above it a transfer pauses and
-its server waits. The candidate that is to be written next goes on all the same, or nobody would ever give back: it
-holds at most one body above the cap.
+Place in the flow: `fetch` gives every candidate a share, `transfer` takes from it as a body comes, and it is given back
+when the picture is written. The law: above the cap transfers pause and their servers wait. One of them goes on all the
+same, or nobody would ever end: all together hold at most the cap and one body.
 """
 
 from __future__ import annotations
@@ -19,14 +18,27 @@ class Held:
     """
 
     def __init__(self, cap: int) -> None:
+        self._cap = cap
         self.free = cap
-        self.paused: dict[Share, Callable[[], None]] = {}
+        self.above: Share | None = None  # the one that goes on above the cap
+        self.paused: dict[Share, tuple[int, Callable[[], None]]] = {}
+
+    @property
+    def is_tight(self) -> bool:
+        """Whether more than half of the cap is held."""
+        return 2 * self.free < self._cap
+
+    def has_room(self, share: Share, size: int) -> bool:
+        """Returns whether a share may take more bytes: within the cap, or as the one that goes on above it."""
+        is_the_one = self.above in (None, share) and self.free + share.size >= 0
+        return size <= self.free or is_the_one
 
     def wake(self) -> None:
-        """Lets paused transfers look again whether there is room."""
-        paused, self.paused = self.paused, {}
-        for go_on in paused.values():
-            go_on()
+        """Lets paused transfers go on for which there is room, the longest paused first."""
+        for share, (size, go_on) in list(self.paused.items()):
+            if self.has_room(share, size):
+                del self.paused[share]
+                go_on()
 
 
 class Share:
@@ -36,34 +48,31 @@ class Share:
         held: the whole that it is a share of.
     """
 
+    __slots__ = ("_held", "size")
+
     def __init__(self, held: Held) -> None:
         self._held = held
-        self._size = 0
-        self._is_next = False
+        self.size = 0
 
     def take(self, size: int, go_on: Callable[[], None]) -> bool:
-        """Returns whether there is room for more bytes and takes it; if not, `go_on` is called when there may be."""
-        if size > self._held.free and not self._is_next:
-            self._held.paused[self] = go_on
+        """Returns whether there is room for more bytes and takes it; if not, `go_on` is called when there is."""
+        held = self._held
+        if not held.has_room(self, size):
+            held.paused[self] = (size, go_on)
             return False
-        self._held.free -= size
-        self._size += size
+        if size > held.free:
+            held.above = self
+        held.free -= size
+        self.size += size
         return True
 
-    def give_back(self) -> None:
-        """Gives back all that was taken."""
-        self._held.free += self._size
-        if self._size:
-            self._size = 0
-            self._held.wake()
-
-    def stop_waiting(self) -> None:
-        """Says that the transfer that paused has ended."""
-        self._held.paused.pop(self, None)
-
-    def be_next(self) -> None:
-        """Says that this candidate is waited for: it pauses no more."""
-        self._is_next = True
-        go_on = self._held.paused.pop(self, None)
-        if go_on:
-            go_on()
+    def keep(self, size: int) -> None:
+        """Gives back all but some bytes, once no more will come."""
+        held = self._held
+        held.paused.pop(self, None)
+        if held.above is self:
+            held.above = None
+        if self.size != size:
+            held.free += self.size - size
+            self.size = size
+        held.wake()

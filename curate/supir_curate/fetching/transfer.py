@@ -51,9 +51,9 @@ class Transfer:
         self._has_head = False
         self._chunks: list[bytes] = []
         self._size = 0
-        self._granted = 0  # body bytes up to which nothing is left to be judged
+        self._granted = 0  # body bytes that may be held
+        self._cleared = 0  # body bytes up to which nothing is left to be judged
         self._is_started = expected.start is None
-        self.was_refused = False  # while it was paused
         self._fault: Exception | None = None
         self._sockets: list[socket.socket] = []
 
@@ -92,19 +92,16 @@ class Transfer:
     def take_body(self, chunk: bytes) -> int | None:
         """Takes the next bytes of the body, pauses, or ends the transfer."""
         size = self._size + len(chunk)
-        if size > self._granted:
+        if size > self._cleared:
             if self._status != 200:
                 self._size = size
                 return STOP if size > IGNORED_BYTES else None
-            share, wanted = self._expected.share, max(GRANT_BYTES, len(chunk))
-            if share is not None and not share.take(wanted, self._go_on):
-                return int(pycurl.WRITEFUNC_PAUSE)
-            self._granted += wanted
+            refusal = self._guarded(lambda: self._judge_body(chunk, size)) or self._clear(size)
+            if refusal:
+                return refusal
         self._chunks.append(chunk)
         self._size = size
-        if self._is_started and size <= self._expected.max_bytes:
-            return None
-        return self._guarded(self._judge_body)
+        return None
 
     def answer(self, address: str | None, code: int, words: str) -> Answer:
         """Returns the answer of a transfer that ended.
@@ -118,6 +115,7 @@ class Transfer:
             FetchFailure: it gave no answer, or no whole or wanted body.
         """
         head = Answer(self._url, address, self._status, self._headers, b"") if self._has_head else None
+        body = b""
         try:
             if self._fault:
                 raise self._fault
@@ -130,14 +128,14 @@ class Transfer:
                 self._expected.start(body)
             return Answer(self._url, address, head.status, head.headers, body)
         except FetchFailure as failure:
-            failure.answer = head
+            failure.answer, body = head, b""
             raise
         finally:
             self._chunks = []  # libcurl's handle knows this transfer until its next one
             for ours in self._sockets:
                 ours.close()
             if self._expected.share:
-                self._expected.share.stop_waiting()
+                self._expected.share.keep(len(body))
 
     def _judge_head(self) -> None:
         cap = self._expected.max_bytes
@@ -150,12 +148,24 @@ class Transfer:
         if encoding != "identity":
             raise FetchFailure(Reason.HTTP_ERROR, f"Content-Encoding {encoding} was not asked for")
 
-    def _judge_body(self) -> None:
-        if self._size > self._expected.max_bytes:
-            raise FetchFailure(Reason.TOO_MANY_BYTES, f"more than {self._expected.max_bytes} bytes came")
-        if not self._is_started and self._expected.start and self._size >= START_BYTES:
-            self._expected.start(b"".join(self._chunks)[:START_BYTES])
+    def _judge_body(self, chunk: bytes, size: int) -> None:
+        cap, start = self._expected.max_bytes, self._expected.start
+        if size > cap:
+            raise FetchFailure(Reason.TOO_MANY_BYTES, f"more than {cap} bytes came")
+        if start and not self._is_started and size >= START_BYTES:
+            start(b"".join((*self._chunks, chunk))[:START_BYTES])
             self._is_started = True
+
+    def _clear(self, size: int) -> int | None:
+        """Says how far the body may come without being looked at; pauses where it may hold no more."""
+        while size > self._granted:
+            share = self._expected.share
+            if share is not None and not share.take(GRANT_BYTES, self._go_on):
+                return int(pycurl.WRITEFUNC_PAUSE)
+            self._granted += GRANT_BYTES
+        if self._is_started:
+            self._cleared = min(self._granted, self._expected.max_bytes)
+        return None
 
     def _guarded(self, judge: Callable[[], None]) -> int | None:
         """Runs a check; what it raises ends the transfer and is raised when that has ended."""

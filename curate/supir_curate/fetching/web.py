@@ -10,6 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from types import TracebackType
 from urllib.parse import urljoin
 
@@ -48,7 +52,7 @@ class Web:
     def __init__(self, config: FetchConfig, *, allow_private: bool, num_fetchers: int = 1) -> None:
         pace = config.pace
         self._reach = Reach(private=allow_private, ports=config.policy.allowed_ports)
-        self._resolver = PublicResolver(self._reach)
+        self._resolver = PublicResolver(self._reach, pace.timeout_s)
         self.pace = HostPace(pace.per_host_concurrency, pace.per_host_delay_s * num_fetchers)
         self._timeout_s = pace.timeout_s
         self._user_agent = config.policy.user_agent
@@ -57,6 +61,9 @@ class Web:
         self._multi.setopt(pycurl.M_MAXCONNECTS, pace.concurrency)
         # Whoever has a handle may ask: there are as many as requests may be under way.
         self._handles: asyncio.LifoQueue[pycurl.Curl] = asyncio.LifoQueue()
+        self._refused: set[pycurl.Curl] = set()  # while they were paused
+        self._names: Counter[str] = Counter()  # of the requests under way
+        self._unused: list[str] = []  # names that libcurl still knows, each as it is told to forget it
         for _ in range(pace.concurrency):
             self._handles.put_nowait(self._new_handle())
 
@@ -92,40 +99,63 @@ class Web:
             addresses = [] if is_address(target.host) else await self._addresses(target)
             curl = await self._handles.get()
             try:
-                transfer = Transfer(target.url, expected, self._reach, lambda: self._go_on(curl, transfer))
-                _prepare(curl, target, addresses, transfer)
-                code, words = await self._run(curl, transfer)
+                with self._told(curl, target, addresses):
+                    transfer = Transfer(target.url, expected, self._reach, partial(self._go_on, curl))
+                    _prepare(curl, target, transfer)
+                    code, words = await self._run(curl)
                 return transfer.answer(curl.getinfo(pycurl.PRIMARY_IP) or None, code, words)
             finally:
                 self._handles.put_nowait(curl)
 
-    async def _run(self, curl: pycurl.Curl, transfer: Transfer) -> tuple[int, str]:
+    @contextmanager
+    def _told(self, curl: pycurl.Curl, target: Target, addresses: list[str]) -> Iterator[None]:
+        """Tells libcurl a name's addresses, and to forget them after the last request that needs them.
+
+        With every request libcurl walks through all the names that it knows.
+        """
+        if not addresses:
+            curl.unsetopt(pycurl.RESOLVE)
+            yield
+            return
+        name = f"{target.host}:{target.port}"
+        curl.setopt(pycurl.RESOLVE, [*self._unused, f"{name}:{','.join(map(bracketed, addresses))}"])
+        self._unused = []
+        self._names[name] += 1
+        try:
+            yield
+        finally:
+            self._names[name] -= 1
+            if not self._names[name]:
+                del self._names[name]
+                self._unused.append(f"-{name}")
+
+    async def _run(self, curl: pycurl.Curl) -> tuple[int, str]:
         """Returns libcurl's code and words for how a transfer ended, 0 for a whole answer."""
         try:
             await self._multi.perform(curl)
         except pycurl.error as error:
             return error.args[0], str(error.args[1])
         except asyncio.CancelledError:
-            if not transfer.was_refused:
+            if curl not in self._refused:
                 raise
+            self._refused.remove(curl)
             return pycurl.E_WRITE_ERROR, "refused"
         return 0, ""
 
-    def _go_on(self, curl: pycurl.Curl, transfer: Transfer) -> None:
+    def _go_on(self, curl: pycurl.Curl) -> None:
         """Lets a paused transfer go on."""
         try:
             curl.pause(pycurl.PAUSE_CONT)
         except (
             pycurl.error
         ):  # the bytes that had waited were refused, and nothing else would end the transfer
-            transfer.was_refused = True
+            self._refused.add(curl)
             self._multi.remove_handle(curl)
 
     async def _addresses(self, target: Target) -> list[str]:
         """Returns the addresses of a name; all of them may be connected to."""
         try:
-            async with asyncio.timeout(self._timeout_s):
-                return await self._resolver.resolve(target.host)
+            return await self._resolver.resolve(target.host)
         except PrivateAddress as error:
             raise FetchFailure(Reason.PRIVATE_ADDRESS, str(error)) from error
         except ValueError as error:  # a name with a label of more than 63 letters, say
@@ -145,6 +175,7 @@ class Web:
         curl.setopt(pycurl.HTTPHEADER, ["Accept-Encoding: identity"])
         curl.setopt(pycurl.TIMEOUT_MS, max(1, round(self._timeout_s * 1000)))
         curl.setopt(pycurl.BUFFERSIZE, RECEIVE_BYTES)
+        curl.setopt(pycurl.DNS_CACHE_TIMEOUT, 0)  # but for names that it is told
         curl.setopt(pycurl.PROXY, "")
         curl.setopt(pycurl.NOSIGNAL, 1)
         if self._certificates.cafile:
@@ -154,13 +185,8 @@ class Web:
         return curl
 
 
-def _prepare(curl: pycurl.Curl, target: Target, addresses: list[str], transfer: Transfer) -> None:
+def _prepare(curl: pycurl.Curl, target: Target, transfer: Transfer) -> None:
     curl.setopt(pycurl.URL, target.wire)
-    if addresses:  # libcurl keeps them for a minute, and asks nobody else
-        known = f"+{target.host}:{target.port}:{','.join(map(bracketed, addresses))}"
-        curl.setopt(pycurl.RESOLVE, [known])
-    else:
-        curl.unsetopt(pycurl.RESOLVE)
     curl.setopt(pycurl.OPENSOCKETFUNCTION, transfer.open_socket)
     curl.setopt(pycurl.HEADERFUNCTION, transfer.take_header)
     curl.setopt(pycurl.WRITEFUNCTION, transfer.take_body)

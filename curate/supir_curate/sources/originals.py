@@ -2,8 +2,8 @@
 
 Place in the flow: `score` and `pack` read here, so that a picture is fetched once and never again. The law: a part's
 originals come in source order, one at a time; a candidate without bytes comes with its reason; every text in them is
-valid Unicode. Of a part's spool the bytes are written first, one picture after the other, and last the Parquet file
-with a row a candidate, which says where they lie and that the part is whole.
+valid Unicode. Of a part's spool the bytes are written first, one picture after the other, slow ones out of their turn,
+and last the Parquet file with a row a candidate in source order, which says where they lie and that the part is whole.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, fields, replace
-from itertools import groupby
+from itertools import accumulate, groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from supir_console import UserError
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SPOOL = "spool"
-WRITE_BYTES = 8 * 2**20  # of pictures handed to the disk at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,23 +149,24 @@ def read_rows(
         yield _read_file(source, row, candidate, max_bytes)
 
 
-async def write_spool(store: Store, part: str, originals: AsyncIterator[Original]) -> None:
-    """Writes a part's fetched candidates in the order they come; the disk is waited for in threads."""
+async def write_spool(store: Store, part: str, batches: AsyncIterator[list[Original]]) -> None:
+    """Writes a part's fetched candidates, their bytes in the order they come; the disk is waited for in threads."""
     import pyarrow as pa
 
     rows: list[dict[str, Any]] = []
-    end, waiting, waiting_bytes = 0, list[bytes](), 0
+    end = 0
     async with _off_loop(store.writing(spool_bytes_path(part))) as file:
-        async for original in originals:
-            size = len(original.data)
-            rows.append({**_described(original), "offset": end, "size": size})
-            end += size
-            waiting_bytes += size
-            waiting.append(original.data)
-            if waiting_bytes >= WRITE_BYTES:
-                await asyncio.to_thread(file.writelines, waiting)
-                waiting, waiting_bytes = [], 0
-        await asyncio.to_thread(file.writelines, waiting)
+        async for batch in batches:
+            bodies = [original.data for original in batch]
+            starts = accumulate(map(len, bodies), initial=end)
+            rows += [
+                _described(original) | {"offset": start, "size": len(original.data)}
+                for original, start in zip(batch, starts, strict=False)
+            ]
+            end += sum(map(len, bodies))
+            await asyncio.to_thread(file.writelines, bodies)
+            del batch, bodies  # they count as given back from here on
+    rows.sort(key=itemgetter("row"))
     table = pa.Table.from_pylist(rows, schema=_spool_schema())
     await asyncio.to_thread(store.write_table, spool_path(part), table)
 
