@@ -19,7 +19,11 @@ from supir_curate.probes.halo import overshoot
 from supir_curate.probes.history import block_phase, first_quality
 from supir_curate.probes.noise import noise_sigma
 from supir_curate.probes.phash import perceptual_hash
-from supir_curate.probes.resampling import resampling_traces, third_difference_profiles
+from supir_curate.probes.resampling import (
+    fifth_difference_profiles,
+    resampling_traces,
+    third_difference_profiles,
+)
 from supir_curate.probes.resolution import effective_ratio
 from supir_curate.probes.seam import seam_share
 from supir_curate.probes.sharpness import laplacian_variance
@@ -57,7 +61,7 @@ def measure(picture: Picture, working_side_px: int) -> Measurement:
     tiles = busiest_tiles(picture.gray)
     effective = effective_ratio(tiles, noise)
     profiles = third_difference_profiles(tiles)
-    traces = resampling_traces(profiles)
+    traces = resampling_traces(profiles, fifth_difference_profiles(tiles))
     scores = {
         "short_side_px": float(short_side),
         "aspect_ratio": long_side / short_side,

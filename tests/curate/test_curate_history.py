@@ -10,7 +10,11 @@ import pytest
 from PIL import Image
 
 from supir_curate.probes.history import block_phase, first_quality
-from supir_curate.probes.resampling import resampling_traces, third_difference_profiles
+from supir_curate.probes.resampling import (
+    fifth_difference_profiles,
+    resampling_traces,
+    third_difference_profiles,
+)
 from supir_curate.probes.seam import seam_share
 from supir_curate.probes.tiles import TILE_PX, busiest_tiles
 
@@ -24,7 +28,8 @@ def recompressed(rgb, quality):
 
 
 def traces_of(gray):
-    return resampling_traces(third_difference_profiles(busiest_tiles(gray)))
+    tiles = busiest_tiles(gray)
+    return resampling_traces(third_difference_profiles(tiles), fifth_difference_profiles(tiles))
 
 
 def quality_of(gray):
@@ -50,11 +55,27 @@ def test_the_busiest_tiles_are_those_with_texture_and_begin_on_the_block_grid():
 
 
 def test_doubled_pixels_swing_by_their_closed_form():
+    noise = np.random.default_rng(1).normal(128, 30, (256, 256)).clip(0, 255).astype(np.uint8)
+    tiles = busiest_tiles(np.repeat(np.repeat(noise, 2, axis=0), 2, axis=1))
+    third, fifth = third_difference_profiles(tiles), fifth_difference_profiles(tiles)
+    even = np.ones_like(third)
     # On a, a, b, b the third difference is 2 (b - a), on a, b, b, c it is a - c: twice as large and once, by turns.
-    noise = np.random.default_rng(1).integers(0, 256, (256, 256), np.uint8)
-    doubled = np.repeat(np.repeat(noise, 2, axis=0), 2, axis=1)
-    assert traces_of(doubled).doubling == pytest.approx((2 - 1) / (2 + 1), rel=0.01)
-    assert traces_of(noise).doubling < 0.02
+    assert resampling_traces(third, even).doubling == pytest.approx((2 - 1) / (2 + 1), rel=0.02)
+    # The fifth is 4 (c - a) on a, a, b, b, c, c and a + 5 b - 5 c - d on a, b, b, c, c, d: variances 32 and 52.
+    depth = (52**0.5 - 32**0.5) / (52**0.5 + 32**0.5)
+    assert resampling_traces(even, fifth).doubling == pytest.approx(3 * depth, rel=0.02)
+    assert traces_of(noise).doubling < 0.01
+
+
+def test_the_enlargement_of_a_soft_photo_is_seen_by_its_fifth_difference(photos, luma, separation):
+    soft = [luma(recompressed(cv2.GaussianBlur(rgb, (0, 0), 1.2), 95)) for rgb in photos.values()]
+    fake = [traces_of(resized(gray, 2, cv2.INTER_CUBIC)).doubling for gray in soft]
+    assert separation(fake, [traces_of(gray).doubling for gray in soft]) == 1.0  # the third alone: 0.84
+
+
+def test_blocks_of_a_soft_photo_are_no_enlargement(photos, luma):
+    for rgb in photos.values():
+        assert traces_of(luma(recompressed(cv2.GaussianBlur(rgb, (0, 0), 1.5), 85))).doubling < 0.03
 
 
 def test_demosaicing_is_no_enlargement_though_it_interpolates_by_two():

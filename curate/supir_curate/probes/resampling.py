@@ -4,11 +4,13 @@ The third difference along a line is large where a pixel was not interpolated fr
 it was. Averaged over many lines, its magnitude is a profile that swings with a period of s / gcd px after enlarging by
 s; the swing's depth, as a share of the mean, is the score. Even differences are used because the two phases of a
 twofold enlargement with half-pixel centres mirror each other: odd-length differences see no change between them.
+Doubling is read on the fifth difference too: on a soft picture the third mostly sees what was there before, and the
+fifth what interpolation left near the highest frequencies, if no later compression took it.
 
 Source: Gallagher 2005, "Detection of linear and cubic interpolation in JPEG compressed images"; Popescu and Farid 2005,
 "Exposing digital forgeries by detecting traces of resampling". Ours: the third difference, tiles, and both axes.
-Cameras interpolate by 2 as well, on the mosaic's own grid: there any four pixels in a line hold two samples and two
-interpolated ones, and the third difference is blind to it. A JPEG's halved chroma touches every channel but luma.
+Cameras interpolate by 2 as well, on the mosaic's own grid: there an even number of pixels in a line holds as many
+samples as interpolated ones, and both differences are blind to it. A JPEG's halved chroma touches all but luma.
 Blind spots: noise added after enlarging hides the trace, as does a reduction after it; a picture that was reduced by
 an uneven factor shows a trace too (up to 0.07 in `resampling_trace`); factors near 1 or above 5; nets that enlarge;
 enlarging by 2 on the samples' own grid. A camera that enlarges (digital zoom, a turned mosaic) is told as enlarged.
@@ -24,7 +26,11 @@ from numpy.typing import NDArray
 BLOCK_PX = 8
 MARGIN_PX = 4
 EMPTY = 0.05  # grey levels added to the mean: rounding noise of an empty picture is no trace
-BLOCK_LEAK = 0.05  # share of the 8 px swing that JPEG blocks put into the 2 px swing
+# Shares of the swings of 8 px and of 8/3 px; the larger is what JPEG blocks put into the swing of 2 px. The narrower
+# the blocks' rims, the more of the second: in a soft picture, next to nothing else has a third difference.
+BLOCK_LEAK = (0.05, 0.25)
+FIFTH_BLOCK_LEAK = (0.25, 0.0)
+FIFTH_GAIN = 3.0  # the fifth difference swings so much less where both see the same enlargement
 NEARBY = (0.4, 0.5)  # cycles per pixel: what swings here by chance also does at 0.5 …
 CLEAR_OF_BLOCKS = 0.3  # … where it is this far, in eighths of a cycle, from what blocks do
 LOWEST_FREQUENCY = 0.2  # cycles per pixel
@@ -51,39 +57,50 @@ def third_difference_profiles(tiles: NDArray[np.uint8]) -> NDArray[np.float64]:
     Args:
         tiles: (N, T, T) uint8 luma at native scale, from `probes.tiles`.
     """
+    return _profiles(tiles, (1, -3, 3, -1))
+
+
+def fifth_difference_profiles(tiles: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Returns the same of the fifth difference."""
+    return _profiles(tiles, (1, -5, 10, -10, 5, -1))
+
+
+def _profiles(tiles: NDArray[np.uint8], differences: tuple[int, ...]) -> NDArray[np.float64]:
     import cv2
 
-    kernel = np.array([[1, -3, 3, -1]], np.float32)
+    kernel = np.array([differences], np.float32)
     profiles = np.empty((2, len(tiles), tiles.shape[2] - 2 * MARGIN_PX))
     for number, tile in enumerate(tiles):
         for axis, lines in enumerate((tile, cv2.transpose(tile))):
-            step = cv2.filter2D(lines, cv2.CV_16S, kernel, anchor=(1, 0))
+            step = cv2.filter2D(lines, cv2.CV_16S, kernel, anchor=(len(differences) // 2 - 1, 0))
             mean = cv2.reduce(np.abs(step), 0, cv2.REDUCE_AVG, dtype=cv2.CV_64F)[0]
             profiles[axis, number] = mean[MARGIN_PX:-MARGIN_PX]
     return profiles
 
 
-def resampling_traces(profiles: NDArray[np.float64]) -> ResamplingTraces:
+def resampling_traces(third: NDArray[np.float64], fifth: NDArray[np.float64]) -> ResamplingTraces:
     """Returns the traces of enlarging, each 0 to 1; NaN without tiles.
 
     Args:
-        profiles: from `third_difference_profiles`.
+        third: from `third_difference_profiles`.
+        fifth: from `fifth_difference_profiles` of the same tiles.
     """
-    if profiles.shape[1] == 0:
+    if third.shape[1] == 0:
         return ResamplingTraces(float("nan"), float("nan"))
-    doubling = min(_doubling(axis) for axis in profiles)
-    other = np.minimum(*(_other_peaks(axis) for axis in profiles))
-    return ResamplingTraces(max(0.0, doubling), max(0.0, float(other.max())))
+    doubling = min(_doubling(axis, BLOCK_LEAK) for axis in third)
+    in_soft = FIFTH_GAIN * min(_doubling(axis, FIFTH_BLOCK_LEAK) for axis in fifth)
+    other = np.minimum(*(_other_peaks(axis) for axis in third))
+    return ResamplingTraces(min(1.0, max(0.0, doubling, in_soft)), max(0.0, float(other.max())))
 
 
-def _doubling(profiles: NDArray[np.float64]) -> float:
+def _doubling(profiles: NDArray[np.float64], block_leak: tuple[float, float]) -> float:
     by_phase = profiles.reshape(len(profiles), -1, BLOCK_PX).mean(axis=1)
     swing = np.fft.rfft(by_phase, axis=1) / BLOCK_PX
     # Tile by tile: where a picture's side is odd, the phase drifts from tile to tile, and a sum would cancel.
     power = (swing[:, BLOCK_PX // 2].real ** 2 - _chance_power(profiles)).mean()
     double = np.sqrt(max(0.0, power))
-    block = 2 * np.abs(swing[:, 1].mean())
-    return float((double - BLOCK_LEAK * block) / (swing[:, 0].real.mean() + EMPTY))
+    blocks = 2 * np.abs(swing[:, (1, 3)].mean(axis=0))
+    return float((double - np.max(block_leak * blocks)) / (swing[:, 0].real.mean() + EMPTY))
 
 
 def _chance_power(profiles: NDArray[np.float64]) -> NDArray[np.float64]:
