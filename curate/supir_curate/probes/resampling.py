@@ -73,9 +73,10 @@ def _profiles(tiles: NDArray[np.uint8], differences: tuple[int, ...]) -> NDArray
     for number, tile in enumerate(tiles):
         for axis, lines in enumerate((tile, cv2.transpose(tile))):
             step = cv2.filter2D(lines, cv2.CV_16S, kernel, anchor=(len(differences) // 2 - 1, 0))
-            mean = cv2.reduce(np.abs(step), 0, cv2.REDUCE_AVG, dtype=cv2.CV_64F)[0]
-            profiles[axis, number] = mean[MARGIN_PX:-MARGIN_PX]
-    return profiles
+            # Sums of at most 256 differences are exact in 32 bits, and quicker than means.
+            total = cv2.reduce(np.abs(step), 0, cv2.REDUCE_SUM, dtype=cv2.CV_32F)[0]
+            profiles[axis, number] = total[MARGIN_PX:-MARGIN_PX]
+    return profiles / tiles.shape[1]
 
 
 def resampling_traces(third: NDArray[np.float64], fifth: NDArray[np.float64]) -> ResamplingTraces:
