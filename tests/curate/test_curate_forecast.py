@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
-from supir_console import UserError
+from supir_console import UserError, load_config
+from supir_curate.config import CurateConfig
+from supir_curate.forecasting.assessing import NO_PICTURE, NOT_FETCHED, hours_at_most, scorer_seconds
+from supir_curate.forecasting.cost import estimate
 from supir_curate.forecasting.forecast import Forecast, Range, ratio_of, share
 from supir_curate.forecasting.gpu import gpu_hours
 from supir_curate.forecasting.growth import MAX_GROWTH, duplicates_in_share, exponent_at, foretold
 from supir_curate.forecasting.outlook import outlook
 from supir_curate.forecasting.pilot import Pilot, read_pilot
 from supir_curate.forecasting.words import forecast_lines
+from supir_curate.sources.originals import Original
 from supir_curate.sources.plan import load_plan
 from supir_shards import Store
 
@@ -118,6 +125,7 @@ def test_a_quota_caps_its_role_alone_and_what_is_over_is_told():
     assert found.expected == pytest.approx(0.75 * 20_000 + 1000)
     assert found.low < found.expected < found.high
     assert capped.reasons(100_000)["over_quota"]["expected"] == pytest.approx(4000)
+    assert capped.reasons(1000)["over_quota"] == {"expected": 0, "low": 0, "high": 0}
     assert capped.filled_at("face", 1000) == pytest.approx(20_000, abs=2)
     both = Forecast(pilot, {"face": 1000, "photo": 5000})
     assert both.kept(10**9).rounded() == {"expected": 6000, "low": 6000, "high": 6000}
@@ -226,3 +234,32 @@ def test_a_quota_of_the_pilots_selection_holds_for_the_whole_run(own_copy):
 def test_a_wrong_word_is_one_line(finished, here, words, message):
     with pytest.raises(UserError, match=message):
         here("forecast", finished, *words)
+
+
+def test_scorers_are_timed_on_a_few_pictures_and_one_without_weights_is_named(photos):
+    data = io.BytesIO()
+    Image.fromarray(photos["coffee"]).save(data, "PNG")
+    good, broken = (
+        Original(row=0, url="coffee.png", text="", licence="", data=one)
+        for one in (data.getvalue(), b"\x89PNG broken")
+    )
+    config = load_config(CurateConfig, None, ["assess.scorers={brisque: {}, musiq: {weights: /gone.pth}}"])
+    found = scorer_seconds([broken, good, good], config)
+    assert 0.01 < found["brisque"] < 20
+    assert found["musiq"].startswith("unknown: ")
+    assert "/gone.pth" in found["musiq"]
+    assert hours_at_most(found, 3600, 2) is None
+    assert hours_at_most({"brisque": 0.5, "nsfw": 0.1}, 3600, 2) == 0.3
+    assert scorer_seconds([broken], config) == dict.fromkeys(["brisque", "musiq"], NO_PICTURE)
+
+
+def test_a_dry_run_tells_the_scorers_hours_or_that_they_are_not_known(collection, tmp_path):
+    config = load_config(CurateConfig, None, ["assess.scorers={brisque: {}}"])
+    told = estimate(str(collection), config, 2)
+    seconds = told["scorer_seconds_a_picture"]["brisque"]
+    assert told["assess_hours_at_most"] == round(told["candidates"] * seconds / 2 / 3600, 3)
+    pq.write_table(pa.table({"url": ["https://example.org/a.jpg"]}), tmp_path / "urls.parquet")
+    web = estimate(str(tmp_path / "urls.parquet"), config, 2)
+    assert web["scorer_seconds_a_picture"] == {"brisque": NOT_FETCHED}
+    assert web["assess_hours_at_most"] is None
+    assert "scorer_seconds_a_picture" not in estimate(str(collection), CurateConfig(), 2)

@@ -10,12 +10,12 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from supir_curate.config import CurateConfig
 from supir_curate.config.pack import PackConfig
 from supir_curate.fetching.address import host_of
+from supir_curate.forecasting.assessing import NOT_FETCHED, hours_at_most, scorer_seconds
 from supir_curate.ledger import read_scores
 from supir_curate.measure import measure
 from supir_curate.packing.pack import LAYOUT_COLUMNS, layout_of
@@ -24,7 +24,7 @@ from supir_curate.selection.select import KEPT, selection_path
 from supir_curate.sources.candidate import Candidate, Kind, candidates_from
 from supir_curate.sources.folder import Folder
 from supir_curate.sources.listing import Spread, here, list_source, source_folder
-from supir_curate.sources.originals import read_rows
+from supir_curate.sources.originals import Original, read_rows
 from supir_curate.sources.plan import ListingTally, Plan, nothing_to_read
 from supir_shards import DatasetError, Store, absolute_url
 
@@ -36,6 +36,7 @@ ASSUMED_BYTES = 400_000  # of a web photo with a megapixel or more
 BYTES_A_PIXEL = 14  # peak of decoding and measuring; 12.4 were measured at 77 megapixels
 BASE_BYTES = 400_000_000  # of a worker process with its libraries
 ASSUMED_SECONDS = 0.4  # to score a picture on one core
+SCORERS = "scorer_seconds_a_picture"
 
 
 def estimate(source: str, config: CurateConfig, workers: int, spread: Spread = here) -> dict[str, Any]:
@@ -63,6 +64,8 @@ def estimate(source: str, config: CurateConfig, workers: int, spread: Spread = h
         raise nothing_to_read(place, tally)
     cores = workers or os.cpu_count() or 1
     count = tally.seen - tally.unread
+    if scorers := figures.pop(SCORERS):
+        figures |= {SCORERS: scorers, "assess_hours_at_most": hours_at_most(scorers, count, cores)}
     return {
         "source": place,
         "kind": kind,
@@ -123,9 +126,11 @@ def _files(
         elif candidate.file != file:
             file = candidate.file
             source_bytes += _bytes(folder, file)
-    spread = islice(sample, 0, None, max(1, len(sample) // SAMPLE))
-    seconds = [_scoring_seconds(folder, kind, candidate, config) for candidate in islice(spread, SAMPLE)]
+    chosen = sample[:: max(1, len(sample) // SAMPLE)][:SAMPLE]
+    seconds = [_scoring_seconds(folder, kind, candidate, config) for candidate in chosen]
+    originals = (_original(folder, kind, candidate, config) for candidate in chosen)
     return {
+        SCORERS: scorer_seconds(originals, config),
         "source_bytes": source_bytes,
         "seconds_a_picture": round(sum(seconds) / max(1, len(seconds)), 3),
         "seconds_measured_on": len(seconds),
@@ -135,13 +140,17 @@ def _files(
 def _scoring_seconds(folder: Folder, kind: Kind, candidate: Candidate, config: CurateConfig) -> float:
     started = time.perf_counter()
     try:
-        rows, max_bytes = [(0, candidate)], config.fetch.policy.max_bytes
-        (original,) = read_rows(folder, kind, rows, config.source, max_bytes)
+        original = _original(folder, kind, candidate, config)
         picture = decode(original.data, config.probe.max_pixels, config.probe.working_side_px)
         measure(picture, config.probe.working_side_px)
     except BadPicture:
         pass  # a failed candidate costs its time too
     return time.perf_counter() - started
+
+
+def _original(folder: Folder, kind: Kind, candidate: Candidate, config: CurateConfig) -> Original:
+    (original,) = read_rows(folder, kind, [(0, candidate)], config.source, config.fetch.policy.max_bytes)
+    return original
 
 
 def _bytes(folder: Folder, path: str) -> int:
@@ -158,6 +167,7 @@ def _urls(tables: Iterator[pa.Table], config: CurateConfig) -> dict[str, Any]:
     host, most = max(hosts.items(), key=lambda item: item[1], default=("", 0))
     count = hosts.total()
     return {
+        SCORERS: dict.fromkeys(config.assess.scorers, NOT_FETCHED),
         "hosts": len(hosts),
         "largest_host": f"{host}: {most} URLs",
         "fetch_hours_at_least": round(most * config.fetch.pace.per_host_delay_s / 3600, 3),

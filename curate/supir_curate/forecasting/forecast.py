@@ -164,10 +164,16 @@ class Forecast:
                 part = int(pilot.reasons[name].sum()) / max(1, together)
                 found[str(name)] = self.duplicates(candidates).times(part).rounded()
         if self._quotas:
-            left, kept = self.survivors(candidates), self.kept(candidates)
-            ends = (left.expected - kept.expected, left.low - kept.low, left.high - kept.high)
-            found[str(Reason.OVER_QUOTA)] = Range(*(max(0.0, end) for end in ends)).rounded()
+            found[str(Reason.OVER_QUOTA)] = self._over_quota(candidates).rounded()
         return dict(sorted(found.items()))
+
+    def _over_quota(self, candidates: float) -> Range:
+        over = [
+            [max(0.0, end - self._quotas[role]) for end in (left.expected, left.low, left.high)]
+            for role, left in self.of_roles(candidates).items()
+            if role in self._quotas
+        ]
+        return Range(*np.sum([[0.0] * 3, *over], axis=0).tolist())
 
     def needed(self, target: int) -> dict[str, float | None]:
         """Returns how many candidates give a number of kept ones: expected, at best, at worst; None for never."""

@@ -23,6 +23,7 @@ from supir_curate.sources.plan import load_plan
 from supir_shards import Store, load_manifest
 from supir_shards.layout import MANIFEST
 
+SELECT_BYTES = 200_000_000  # of the process with its libraries
 BYTES_A_CANDIDATE, BYTES_A_SURVIVOR = 11, 450  # of `select`, with its duplicate search
 
 
@@ -75,7 +76,9 @@ def outlook(
         **_bytes(store, pilot, count, kept, plan.kind == "urls"),
         **_hours(pilot, pace, count, kept, cores),
         "memory_bytes_a_worker_at_most": BASE_BYTES + BYTES_A_PIXEL * config.probe.max_pixels,
-        "memory_bytes_of_select": passing.times(BYTES_A_SURVIVOR).plus(BYTES_A_CANDIDATE * count).rounded(),
+        "memory_bytes_of_select": passing.times(BYTES_A_SURVIVOR)
+        .plus(SELECT_BYTES + BYTES_A_CANDIDATE * count)
+        .rounded(),
         "gpu_hours": hours,
         "gpus": gpus,
         "gpu_wall_hours": {

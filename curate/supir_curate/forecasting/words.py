@@ -66,7 +66,7 @@ def _hour_lines(summary: Mapping[str, Any]) -> Iterator[str]:
 
 def _notes(summary: Mapping[str, Any]) -> Iterator[str]:
     law = summary["duplicates"]
-    if law["times_beyond"]:
+    if law["times_beyond"] > 1:
         yield (
             f"Duplicates: the pilot tells their growth to {law['followed_to']:,} passing pictures; this run goes"
             f" {law['times_beyond']:g} times beyond, where their share is held; the low ends let them grow as fast as"
