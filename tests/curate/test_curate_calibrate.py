@@ -33,12 +33,12 @@ def test_limits_lie_at_the_quantile_of_their_side_and_become_a_config(finished, 
     assert rules["blurred"]["new_limit"] == sharp[5]  # five of 57 are below, a tenth is 5.7
     assert rules["noisy"]["new_limit"] == noise[-6]
     assert (rules["blurred"]["fail_new"], rules["noisy"]["fail_new"]) == (5, 5)
-    assert rules["blurred"]["fail_old"] == (sharp < 20).sum() > 0
+    assert rules["blurred"]["fail_old"] == (sharp < 10).sum() > 0
     config = load_config(CurateConfig, rules_file).select
     assert {name: rule.limit for name, rule in config.rules.items()} == {
         name: rule["new_limit"] for name, rule in rules.items()
     }
-    assert f"# was 20; 5 of 57 fail, were {rules['blurred']['fail_old']}" in rules_file.read_text()
+    assert f"# was 10; 5 of 57 fail, were {rules['blurred']['fail_old']}" in rules_file.read_text()
     assert 5 < summary["fail_new"] < 57
 
 
