@@ -48,7 +48,7 @@ def failed_reason(rules=DEFAULT_RULES, **values):
         (Reason.NOISY, "noise_sigma", 10, 10.1),
         (Reason.LOW_JPEG_QUALITY, "jpeg_quality", 60, 59),
         (Reason.BLOCKY, "blockiness", 1.5, 1.51),
-        (Reason.OVERSHARPENED, "overshoot", 0.14, 0.141),
+        (Reason.OVERSHARPENED, "overshoot", 0.16, 0.161),
         (Reason.COLLAGE, "seam_share", 0.45, 0.451),
         (Reason.ENLARGED, "doubling_trace", 0.03, 0.031),
         (Reason.RESAMPLED, "resampling_trace", 0.08, 0.081),

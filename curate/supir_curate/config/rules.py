@@ -98,16 +98,17 @@ DEFAULT_RULES: Rules = {
     Reason.FEW_COLOURS: Rule(score="palette_share", keep="<=", limit=0.98),
     Reason.GREY: Rule(score="colourfulness", keep=">=", limit=3),
     Reason.BORDERED: Rule(score="border_share", keep="<=", limit=0.1),
-    Reason.COLLAGE: Rule(score="seam_share", keep="<=", limit=0.45),
     Reason.ENLARGED: Rule(score="doubling_trace", keep="<=", limit=0.03),
     Reason.RESAMPLED: Rule(score="resampling_trace", keep="<=", limit=0.08),
     Reason.LOW_DETAIL: Rule(score="detail_ratio", keep=">=", limit=0.6),
+    # After what enlarging does: it draws rims out into seams.
+    Reason.COLLAGE: Rule(score="seam_share", keep="<=", limit=0.45),
     Reason.BLURRED: Rule(score="laplacian_variance", keep=">=", limit=10),
     Reason.FLAT: Rule(score="flat_share", keep="<=", limit=0.95),
     Reason.NOISY: Rule(score="noise_sigma", keep="<=", limit=10),
     Reason.RECOMPRESSED: Rule(score="first_quality", keep=">=", limit=60),
     Reason.BLOCKY: Rule(score="blockiness", keep="<=", limit=1.5),
-    Reason.OVERSHARPENED: Rule(score="overshoot", keep="<=", limit=0.14),
+    Reason.OVERSHARPENED: Rule(score="overshoot", keep="<=", limit=0.16),
 }
 
 PASSED = -1
