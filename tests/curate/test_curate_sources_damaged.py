@@ -74,6 +74,17 @@ def test_a_damaged_table_is_one_failure_and_the_others_go_on(tables, tmp_path):
     assert "has no column 'url'; did you mean 'link'" in rows[4].detail
 
 
+def test_a_tar_that_cannot_be_opened_is_one_failure(tmp_path):
+    source = tmp_path / "tars"
+    source.mkdir()
+    (source / "0.tar").symlink_to(tmp_path / "nowhere")
+    tar_of(source / "1.tar", ["x"])
+    gone, there = candidates(source, tmp_path / "set")
+    assert (gone.url, gone.file, gone.reason) == ("0.tar", "0.tar", Reason.UNREADABLE)
+    assert gone.detail.startswith("FileNotFoundError: ")
+    assert there.url == "1.tar/x.jpg"
+
+
 def test_a_first_file_that_is_damaged_does_not_decide_the_kind(tables, tmp_path):
     (tables / "0.parquet").write_text("no parquet")
     _, plan = planned(tables, tmp_path / "set")
@@ -137,6 +148,7 @@ def test_a_url_that_was_not_listed_is_not_fetched(tables, tmp_path):
 def test_a_dry_run_tells_what_cannot_be_read(tables):
     told = estimate(str(tables), CurateConfig(), 1)
     assert (told["candidates"], told["unreadable"], told["hosts"]) == (6, 3, 1)
+    assert told["largest_host"] == ": 3 URLs"
     assert told["first_unreadable"].startswith("1.parquet: ")
     assert told["first_unreadable"].count("\n") == 0
 
