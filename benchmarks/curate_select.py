@@ -48,14 +48,14 @@ def main() -> None:
 
 def _show(runs: dict[str, list[dict[str, Any]]], rows: int) -> None:
     medians = {name: statistics.median(run["seconds"] for run in done) for name, done in runs.items()}
-    peer = medians["pandas, no near duplicates"]
+    cpu = {name: statistics.median(run["cpu_seconds"] for run in done) for name, done in runs.items()}
+    peer = "pandas, no near duplicates"
     for name, done in runs.items():
         spread = max(run["seconds"] for run in done) - min(run["seconds"] for run in done)
-        cpu = statistics.median(run["cpu_seconds"] for run in done)
         print(
-            f"  {name:<28}{medians[name]:7.2f} s (range {spread:.2f}), {cpu:.2f} s of processor,"
-            f" {rows / medians[name]:,.0f} rows/s, x{peer / medians[name]:.2f} of the peer,"
-            f" peak {max(run['peak_mb'] for run in done):.0f} MB"
+            f"  {name:<28}{medians[name]:7.2f} s (range {spread:.2f}), {cpu[name]:.2f} s of processor,"
+            f" {rows / medians[name]:,.0f} rows/s, x{cpu[peer] / cpu[name]:.2f} of the peer by processor time,"
+            f" x{medians[peer] / medians[name]:.2f} by the clock, peak {max(run['peak_mb'] for run in done):.0f} MB"
         )
     ours, theirs = runs.values()
     print(

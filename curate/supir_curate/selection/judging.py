@@ -93,8 +93,9 @@ class Judge:
         scores = {name: numbers(ledger, PREFIX + name) for name in self._limited}
         failed, value = np.full(ledger.num_rows, PASSED, dtype=np.int16), np.empty(ledger.num_rows)
         for place, rule in reversed(self._first.items()):  # the first that fails has the last word
-            fails = ~rule.passes(scores[rule.score])
-            failed[fails], value[fails] = place, scores[rule.score][fails]
+            fails = _fails(rule, scores[rule.score])
+            np.copyto(failed, place, where=fails)
+            np.copyto(value, scores[rule.score], where=fails)
         failed[np.asarray(ledger.column("status").to_numpy() != OK)] = UNMEASURED
         role = assigned(ledger, self._roles)
         self._judged.append(Judged(failed, value[failed >= 0], role))
@@ -132,6 +133,13 @@ def _open_to(failed: NDArray[np.int16], place: int) -> NDArray[np.bool_]:
     return (failed == PASSED) | (failed > place)
 
 
+def _fails(rule: Threshold, values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Returns what `Threshold.passes` does not, in one comparison: NaN is neither below nor above a limit."""
+    if rule.limit is None:
+        return np.zeros(len(values), dtype=bool)
+    return np.asarray(values < rule.limit if rule.keep == ">=" else values > rule.limit)
+
+
 def _apply(one: Judged, waiting: Waiting, found: dict[int, Threshold]) -> None:
     """Judges a part by the relative rules too."""
     before = one.failed.copy()
@@ -139,6 +147,6 @@ def _apply(one: Judged, waiting: Waiting, found: dict[int, Threshold]) -> None:
     value[before >= 0] = one.value
     for place, rule in reversed(found.items()):
         rows = np.flatnonzero(_open_to(before, place))
-        fails = ~rule.passes(waiting[place])
+        fails = _fails(rule, waiting[place])
         one.failed[rows[fails]], value[rows[fails]] = place, waiting[place][fails]
     one.value = value[one.failed >= 0]
