@@ -2,8 +2,8 @@
 
 Place in the flow: `score` asks for it once a part. A picture needs buffers of tens of megabytes, and malloc's default
 maps and unmaps each of them anew: the system then clears thousands of pages a picture, which took a sixth of the
-scoring time of progressive JPEGs. The law: a worker holds at most `KEPT_BYTES` more than it uses; pixels and scores
-are the same with and without.
+scoring time of progressive JPEGs. The law: a worker never holds more than its largest picture took, and gives back what
+lies free beyond `KEPT_BYTES` at the end of its memory; pixels and scores are the same with and without.
 
 Source: mallopt(3), M_MMAP_THRESHOLD and M_TRIM_THRESHOLD. Other C libraries than glibc are left as they are.
 """
