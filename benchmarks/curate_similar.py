@@ -4,7 +4,7 @@ Peer: the same law by all pairs, as NumPy's (BLAS's) product of each block with 
 is timed whole up to 60 000 rows and beyond that on a sample of blocks and multiplied, which is said. Rows are
 synthetic: directions drawn evenly, a fifth of them copies of others at cosines drawn evenly from 0.88 to 0.99. Real
 photos lie in crowds, where cells are fuller and copies nearer. Both sides use one core; the ratio is of processor time.
-Run: python benchmarks/curate_similar.py [ROWS] [NUMBERS]     (1 000 000 rows of 256 need 0.5 GB of disk)
+Run: python benchmarks/curate_similar.py [ROWS] [NUMBERS]     (1 000 000 rows of 1280 need 2.6 GB of disk)
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from supir_shards import Store, load_manifest
 from supir_shards.layout import MANIFEST
 
 SELECT_BYTES = 200_000_000  # of the process with its libraries
-BYTES_A_CANDIDATE, BYTES_A_SURVIVOR = 11, 450  # of `select`, with its duplicate search
+BYTES_A_CANDIDATE, BYTES_A_SURVIVOR = 11, 240  # of `select`, with its duplicate search
 
 
 def outlook(
