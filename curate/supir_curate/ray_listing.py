@@ -5,7 +5,7 @@ is the files' own, whoever lists them first; what waits for the driver is bounde
 store (128 of the 256 MB of a session started here) and stops giving out files while it is full: a file under way may
 have two blocks of `BLOCK_BYTES` there. Files and pictures never pass through it.
 
-Source: Ray Data's `DataContext` and `ExecutionOptions.preserve_order` (ray 2.50 and later).
+Source: Ray Data's `DataContext` and `ExecutionOptions.preserve_order` as ray 2.60 has them.
 """
 
 from __future__ import annotations
