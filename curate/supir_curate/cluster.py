@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 WORKER_RETRIES = 2  # after a worker process died; an exception of ours is not retried
 READ_AHEAD = 2  # parts submitted a worker, so that none waits for the driver
-PARTS_A_FETCHER = 16  # fetched at the same time by one fetcher: a slow URL holds up its part alone
+PARTS_A_FETCHER = 8  # fetched at the same time by one fetcher: a slow URL holds up its part alone
 
 
 class PartsFailed(RuntimeError):  # noqa: N818 - says what happened

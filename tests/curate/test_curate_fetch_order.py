@@ -40,7 +40,7 @@ def test_what_ends_in_any_order_comes_in_source_order():
     assert held.free == 100 * SIZE
 
 
-def test_where_half_is_held_a_slow_one_is_written_late_and_the_others_are_not_held():
+def test_where_much_is_held_a_slow_one_is_written_late_and_the_others_are_not_held():
     held = Held(12 * SIZE)
     free = []
 

@@ -25,8 +25,8 @@ class Held:
 
     @property
     def is_tight(self) -> bool:
-        """Whether more than half of the cap is held."""
-        return 2 * self.free < self._cap
+        """Whether more than a quarter of the cap is held."""
+        return 4 * self.free < 3 * self._cap
 
     def has_room(self, share: Share, size: int) -> bool:
         """Returns whether a share may take more bytes: within the cap, or as the one that goes on above it."""
