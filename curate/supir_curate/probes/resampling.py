@@ -43,7 +43,8 @@ class ResamplingTraces(NamedTuple):
     """Depth of the swing as a share of its mean, the smaller of both axes; 0 none, 1 every other pixel is exact.
 
     Args:
-        doubling: at a period of 2 px: enlarged by 2, by any kernel, nearest neighbour included.
+        doubling: at a period of 2 px, in the third difference or three times that in the fifth, at most 1: enlarged
+            by 2, by any kernel, nearest neighbour included.
         other: at the strongest period between 2 and 5 px that JPEG blocks do not share (8 px and its parts).
     """
 
