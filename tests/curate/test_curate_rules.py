@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -107,3 +110,13 @@ def test_a_tally_that_does_not_add_up_is_our_mistake():
     tally = Tally(seen=3, failed=1, kept=1) + Tally(seen=1, dropped=1)
     with pytest.raises(AssertionError, match="is 3, but 4 candidates"):
         tally.checked()
+
+
+def test_the_documentation_tells_every_default_limit():
+    page = (Path(__file__).parents[2] / "docs/curate/selection.md").read_text()
+    keep = {">=": "≥", "<=": "≤"}
+    told = {
+        (reason, sign, float(limit))
+        for sign, limit, reason in re.findall(r"([≥≤]) ([\d.]+) \(`(\w+)`\)", page)
+    }
+    assert told == {(reason, keep[rule.keep], rule.limit) for reason, rule in DEFAULT_RULES.items()}

@@ -5,8 +5,8 @@ The law: rules are tried in the table's order and the name of the first failed o
 value for a picture (NaN: the JPEG quality of a PNG) cannot fail a rule.
 
 The limits were set on 24 photos, as they are and as a camera would have written them, their fakes and 180 screenshots
-(README); they are a start to be calibrated on your own data, not a standard: published limits for the same statistics
-differ eightfold.
+(docs/curate/probes.md); they are a start to be calibrated on your own data, not a standard: published limits for the
+same statistics differ eightfold.
 """
 
 from __future__ import annotations

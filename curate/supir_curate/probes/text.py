@@ -6,7 +6,7 @@ along rows or columns (windows, glyph stems), and four grey levels that hold mos
 
 Blind spots: text on a photo is not seen (that takes a text detector); a screenshot that mostly shows a photo passes;
 line art and charts are caught too; enlarging or heavy JPEG softens all three marks. Separation on real pictures:
-README, "What the probes can tell apart".
+docs/curate/probes.md.
 """
 
 from __future__ import annotations

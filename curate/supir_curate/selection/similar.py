@@ -9,7 +9,8 @@ Pictures come in blocks, each compared with those that earlier blocks kept and t
 costs its size, not its square. Up to `EXACT_ROWS` pictures all are compared. Beyond that each stands in the cells of
 its `CELLS_EACH` nearest centres, and only pictures of a common cell are compared: about
 N x sqrt(N) x D multiplications for the cells and as many within them, and a small share of pairs at the limit is missed
-(README has the figures). Centres are pictures of the set, spread over the ranks: there is nothing random.
+(docs/curate/selection.md has the figures). Centres are pictures of the set, spread over the ranks: there is nothing
+random.
 """
 
 from __future__ import annotations
