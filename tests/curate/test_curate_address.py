@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 
@@ -80,6 +81,56 @@ def test_a_name_of_which_one_address_is_private_is_refused(monkeypatch):
     assert asyncio.run(ask(Reach(private=True, ports=()))) == addresses
     with pytest.raises(PrivateAddress, match=r"rebinding\.example resolves to 10\.0\.0\.7"):
         asyncio.run(ask(PUBLIC))
+
+
+@pytest.mark.parametrize(
+    ("answer", "asked"),
+    [
+        (["93.184.216.34"], 1),
+        (socket.gaierror(socket.EAI_NONAME, "no such name"), 1),
+        (socket.gaierror(socket.EAI_AGAIN, "try again"), 3),
+    ],
+)
+def test_a_name_is_asked_for_once_unless_the_answer_may_change(monkeypatch, answer, asked):
+    calls = []
+
+    def addresses(host):
+        calls.append(host)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr("supir_curate.fetching.address.system_addresses", addresses)
+
+    async def ask():
+        resolver = PublicResolver(PUBLIC, 3.0)
+        found = [
+            await asyncio.gather(resolver.resolve("a.example"), return_exceptions=True) for _ in range(3)
+        ]
+        resolver.close()
+        return [one for (one,) in found]
+
+    for found in asyncio.run(ask()):
+        assert found == answer or (type(found), found.args) == (socket.gaierror, answer.args)
+    assert calls == ["a.example"] * asked
+
+
+def test_a_known_name_is_asked_for_again_after_a_minute(monkeypatch):
+    answers = [["93.184.216.34"], ["10.0.0.7"]]
+    monkeypatch.setattr("supir_curate.fetching.address.system_addresses", lambda host: answers.pop(0))
+    monkeypatch.setattr("supir_curate.fetching.address.KNOWN_S", 0.05)
+
+    async def ask():
+        resolver = PublicResolver(PUBLIC, 3.0)
+        try:
+            assert await resolver.resolve("a.example") == await resolver.resolve("a.example")
+            await asyncio.sleep(0.1)
+            await resolver.resolve("a.example")
+        finally:
+            resolver.close()
+
+    with pytest.raises(PrivateAddress, match=r"10\.0\.0\.7"):
+        asyncio.run(ask())
 
 
 def test_requests_to_one_host_start_apart_and_other_hosts_do_not_wait():

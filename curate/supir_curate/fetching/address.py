@@ -19,9 +19,13 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
+from cachetools import TTLCache
+
 KEPT_LETTERS = "%/?:@!$&'()*+,;=~-._"  # besides letters and digits, of a path or query as it came
 PLAIN_TEXT = re.compile(rf"[{re.escape(KEPT_LETTERS)}A-Za-z0-9]*")
 DNS_THREADS = 64  # names are resolved by the system, one a thread
+KNOWN_NAMES, KNOWN_S = 100_000, 60.0  # answers that are kept, and for how long
+NO_SUCH_NAME = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
@@ -48,6 +52,9 @@ class PrivateAddress(OSError):  # noqa: N818 - says what it is
 class PublicResolver:
     """Resolves names with the system's resolver and refuses a name if any of its addresses is not public.
 
+    An answer is kept for a minute, that there is no such name too: a list holds many URLs of one host, and a dead name
+    may cost a thread ten seconds. What may pass, such as no answer in time, is asked again.
+
     Args:
         reach: what may be reached.
         timeout_s: after which a name does not resolve; waiting for a thread does not count.
@@ -58,6 +65,7 @@ class PublicResolver:
         self._timeout_s = timeout_s
         self._idle = asyncio.Semaphore(DNS_THREADS)
         self._threads = ThreadPoolExecutor(DNS_THREADS, thread_name_prefix="dns")
+        self._known: TTLCache[str, list[str] | socket.gaierror] = TTLCache(KNOWN_NAMES, KNOWN_S)
 
     async def resolve(self, host: str) -> list[str]:
         """Returns the addresses of a name.
@@ -67,15 +75,28 @@ class PublicResolver:
             TimeoutError: no answer in time.
             OSError: the name does not resolve.
         """
+        found = self._known.get(host)
+        if found is None:
+            found = self._known[host] = await self._asked(host)
+        if isinstance(found, socket.gaierror):
+            raise socket.gaierror(*found.args)
+        for address in found:
+            if not self._reach.private and not is_public(address):
+                raise PrivateAddress(f"{host} resolves to {address}")
+        return found
+
+    async def _asked(self, host: str) -> list[str] | socket.gaierror:
+        """Returns what the system says of a name: its addresses, or that there is no such name."""
         await self._idle.acquire()
         answer = asyncio.get_running_loop().run_in_executor(self._threads, system_addresses, host)
         answer.add_done_callback(self._is_idle)
-        async with asyncio.timeout(self._timeout_s):
-            addresses = await asyncio.shield(answer)
-        for address in addresses:
-            if not self._reach.private and not is_public(address):
-                raise PrivateAddress(f"{host} resolves to {address}")
-        return addresses
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await asyncio.shield(answer)
+        except socket.gaierror as error:
+            if error.errno in NO_SUCH_NAME:
+                return socket.gaierror(*error.args)  # without the frames that the caught one holds
+            raise
 
     def _is_idle(self, answer: asyncio.Future[list[str]]) -> None:
         self._idle.release()
