@@ -1,8 +1,9 @@
 """The size of a picture from its header alone: nothing is decoded and no memory is asked for.
 
 Place in the flow: the tar guard and the fetcher call it before any decoder sees the bytes.
-The law: the work is bounded by the header's length, whatever sizes it declares. Pillow's lazy open does not
-keep this law: its WebP reader allocates the declared canvas, its PNG reader inflates text chunks.
+The law: the work is bounded by the header's length, whatever sizes it declares; of a JPEG in several scans they are
+counted too, one search through its bytes. Pillow's lazy open does not keep this law: its WebP reader allocates the
+declared canvas, its PNG reader inflates text chunks.
 Sources: ITU-T T.81 annex B (JPEG), W3C PNG third edition §11.2, GIF89a §18, RFC 9649 (WebP), RFC 6386
 §9.1 (VP8).
 """
@@ -18,9 +19,14 @@ from supir_shards.quarantine import QuarantineReason, RejectedError
 MAX_PIXELS = 2**28
 """16384 x 16384 px: more than any camera makes, 0.8 GB once decoded."""
 
+MAX_SCANS = 100
+"""Of a JPEG. Encoders write 1 to 12; decoding each is a pass over the whole picture, were it of ten bytes."""
+
 _MAX_JPEG_SEGMENTS = 10_000  # 64 KiB each: far above the largest profile, low enough to answer at once
 _JPEG_STANDALONE = {0x01, *range(0xD0, 0xD9), 0xFF}  # no length follows; 0xFF is a fill byte
 _JPEG_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_JPEG_SEQUENTIAL = (0xC0, 0xC1)
+_JPEG_SCAN = b"\xff\xda\0"  # compressed data cannot hold it; a scan's header is always shorter than 256 bytes
 _PNG_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}  # by colour type
 
 
@@ -44,7 +50,7 @@ def image_size(data: bytes, max_pixels: int = MAX_PIXELS) -> ImageHeader:
         max_pixels: the largest width times height that is accepted.
 
     Raises:
-        BadImage: unknown format, a damaged header, or more pixels than ``max_pixels``.
+        BadImage: unknown format, a damaged header, more pixels than ``max_pixels``, or more than ``MAX_SCANS`` scans.
 
     Limits: says nothing about the picture's data; a file cut after its header passes.
     """
@@ -86,7 +92,9 @@ def _jpeg(data: bytes) -> ImageHeader:
             position += 1 if marker == 0xFF else 2
             continue
         if marker in _JPEG_FRAMES:
-            height, width = struct.unpack_from(">HH", data, position + 5)
+            height, width, num_components = struct.unpack_from(">HHB", data, position + 5)
+            if marker not in _JPEG_SEQUENTIAL or not _is_one_scan(data, position, num_components):
+                _require_few_scans(data)
             return ImageHeader("jpg", width, height)
         if marker in (0xD9, 0xDA):
             raise _bad("JPEG: the picture's data begin before its size")
@@ -95,6 +103,19 @@ def _jpeg(data: bytes) -> ImageHeader:
             raise _bad(f"JPEG: a segment of {length} bytes at byte {position}")
         position += 2 + length
     raise _bad(f"JPEG: no size in the first {_MAX_JPEG_SEGMENTS} segments")
+
+
+def _is_one_scan(data: bytes, position: int, num_components: int) -> bool:
+    """Whether the scan that follows a frame's header holds every component, so that no other is decoded."""
+    while data[position : position + 1] == b"\xff" and data[position : position + 3] != _JPEG_SCAN:
+        position += 2 + max(2, int.from_bytes(data[position + 2 : position + 4], "big"))
+    return data[position + 4 : position + 5] == bytes([num_components])
+
+
+def _require_few_scans(data: bytes) -> None:
+    num_scans = data.count(_JPEG_SCAN)
+    if num_scans > MAX_SCANS:
+        raise _bad(f"JPEG: {num_scans} scans, more than {MAX_SCANS}")
 
 
 def _png(data: bytes) -> ImageHeader:

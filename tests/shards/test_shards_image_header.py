@@ -12,6 +12,7 @@ from PIL import Image
 from skimage import data as photos
 
 from supir_shards import BadImage, QuarantineReason, image_size
+from supir_shards.image_header import MAX_SCANS
 
 
 def encoded(image_format: str, width: int, height: int, **options: object) -> bytes:
@@ -103,6 +104,23 @@ def test_a_header_of_endless_segments_is_given_up_on(filler: bytes) -> None:
     data = b"\xff\xd8" + filler * (8_000_000 // len(filler))
     with pytest.raises(BadImage, match="no size in the first 10000 segments"):
         image_size(data)
+
+
+SCAN = b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00"  # of one component; to libjpeg an empty one is a scan too
+
+
+@pytest.mark.parametrize("frame", [b"\xff\xc0", b"\xff\xc2"])
+def test_a_jpeg_of_endless_scans_is_refused(frame: bytes) -> None:
+    start = jpeg_header(90, 50).replace(b"\xff\xc0", frame)
+    assert image_size(start + SCAN * MAX_SCANS)[1:] == (90, 50)
+    hidden = b"\xff\xfe\x00\x0c\xff\xda\x00\x0c\x03" + bytes(5)  # a comment that looks like a whole scan
+    with pytest.raises(BadImage, match="JPEG: 102 scans, more than 100"):
+        image_size(start + hidden + SCAN * (MAX_SCANS + 1))
+
+
+def test_what_follows_a_jpeg_of_one_scan_is_not_counted() -> None:
+    photo = encoded("JPEG", 90, 50)  # such as a film behind a photo, whose bytes may be anything
+    assert image_size(photo + SCAN * 1000)[1:] == (90, 50)
 
 
 @settings(max_examples=300, deadline=None)
