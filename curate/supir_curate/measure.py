@@ -19,11 +19,7 @@ from supir_curate.probes.halo import overshoot
 from supir_curate.probes.history import block_phase, first_quality
 from supir_curate.probes.noise import noise_sigma
 from supir_curate.probes.phash import perceptual_hash
-from supir_curate.probes.resampling import (
-    fifth_difference_profiles,
-    resampling_traces,
-    third_difference_profiles,
-)
+from supir_curate.probes.resampling import difference_profiles, resampling_traces
 from supir_curate.probes.resolution import effective_ratio
 from supir_curate.probes.seam import seam_share
 from supir_curate.probes.sharpness import laplacian_variance
@@ -60,8 +56,8 @@ def measure(picture: Picture, working_side_px: int) -> Measurement:
     texture = measure_texture(picture.working_gray, working_noise)
     tiles = busiest_tiles(picture.gray)
     effective = effective_ratio(tiles, noise)
-    profiles = third_difference_profiles(tiles)
-    traces = resampling_traces(profiles, fifth_difference_profiles(tiles))
+    profiles = difference_profiles(tiles)
+    traces = resampling_traces(profiles)
     scores = {
         "short_side_px": float(short_side),
         "aspect_ratio": long_side / short_side,
@@ -83,7 +79,7 @@ def measure(picture: Picture, working_side_px: int) -> Measurement:
         "screen_score": screen_score(picture.gray),
         "doubling_trace": traces.doubling,
         "resampling_trace": traces.other,
-        "first_quality": first_quality(tiles, block_phase(profiles)),
+        "first_quality": first_quality(tiles, block_phase(profiles.third)),
         "seam_share": seam_share(picture.working_gray),
     }
     return Measurement(scores=scores, texture=texture.cells, phash=perceptual_hash(picture.working_gray))

@@ -20,7 +20,8 @@ from supir_curate.sources.originals import Original, read_originals, valid_text
 from supir_curate.sources.plan import Plan
 from supir_curate.tombstones import read_tombstones, without_removed
 from supir_curate.verdict import Reason, Tally
-from supir_shards import Store, ledger_path, ledger_schema, sample_key
+from supir_shards import Store, ledger_path, ledger_schema
+from supir_shards.record import KEY_LENGTH
 
 OK, FAILED, REMOVED = "ok", "failed", "removed"  # status in the ledger
 MAX_DETAIL = 200  # characters of a library's words in the ledger
@@ -60,11 +61,9 @@ def _ledger_row(part: str, original: Original, config: ProbeConfig) -> dict[str,
     }
     if original.reason is not None:
         return row
-    row |= {
-        "key": sample_key(original.data),
-        "sha256": hashlib.sha256(original.data).hexdigest(),
-        "bytes": len(original.data),
-    }
+    sha256 = hashlib.sha256(original.data).hexdigest()
+    # The key begins it, as `sample_key` says, which would hash the bytes once more.
+    row |= {"key": sha256[:KEY_LENGTH], "sha256": sha256, "bytes": len(original.data)}
     try:
         picture = decode(original.data, config.max_pixels, config.working_side_px)
         return row | _measured(picture, measure(picture, config.working_side_px))

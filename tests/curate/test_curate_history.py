@@ -10,11 +10,7 @@ import pytest
 from PIL import Image
 
 from supir_curate.probes.history import block_phase, first_quality
-from supir_curate.probes.resampling import (
-    fifth_difference_profiles,
-    resampling_traces,
-    third_difference_profiles,
-)
+from supir_curate.probes.resampling import DifferenceProfiles, difference_profiles, resampling_traces
 from supir_curate.probes.seam import seam_share
 from supir_curate.probes.tiles import TILE_PX, busiest_tiles
 
@@ -28,13 +24,12 @@ def recompressed(rgb, quality):
 
 
 def traces_of(gray):
-    tiles = busiest_tiles(gray)
-    return resampling_traces(third_difference_profiles(tiles), fifth_difference_profiles(tiles))
+    return resampling_traces(difference_profiles(busiest_tiles(gray)))
 
 
 def quality_of(gray):
     tiles = busiest_tiles(gray)
-    return first_quality(tiles, block_phase(third_difference_profiles(tiles)))
+    return first_quality(tiles, block_phase(difference_profiles(tiles).third))
 
 
 def resized(gray, factor, kernel):
@@ -54,16 +49,28 @@ def test_the_busiest_tiles_are_those_with_texture_and_begin_on_the_block_grid():
     assert busiest_tiles(np.zeros((100, 500), np.uint8)).shape[1:] == (64, 64)
 
 
+def test_difference_profiles_are_mean_magnitudes_of_repeated_differences():
+    tiles = np.random.default_rng(2).integers(0, 256, (2, 64, 64), np.uint8)
+    profiles = difference_profiles(tiles)
+    for found, order in ((profiles.third, 3), (profiles.fifth, 5)):
+        for axis in (0, 1):  # along the rows, down the columns
+            magnitude = np.abs(np.diff(tiles.astype(int), order, axis=2 - axis)).mean(axis=1 + axis)
+            first = 4 - order // 2  # the profile begins at pixel 4, which is the one before the middle
+            assert np.allclose(found[axis], magnitude[:, first : first + 56], rtol=1e-6)
+
+
 def test_doubled_pixels_swing_by_their_closed_form():
     noise = np.random.default_rng(1).normal(128, 30, (256, 256)).clip(0, 255).astype(np.uint8)
     tiles = busiest_tiles(np.repeat(np.repeat(noise, 2, axis=0), 2, axis=1))
-    third, fifth = third_difference_profiles(tiles), fifth_difference_profiles(tiles)
+    third, fifth = difference_profiles(tiles)
     even = np.ones_like(third)
     # On a, a, b, b the third difference is 2 (b - a), on a, b, b, c it is a - c: twice as large and once, by turns.
-    assert resampling_traces(third, even).doubling == pytest.approx((2 - 1) / (2 + 1), rel=0.02)
+    assert resampling_traces(DifferenceProfiles(third, even)).doubling == pytest.approx(
+        (2 - 1) / (2 + 1), rel=0.02
+    )
     # The fifth is 4 (c - a) on a, a, b, b, c, c and a + 5 b - 5 c - d on a, b, b, c, c, d: variances 32 and 52.
     depth = (52**0.5 - 32**0.5) / (52**0.5 + 32**0.5)
-    assert resampling_traces(even, fifth).doubling == pytest.approx(3 * depth, rel=0.02)
+    assert resampling_traces(DifferenceProfiles(even, fifth)).doubling == pytest.approx(3 * depth, rel=0.02)
     assert traces_of(noise).doubling < 0.01
 
 
@@ -124,7 +131,7 @@ def test_the_first_quality_is_read_after_a_finer_one(photos, luma):
 def test_the_first_quality_is_found_off_the_grid(photos, luma):
     for name in ("astronaut", "coffee", "china"):
         cropped = np.ascontiguousarray(luma(recompressed(photos[name], 40))[3:, 5:])
-        assert block_phase(third_difference_profiles(busiest_tiles(cropped))) == (5, 3)
+        assert block_phase(difference_profiles(busiest_tiles(cropped)).third) == (5, 3)
         assert quality_of(cropped) == pytest.approx(40, abs=5)
 
 

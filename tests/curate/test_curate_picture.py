@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from supir_curate.pictures.picture import BadPicture, decode, read_header
+from supir_curate.pictures.picture import BadPicture, decode, read_header, reduced
 from supir_curate.verdict import Reason
 
 
@@ -129,3 +129,19 @@ def test_the_working_view_is_reduced_and_never_enlarged(photos, encode):
     data = encode(photos["rocket"], "PNG")
     assert decode(data, 10**6, 200).working_gray.shape == (200, 300)
     assert decode(data, 10**6, 1024).working_gray.shape == photos["rocket"].shape[:2]
+
+
+def test_a_picture_four_times_too_large_becomes_the_means_of_its_squares():
+    large = np.random.default_rng(0).integers(0, 256, (200, 320, 3), np.uint8)
+    means = large.reshape(50, 4, 80, 4, 3).mean(axis=(1, 3))
+    assert np.abs(reduced(large, 50) - means).max() <= 1  # halved twice: rounded twice
+
+
+def test_a_picture_nearly_twice_too_large_keeps_what_area_averaging_keeps(photos):
+    luma = cv2.cvtColor(photos["coffee"], cv2.COLOR_RGB2GRAY)
+    small = reduced(luma, 212)  # from 400 px: by 1.89, done as 2 on a doubled picture
+    averaged = cv2.resize(luma, (small.shape[1], 212), interpolation=cv2.INTER_AREA)
+    assert small.shape == (212, 318)
+    assert np.abs(small.astype(float) - averaged).mean() < 0.5
+    detail, reference = (cv2.Laplacian(view, cv2.CV_32F).var() for view in (small, averaged))
+    assert 0.95 < detail / reference < 1.02

@@ -33,6 +33,7 @@ FORMATS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gi
 EXIF_ORIENTATION = 0x0112
 MAX_COLOURS = 250_000  # pixels whose colour is kept
 END_OF_IMAGE = b"\xff\xd9"
+NEARLY_TWICE = 1.7  # as large as wanted: from here on `reduced` averages by 2
 
 
 class BadPicture(ValueError):  # noqa: N818 - the picture is bad, the code is not
@@ -246,6 +247,10 @@ def reduced(pixels: NDArray[np.uint8], short_side_px: int) -> NDArray[np.uint8]:
     Args:
         pixels: (H, W) or (H, W, 3) uint8.
         short_side_px: in px.
+
+    OpenCV averages by exactly 2 twenty times as fast as by a factor that leaves a rest. A factor between 1.7 and 2 is
+    therefore done as 2, on the picture brought to twice the wanted size by linear interpolation: a kernel as wide, with
+    softer flanks, that leaves 0.9 to 1 of the variance of a photo's Laplacian (0.99 from 1.9 on).
     """
     import cv2
 
@@ -256,10 +261,24 @@ def reduced(pixels: NDArray[np.uint8], short_side_px: int) -> NDArray[np.uint8]:
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     # First by a whole factor, which is several times faster; up to that many px less one are cut at two sides.
     factor = int(1 / scale)
-    whole = pixels[: height // factor * factor, : width // factor * factor]
-    coarse = cv2.resize(whole, (width // factor, height // factor), interpolation=cv2.INTER_AREA)
-    result: NDArray[np.uint8] = cv2.resize(coarse, size, interpolation=cv2.INTER_AREA)
-    return result
+    coarse = _averaged(pixels, factor)
+    if 1 / scale >= NEARLY_TWICE * factor:
+        doubled = cv2.resize(coarse, (2 * size[0], 2 * size[1]), interpolation=cv2.INTER_LINEAR)
+        return _averaged(np.asarray(doubled, dtype=np.uint8), 2)
+    return np.asarray(cv2.resize(coarse, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def _averaged(pixels: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
+    """Returns the means of squares of so many pixels a side."""
+    import cv2
+
+    if factor == 1:
+        return pixels
+    if factor > 2 and factor % 2 == 0:  # halving twice is three times as fast as averaging by 4
+        return _averaged(_averaged(pixels, 2), factor // 2)
+    height, width = (length // factor for length in pixels.shape[:2])
+    whole = pixels[: height * factor, : width * factor]
+    return np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def _orientation(image: Image.Image) -> int:

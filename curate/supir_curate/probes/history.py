@@ -48,7 +48,7 @@ def block_phase(profiles: NDArray[np.float64]) -> tuple[int, int]:
     """Returns the row and column, 0 to 7, where 8 px blocks most likely begin; (0, 0) without tiles.
 
     Args:
-        profiles: (2, N, L) from `probes.resampling.third_difference_profiles`, rows along axis 0.
+        profiles: (2, N, L) from `probes.resampling.difference_profiles`, the third, rows along axis 0.
     """
     if profiles.shape[1] == 0:
         return 0, 0
@@ -60,8 +60,7 @@ def block_phase(profiles: NDArray[np.float64]) -> tuple[int, int]:
 def _quality_at(tiles: NDArray[np.uint8], top: int, left: int) -> float:
     scales = []
     usable = 0
-    for (row, column), histogram in zip(FREQUENCIES, _histograms(tiles, top, left), strict=True):
-        step = _comb_step(histogram)
+    for (row, column), step in zip(FREQUENCIES, _comb_steps(_histograms(tiles, top, left)), strict=True):
         usable += step is not None
         if step:
             scales.append(100.0 * step / LUMA_TABLE[row * BLOCK_PX + column])
@@ -71,22 +70,21 @@ def _quality_at(tiles: NDArray[np.uint8], top: int, left: int) -> float:
     return float(np.clip(5000 / scale if scale > 100 else (200 - scale) / 2, 1, 100))
 
 
-def _histograms(tiles: NDArray[np.uint8], top: int, left: int) -> list[NDArray[np.int64]]:
-    """Returns, for each of the frequencies, the counts of the coefficients' magnitudes 0 to 255."""
+def _histograms(tiles: NDArray[np.uint8], top: int, left: int) -> NDArray[np.float32]:
+    """Returns, for each of the frequencies, the counts of the coefficients' magnitudes 0 to 255, (12, 256)."""
     used = tiles[:, top:, left:]
     rows, columns = (length // BLOCK_PX for length in used.shape[1:])
     blocks = used[:, : rows * BLOCK_PX, : columns * BLOCK_PX].astype(np.float32)
     basis = _dct_basis()[: 1 + max(max(pair) for pair in FREQUENCIES)]
-    along = blocks.reshape(-1, BLOCK_PX) @ basis.T  # (N * rows * 8 * columns, column frequency)
-    both = basis @ along.reshape(
-        len(tiles) * rows, BLOCK_PX, -1
-    )  # (N * rows, row frequency, columns * column freq.)
+    down = basis @ blocks.reshape(len(tiles) * rows, BLOCK_PX, -1)  # (N * rows, row frequency, columns * 8)
+    both = down.reshape(-1, BLOCK_PX) @ basis.T  # (N * rows * row freq. * columns, column frequency)
     magnitude = np.minimum(np.rint(np.abs(both)), LARGEST).astype(np.int16)
     magnitude = magnitude.reshape(len(tiles) * rows, len(basis), columns, len(basis))
-    return [
+    counts = [
         np.bincount(magnitude[:, row, :, column].reshape(-1), minlength=LARGEST + 1)
         for row, column in FREQUENCIES
     ]
+    return np.array(counts, np.float32)  # exact: there are far fewer than 2^24 blocks
 
 
 def _dct_basis() -> NDArray[np.float32]:
@@ -96,16 +94,15 @@ def _dct_basis() -> NDArray[np.float32]:
     return basis.astype(np.float32)
 
 
-def _comb_step(histogram: NDArray[np.int64]) -> int | None:
-    """Returns the largest step whose comb fits, 0 if none does, None if there are too few coefficients to say."""
+def _comb_steps(histograms: NDArray[np.float32]) -> list[int | None]:
+    """Returns the largest step whose comb fits each, 0 if none does, None if there are too few coefficients to say."""
     counted, cosine = _combs()
-    used = histogram[1:LARGEST]  # 0 fits every comb, and 255 is a rest
-    count = counted @ used
+    used = histograms[:, 1:LARGEST]  # 0 fits every comb, and 255 is a rest
+    count = used @ counted.T
     enough = count >= MIN_COEFFICIENTS
-    if not enough[0]:
-        return None
-    fitting = np.flatnonzero(enough & (cosine @ used >= FIT * count))
-    return MIN_STEP + int(fitting[-1]) if len(fitting) else 0
+    fits = enough & (used @ cosine.T >= FIT * count)
+    largest = np.where(fits, np.arange(MIN_STEP, MAX_STEP + 1), 0).max(axis=1)
+    return [int(step) if can_say else None for step, can_say in zip(largest, enough[:, 0], strict=True)]
 
 
 @cache

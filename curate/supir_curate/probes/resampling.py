@@ -52,41 +52,63 @@ class ResamplingTraces(NamedTuple):
     other: float
 
 
-def third_difference_profiles(tiles: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Returns the mean magnitude of the third difference by position, (2 axes, N, T - 8), in grey levels.
+class DifferenceProfiles(NamedTuple):
+    """Mean magnitudes of differences by position, (2 axes, N, T - 8) each, in grey levels.
+
+    Args:
+        third: of the third difference, which spans four pixels.
+        fifth: of the fifth, which spans six.
+    """
+
+    third: NDArray[np.float64]
+    fifth: NDArray[np.float64]
+
+
+def difference_profiles(tiles: NDArray[np.uint8]) -> DifferenceProfiles:
+    """Returns the profiles of both differences, along the rows and down the columns.
 
     Args:
         tiles: (N, T, T) uint8 luma at native scale, from `probes.tiles`.
     """
-    return _profiles(tiles, (1, -3, 3, -1))
+    side = tiles.shape[2]
+    shape = (2, len(tiles), side - 2 * MARGIN_PX)
+    profiles = DifferenceProfiles(np.empty(shape), np.empty(shape))
+    for number, tile in enumerate(tiles):
+        pixels = tile.astype(np.int16).reshape(-1)
+        for axis, stride in enumerate((1, side)):
+            third = _differences(pixels, stride, 3)
+            profiles.third[axis, number] = _mean_magnitudes(third, axis, side, 3)
+            profiles.fifth[axis, number] = _mean_magnitudes(_differences(third, stride, 2), axis, side, 5)
+    return profiles
 
 
-def fifth_difference_profiles(tiles: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Returns the same of the fifth difference."""
-    return _profiles(tiles, (1, -5, 10, -10, 5, -1))
+def _differences(values: NDArray[np.int16], stride: int, times: int) -> NDArray[np.int16]:
+    """Returns the repeated differences of each value and the one `stride` further, as many values fewer."""
+    for _ in range(times):
+        values = values[stride:] - values[:-stride]
+    return values
 
 
-def _profiles(tiles: NDArray[np.uint8], differences: tuple[int, ...]) -> NDArray[np.float64]:
+def _mean_magnitudes(values: NDArray[np.int16], axis: int, side: int, order: int) -> NDArray[np.float64]:
+    """Returns the means across the lines, by the place of the pixel before the middle, without the tile's margin."""
     import cv2
 
-    kernel = np.array([differences], np.float32)
-    profiles = np.empty((2, len(tiles), tiles.shape[2] - 2 * MARGIN_PX))
-    for number, tile in enumerate(tiles):
-        for axis, lines in enumerate((tile, cv2.transpose(tile))):
-            step = cv2.filter2D(lines, cv2.CV_16S, kernel, anchor=(len(differences) // 2 - 1, 0))
-            # Sums of at most 256 differences are exact in 32 bits, and quicker than means.
-            total = cv2.reduce(np.abs(step), 0, cv2.REDUCE_SUM, dtype=cv2.CV_32F)[0]
-            profiles[axis, number] = total[MARGIN_PX:-MARGIN_PX]
-    return profiles / tiles.shape[1]
+    # What reached from one row of the tile into the next lies in the margin.
+    magnitude = np.zeros(side * side, np.int16)
+    np.abs(values, out=magnitude[: len(values)])
+    # Sums of at most 256 differences are exact in 32 bits, and quicker than means.
+    total = cv2.reduce(magnitude.reshape(side, side), axis, cv2.REDUCE_SUM, dtype=cv2.CV_32F).reshape(-1)
+    first = MARGIN_PX - order // 2
+    return total[first : first + side - 2 * MARGIN_PX].astype(np.float64) / side
 
 
-def resampling_traces(third: NDArray[np.float64], fifth: NDArray[np.float64]) -> ResamplingTraces:
+def resampling_traces(profiles: DifferenceProfiles) -> ResamplingTraces:
     """Returns the traces of enlarging, each 0 to 1; NaN without tiles.
 
     Args:
-        third: from `third_difference_profiles`.
-        fifth: from `fifth_difference_profiles` of the same tiles.
+        profiles: from `difference_profiles`.
     """
+    third, fifth = profiles
     if third.shape[1] == 0:
         return ResamplingTraces(float("nan"), float("nan"))
     doubling = min(_doubling(axis, BLOCK_LEAK) for axis in third)

@@ -59,9 +59,12 @@ def _mean_spectrum(tiles: NDArray[np.uint8], window: NDArray[np.float32]) -> NDA
     total = np.zeros(length // 2 + 1)
     for tile in tiles:
         for lines in (tile[::2], cv2.transpose(tile)[::2]):
-            flattened = (lines - lines.mean(axis=1, keepdims=True, dtype=np.float32)) * window
+            flattened = lines.astype(np.float32)
+            flattened -= cv2.reduce(flattened, 1, cv2.REDUCE_AVG)
+            flattened *= window
             packed = cv2.dft(flattened, flags=cv2.DFT_ROWS)  # Re 0, Re 1, Im 1, … Re of the last
-            power = cv2.reduce(packed * packed, 0, cv2.REDUCE_AVG)[0]
+            packed *= packed
+            power = cv2.reduce(packed, 0, cv2.REDUCE_AVG)[0]
             total[0] += power[0]
             total[1:-1] += power[1:-1:2] + power[2:-1:2]
             total[-1] += power[-1]

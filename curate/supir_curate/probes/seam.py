@@ -42,9 +42,8 @@ def _best_line(lines: NDArray[np.uint8]) -> float:
     across = cv2.absdiff(lines[3:-1], lines[1:-3])
     outside = cv2.max(cv2.absdiff(lines[:-4], lines[1:-3]), cv2.absdiff(lines[3:-1], lines[4:]))
     least = cv2.max(cv2.multiply(outside, OUTSTANDS), VISIBLE_STEP)
-    share = (
-        cv2.reduce(cv2.compare(across, least, cv2.CMP_GE), 1, cv2.REDUCE_AVG, dtype=cv2.CV_64F)[:, 0] / 255
-    )
+    seen = cv2.compare(across, least, cv2.CMP_GE)  # 255 where it is so
+    share = cv2.reduce(seen, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[:, 0] / (255 * seen.shape[1])
     margin = int(MARGIN_SHARE * len(lines))
     inner = share[margin : len(share) - margin]
     return float(inner.max()) if len(inner) else 0.0
