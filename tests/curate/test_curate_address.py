@@ -27,6 +27,7 @@ PUBLIC = Reach(private=False, ports=(80, 443))
         "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0",
         "224.0.0.1", "240.0.0.1", "255.255.255.255", "::", "::1", "fe80::1", "fe80::1%eth0", "fc00::1", "ff02::1",
         "::ffff:127.0.0.1", "::ffff:10.0.0.1", "2002:7f00:1::", "64:ff9b::a00:1", "64:ff9b::7f00:1",
+        "192.0.0.8", "192.88.99.1", "fec0::1", "3fff::1",
     ],
 )  # fmt: skip
 def test_addresses_off_the_public_internet_are_refused(address):
@@ -194,6 +195,9 @@ def test_only_idle_hosts_are_forgotten(monkeypatch):
         ([], "1", True),
         ([], "0", False),
         (["otherbot: noindex", "noai"], None, True),
+        (["*: noai"], None, True),
+        (["max-image-preview: large, noai"], None, True),
+        (["max-snippet:-1, noindex"], None, False),
     ],
 )
 def test_headers_that_refuse_use_for_ai_are_seen(tags, tdm, refused):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import pytest
 
 from supir_curate.config import FetchConfig, FetchPace, FetchPolicy
+from supir_curate.fetching.robots import Robots
 from supir_curate.fetching.web import Web
 from supir_curate.verdict import Reason
 
@@ -234,3 +236,18 @@ def test_a_crawl_delay_is_kept(fetched, web_server, page, jpeg):
     times = [when for when, _, path in server.requests if path == "/ok.jpg"]
     assert times[2] - times[0] >= 0.55  # the first may arrive late, the others wait for their own time
     assert min(times[1] - times[0], times[2] - times[1]) >= 0.2
+
+
+def test_large_robots_files_are_held_up_to_a_cap(web_server, page, monkeypatch):
+    monkeypatch.setattr("supir_curate.fetching.robots.MAX_HELD_BYTES", 1000)
+    server = web_server({"/robots.txt": page(200, b"#" * 600)})
+
+    async def ask():
+        async with Web(CONFIG, allow_private=True) as web:
+            robots = Robots(web, "supir-curate")
+            for number in (1, 2, 2, 3, 1):
+                await robots.verdict(web.target(server.url("/a.jpg", f"127.0.0.{number}")))
+
+    asyncio.run(ask())
+    hosts = [host.partition(":")[0] for _, host, _ in server.requests]
+    assert hosts == ["127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.1"]

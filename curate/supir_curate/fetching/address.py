@@ -27,6 +27,8 @@ DNS_THREADS = 64  # names are resolved by the system, one a thread
 KNOWN_NAMES, KNOWN_S = 100_000, 60.0  # answers that are kept, and for how long
 NO_SUCH_NAME = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_SPECIAL = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "fec0::/10", "3fff::/20")))
+"""What the registries say is not public, or is no longer, and older `ipaddress` lets pass."""
 
 
 class Reach(NamedTuple):
@@ -136,7 +138,8 @@ def is_public(address: str) -> bool:
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(str(inner))
-    return ip.is_global and not ip.is_multicast and not ip.is_reserved
+    is_special = ip.is_multicast or ip.is_reserved or any(ip in network for network in _SPECIAL)
+    return ip.is_global and not is_special
 
 
 class Target(NamedTuple):

@@ -24,7 +24,14 @@ from supir_curate.fetching.web import Web, redirect_target, status_failure
 MAX_ROBOTS_BYTES = 500 * 1024  # RFC 9309 §2.5: parse at least this much
 MAX_REDIRECTS = 5  # RFC 9309 §2.3.1.2
 MAX_FILES = 10_000  # held at once; the oldest is fetched anew when its host comes up again
+MAX_HELD_BYTES = 8 * 2**20  # of their texts; their rules take up to twenty times that
 OPT_OUT_TAGS = frozenset({"noai", "noimageai"})
+VALUED_TAGS = (
+    "unavailable_after",
+    "max-snippet",
+    "max-image-preview",
+    "max-video-preview",
+)  # "name: value", no bot
 
 
 class RobotsVerdict(NamedTuple):
@@ -35,10 +42,11 @@ class RobotsVerdict(NamedTuple):
 
 
 class _File(NamedTuple):
-    """A host's robots.txt; `rules` is None where it has none, and `said` tells why."""
+    """A host's robots.txt and its bytes; `rules` is None where it has none, and `said` tells why."""
 
     rules: Protego | None
     said: str
+    size: int = 0
 
 
 class Robots:
@@ -53,6 +61,8 @@ class Robots:
         self._web = web
         self._user_agent = user_agent
         self._files: dict[str, asyncio.Task[_File]] = {}
+        self._sizes: dict[str, int] = {}
+        self._held = 0  # bytes, the sum of the sizes
 
     async def verdict(self, target: Target) -> RobotsVerdict:
         """Returns whether a URL may be fetched; the URLs that come first wait together for the host's robots.txt.
@@ -63,7 +73,7 @@ class Robots:
         Raises:
             FetchFailure: robots.txt cannot be had now; the next URL asks for it again.
         """
-        rules, said = await self._file(target.origin)
+        rules, said, _ = await self._file(target.origin)
         if rules is None:
             return RobotsVerdict(True, said)
         delay_s = rules.crawl_delay(self._user_agent)
@@ -74,21 +84,29 @@ class Robots:
 
     async def _file(self, origin: str) -> _File:
         if origin not in self._files:
-            if len(self._files) >= MAX_FILES:
-                del self._files[next(iter(self._files))]
+            while len(self._files) >= MAX_FILES or (self._files and self._held > MAX_HELD_BYTES):
+                self._forget(next(iter(self._files)))
             self._files[origin] = asyncio.create_task(self._fetch(origin))
         task = self._files[origin]
         try:
-            return await task
+            file = await task
         except Exception:
             if self._files.get(origin) is task:
-                del self._files[origin]
+                self._forget(origin)
             raise
+        if self._files.get(origin) is task and origin not in self._sizes:
+            self._sizes[origin] = file.size
+            self._held += file.size
+        return file
+
+    def _forget(self, origin: str) -> None:
+        del self._files[origin]
+        self._held -= self._sizes.pop(origin, 0)
 
     async def _fetch(self, origin: str) -> _File:
         answer = await self._answer(f"{origin}/robots.txt")
         if answer.status == 200:
-            return _File(Protego.parse(answer.body.decode("utf-8", "replace")), "")
+            return _File(Protego.parse(answer.body.decode("utf-8", "replace")), "", len(answer.body))
         if 300 <= answer.status < 500 and answer.status != 429:
             return _File(None, f"status {answer.status}")
         raise status_failure(answer)
@@ -115,8 +133,8 @@ def opt_out(tags: Iterable[str], tdm_reservation: str | None, user_agent: str) -
         return "tdm-reservation: 1"
     for tag in tags:
         bot, colon, rest = tag.partition(":")
-        is_named = bool(colon) and "," not in bot and bot.strip().lower() not in ("unavailable_after",)
-        if is_named and bot.strip().lower() not in user_agent.lower():
+        is_named = bool(colon) and "," not in bot and bot.strip().lower() not in VALUED_TAGS
+        if is_named and bot.strip() != "*" and bot.strip().lower() not in user_agent.lower():
             continue
         values = {value.strip().lower() for value in (rest if is_named else tag).split(",")}
         if values & OPT_OUT_TAGS:
