@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 import fsspec
 import pytest
@@ -50,3 +51,14 @@ def test_a_name_that_a_remote_store_refuses_is_one_bad_item():
     ]
     with pytest.raises(DatasetError):
         Folder(place).read(r"a\\b.jpg")
+
+
+def test_a_pipe_among_the_files_is_not_waited_for(tmp_path):
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source/good.jpg").write_bytes(b"good")
+    os.mkfifo(tmp_path / "source/pipe.jpg")
+    store = Store(tmp_path / "set")
+    plan = make_plan(store, str(tmp_path / "source"), CurateConfig())
+    good, pipe = read_originals(store, plan, "part-000000", lambda _: True, 99)
+    assert (good.data, pipe.reason) == (b"good", Reason.UNREADABLE)
+    assert "pipe.jpg is not a regular file" in pipe.detail

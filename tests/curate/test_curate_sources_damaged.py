@@ -235,3 +235,18 @@ def test_parts_are_cut_alike_however_the_rows_come(size):
     expected = [list(range(first, min(12, first + size))) for first in range(0, 12, size)]
     for tables in cuts:
         assert [part.column("n").to_pylist() for part in in_parts(tables, size)] == expected
+
+
+def test_a_number_too_large_to_be_a_score_is_none_and_the_tar_goes_on(tmp_path):
+    tar_of(tmp_path / "a.tar", ["1", "2"], json=b'{"punsafe": 1' + b"0" * 400 + b"}")
+    names = [one.url for one in candidates(tmp_path / "a.tar", tmp_path / "set", score_columns=("punsafe",))]
+    assert names == ["a.tar/1.jpg", "a.tar/2.jpg"]
+
+
+def test_two_columns_of_one_name_are_one_line(tmp_path):
+    twice = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["url", "url"])
+    pq.write_table(twice, tmp_path / "twice.parquet")
+    with pytest.raises(
+        UserError, match=r"twice.parquet has several columns 'url'; rename or drop all but one"
+    ):
+        candidates(tmp_path / "twice.parquet", tmp_path / "set")

@@ -135,5 +135,5 @@ def number_of(value: Any) -> float:
     """Returns a value as a number, NaN where it is none."""
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # the last is JSON's number of 400 digits
         return float("nan")

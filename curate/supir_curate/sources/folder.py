@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from pathlib import Path
 from typing import BinaryIO
 
@@ -63,7 +64,7 @@ class Folder:
             DatasetError: it is remote, and its name holds a backslash.
         """
         name = unescaped(path)
-        return self._local.joinpath(name).stat().st_size if self._local else self._store.size(name)
+        return _regular(self._local / name).st_size if self._local else self._store.size(name)
 
     def read(self, path: str) -> bytes:
         """Returns the content of a file, given its escaped path.
@@ -83,7 +84,10 @@ class Folder:
             DatasetError: it is remote, and its name holds a backslash.
         """
         name = unescaped(path)
-        return self._local.joinpath(name).open("rb") if self._local else self._store.open(name)
+        if not self._local:
+            return self._store.open(name)
+        _regular(self._local / name)
+        return self._local.joinpath(name).open("rb")
 
     def read_range(self, path: str, offset: int, size: int) -> bytes:
         """Returns up to `size` bytes of a file from `offset`, fewer where it ends, given its escaped path.
@@ -97,3 +101,15 @@ class Folder:
         with self.open(path) as stream:
             stream.seek(offset)
             return stream.read(size)
+
+
+def _regular(path: Path) -> os.stat_result:
+    """Returns what the system says of a file.
+
+    Raises:
+        OSError: it is none, or a pipe or device, which would be waited for without end.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(f"{path} is not a regular file")
+    return status

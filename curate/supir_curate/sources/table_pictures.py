@@ -10,6 +10,7 @@ Limits: a row group is decoded from its start, so one much longer than a part is
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import repeat
@@ -143,7 +144,7 @@ def opened(folder: Folder, path: str) -> Iterator[Any]:
     """A Parquet file, open.
 
     Raises:
-        UserError: it is not one.
+        UserError: it is not one, or two of its columns share a name.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -154,4 +155,9 @@ def opened(folder: Folder, path: str) -> Iterator[Any]:
         except (pa.ArrowException, OSError) as error:
             words = " ".join(str(error).split())
             raise UserError(f"{folder.name(path)} is not a readable Parquet file ({words})") from error
+        twice = sorted({name for name, count in Counter(table.schema_arrow.names).items() if count > 1})
+        if twice:
+            raise UserError(
+                f"{folder.name(path)} has several columns {twice[0]!r}; rename or drop all but one"
+            )
         yield table
