@@ -106,6 +106,14 @@ def test_a_chain_of_small_changes_does_not_merge_its_ends():
     assert twins(chain, 2).tolist() == [-1, 0, -1, 2]
 
 
+def test_of_equal_bytes_the_one_with_a_role_stays_wherever_it_stands():
+    row = ("c" * 32, 0, 9, 1.0, 600.0, 800, 600)
+    for roles in ([0, 1], [1, 0]):  # photo, face
+        survivors = Survivors()
+        survivors.add(0, ledger([row, ("c" * 32, 1, *row[2:])]), np.array(roles, dtype=np.int8))
+        assert [one.row for one in survivors.excluded(4).of_part(0)] == [roles.index(0)]
+
+
 @pytest.mark.parametrize("count", [0, 1])
 def test_few_pictures_have_no_twins(count):
     assert twins(np.zeros(count, dtype=np.uint64), 4).tolist() == [-1] * count

@@ -1,8 +1,8 @@
 """The pictures that passed the rules, ranked from best to worst: which show the same, and which are too many.
 
 Place in the flow: `select` collects them over all parts and asks which are excluded. The law: the best picture of a
-kind stays: most effective pixels a side, then most pixels, then the smaller key; part and row decide between files
-of the same bytes only. Quotas come last.
+kind stays: most effective pixels a side, then most pixels, then the smaller key. Of files of the same bytes the one
+stays whose role and quota want it most; part and row decide where these are the same too. Quotas come last.
 """
 
 from __future__ import annotations
@@ -115,9 +115,10 @@ class Survivors:
             UserError: a survivor has no embedding, or the barred ones were made otherwise.
         """
         column: dict[str, NDArray[Any]] = {name: np.concatenate(self._columns[name]) for name in COLUMNS}
-        # The last key sorts first.
-        rank = ("row", "part", "key_low", "key_high")
-        order = np.lexsort([*(column[name] for name in rank), -column["area"], -column["side"]])
+        # The last key sorts first; photo is the least of the roles.
+        bytes_rank = (column["key_low"], column["key_high"], -column["area"], -column["side"])
+        copy_rank = (column["row"], column["part"], -column["wanted"], -column["role"])
+        order = np.lexsort([*copy_rank, *bytes_rank])
         column = {name: values[order] for name, values in column.items()}
         code = np.full(len(order), KEPT, dtype=np.int8)
         better = np.zeros(len(order), dtype=np.int64)
