@@ -242,3 +242,21 @@ def test_a_source_of_two_kinds_is_refused(tars, tmp_path):
     (tmp_path / "a.tar").write_bytes((tars / "00001.tar").read_bytes())
     with pytest.raises(UserError, match=r"holds 1 tars and 1 Parquet files; give one kind alone"):
         list_source(str(tmp_path), SourceConfig())
+
+
+@pytest.mark.parametrize("place", ["set", "a/../set/deep"])
+def test_a_dataset_inside_its_source_is_refused(tars, place):
+    with pytest.raises(UserError, match=r"lies inside the source .*, which would then hold our files"):
+        make_plan(Store(tars / place), str(tars), CurateConfig())
+    assert not (tars / "set").exists()
+
+
+def test_what_a_killed_list_of_another_config_left_is_not_part_of_the_dataset(tars, tmp_path, monkeypatch):
+    store, scored = Store(tmp_path / "set"), SourceConfig(part_size=1, score_columns=("punsafe",))
+    monkeypatch.setattr("supir_curate.sources.plan.save_plan", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        make_plan(store, str(tars), CurateConfig(source=scored))
+    monkeypatch.undo()
+    assert store.list("scores")
+    make_plan(store, str(tars), CurateConfig())
+    assert store.list() == ["candidates/part-000000.parquet", "plan.json"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -27,7 +28,7 @@ from supir_shards.storage import table_bytes
 if TYPE_CHECKING:
     import pyarrow as pa
 
-PLAN = "plan.json"
+PLAN, FOLDER = "plan.json", "candidates"
 WRITTEN_ROWS = 64 * 1024  # of parts that wait for the disk together
 SOURCE_SCORES = "source"  # the sidecar of what the source itself says
 
@@ -65,7 +66,8 @@ def make_plan(store: Store, source: str, config: CurateConfig, spread: Spread = 
         spread: lists many files; the plan does not depend on it.
 
     Raises:
-        UserError: nothing to look at, or nothing that can be read; or the dataset belongs to another source or config.
+        UserError: nothing to look at, or nothing that can be read; the dataset belongs to another source or config, or
+            would lie inside its source.
     """
     place = absolute_url(source)
     if store.exists(PLAN):
@@ -73,6 +75,9 @@ def make_plan(store: Store, source: str, config: CurateConfig, spread: Spread = 
         _require_same(plan, place, config.scoring(), store.url)
         return plan
     _require_new_scores(config.source)
+    _require_outside(store.url, place)
+    for left in (*store.list(FOLDER), *store.list(sidecar_path(SOURCE_SCORES, "").rpartition("/")[0])):
+        store.delete(left)  # a killed listing's, perhaps of another config
     kind, tables = list_source(place, config.source, spread)
     tally = ListingTally()
     parts = in_parts(tally.counted(tables), config.source.part_size)
@@ -181,7 +186,7 @@ def save_plan(store: Store, plan: Plan) -> None:
 
 def candidates_path(part: str) -> str:
     """Returns where a part's candidates are listed."""
-    return f"candidates/{part}.parquet"
+    return f"{FOLDER}/{part}.parquet"
 
 
 def read_candidates(store: Store, part: str) -> list[Candidate]:
@@ -220,6 +225,14 @@ def _require_new_scores(config: SourceConfig) -> None:
     taken = sorted(set(config.score_columns) & set(SCORE_NAMES))
     if taken:
         raise UserError(f"source.score_columns: {taken[0]} is a score of ours; rename the column")
+
+
+def _require_outside(dataset: str, place: str) -> None:
+    here, there = (url if "://" in url else str(Path(url).resolve()) for url in (dataset, place))
+    if f"{here}/".startswith(f"{there.rstrip('/')}/"):
+        raise UserError(
+            f"-o {dataset} lies inside the source {place}, which would then hold our files; name one outside"
+        )
 
 
 def _require_same(plan: Plan, place: str, scoring: ScoringConfig, dataset: str) -> None:
