@@ -167,6 +167,8 @@ def calibrate(
         raise UserError(f"--quantile {quantile:g} is not 0 to below 1; 0.05 is usual")
     if output and output.exists():
         raise UserError(f"-o {output} is there already; give another file, or delete it")
+    if output and not output.absolute().parent.is_dir():
+        raise UserError(f"-o {output}: there is no folder {output.parent}; make it first")
     from tempfile import TemporaryDirectory
 
     from supir_curate.selection.calibrate import as_rows, rules_yaml, table_lines

@@ -91,6 +91,7 @@ def test_a_wrong_call_is_one_line(finished, here, tmp_path):
         "--reference is missing; type": (),
         "--quantile 1 is not 0 to below 1": ("--reference", finished, "--quantile", 1),
         "mine.yaml is there already": ("--reference", finished, "-o", tmp_path / "mine.yaml"),
+        "there is no folder": ("--reference", finished, "-o", tmp_path / "none/rules.yaml"),
         "did you mean 'select'": ("--reference", finished, "--set", "selct.rules={}"),
     }
     for message, words in wrong.items():

@@ -154,6 +154,8 @@ def test_captions_have_an_assumed_rate_and_other_jobs_only_a_given_one():
     given = gpu_hours({"captions": 0.5, "negatives": 0.01, "musiq": 4.0}, kept, passing)
     assert [given[job]["expected"] for job in given] == [2.0, 0.5, 0.5]
     assert given["captions"]["high"] == 4.0
+    crops = gpu_hours({"musiq": 4.0}, kept, passing, samples_a_picture=1.5)
+    assert [crops[job]["expected"] for job in ("captions", "musiq")] == [3.0, 0.5]
 
 
 def test_the_command_tells_survivors_bytes_and_hours(finished, here):
@@ -191,6 +193,21 @@ def test_the_command_tells_survivors_bytes_and_hours(finished, here):
     assert not [line for line in lines if "before its quota" in line]
     again = here("forecast", finished, "--target", 20_000_000).summary
     assert again["candidates"] == summary["candidates_needed"]["expected"]
+
+
+def test_crops_are_captioned_each_by_itself(own_copy):
+    path = own_copy / "dataset.json"
+    manifest = json.loads(path.read_text())
+    whole = outlook(Store(own_copy), 10**6, 0, 1, [])
+    assert whole["samples"] == whole["kept"]
+    manifest["totals"]["num_samples"] *= 3
+    manifest["totals"]["samples"]["photo"] *= 3
+    path.write_text(json.dumps(manifest))
+    crops = outlook(Store(own_copy), 10**6, 0, 1, [])
+    assert crops["samples"]["expected"] == pytest.approx(3 * crops["kept"]["expected"], rel=1e-4)
+    hours = [found["gpu_hours"]["captions"]["expected"] for found in (whole, crops)]
+    assert hours[1] == pytest.approx(3 * hours[0], rel=1e-3)
+    assert any(line.startswith("  stored, crops counted") for line in forecast_lines(crops))
 
 
 def test_without_the_originals_there_are_no_hours_and_no_guess(own_copy, tmp_path):

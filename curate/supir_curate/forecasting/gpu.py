@@ -38,18 +38,22 @@ def rates_from(texts: Sequence[str]) -> dict[str, float]:
     return rates
 
 
-def gpu_hours(rates: Mapping[str, float], kept: Range, passing: Range) -> dict[str, dict[str, Any]]:
+def gpu_hours(
+    rates: Mapping[str, float], kept: Range, passing: Range, samples_a_picture: float = 1.0
+) -> dict[str, dict[str, Any]]:
     """Returns the hours of one GPU for each job, with what they rest on.
 
     Args:
         rates: job to pictures a second of one GPU; `captions`, `negatives`, else a scorer's name.
-        kept: pictures that are captioned.
+        kept: pictures that are kept.
         passing: pictures that scorers look at.
+        samples_a_picture: stored for a kept one, and captioned: 1, or its crops.
     """
-    pictures = {CAPTIONS: kept, NEGATIVES: kept.times(NEGATIVES_A_PICTURE)}
+    samples = kept.times(samples_a_picture)
+    pictures = {CAPTIONS: samples, NEGATIVES: samples.times(NEGATIVES_A_PICTURE)}
     found: dict[str, dict[str, Any]] = {}
     if CAPTIONS not in rates:
-        captions = kept.times(CAPTIONS_A_PICTURE / 3600)
+        captions = samples.times(CAPTIONS_A_PICTURE / 3600)
         hours = captions.times(1 / ASSUMED_CAPTIONS_A_SECOND)
         best = captions.low / AT_BEST
         found[CAPTIONS] = Range(hours.expected, best, hours.high).rounded(2) | {

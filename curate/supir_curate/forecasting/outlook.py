@@ -65,15 +65,18 @@ def outlook(
     pace = recorded or measured_pace(store, plan, config)
     cores = workers or os.cpu_count() or 1
     passing = ratio_of(pilot.passing, pilot.seen).times(count)
-    hours = gpu_hours(gpu_rates, kept, passing)
+    totals = load_manifest(store).totals if store.exists(MANIFEST) else None
+    samples_a_picture = totals.num_samples / selection.kept if totals else 1.0
+    hours = gpu_hours(gpu_rates, kept, passing, samples_a_picture)
     summary: dict[str, Any] = {
         "pilot": {"seen": selection.seen, "kept": selection.kept, "parts": plan.num_parts},
         "candidates": count,
         "kept": kept.rounded(),
+        "samples": kept.times(samples_a_picture).rounded(),
         "roles": _roles(figures, quotas, count),
         "reasons": figures.reasons(count),
         "duplicates": figures.law(count),
-        **_bytes(store, pilot, count, kept, plan.kind == "urls"),
+        **_bytes(store, pilot, count, kept, plan.kind == "urls", totals.shard_bytes if totals else None),
         **_hours(pilot, pace, count, kept, cores),
         "memory_bytes_a_worker_at_most": BASE_BYTES + BYTES_A_PIXEL * config.probe.max_pixels,
         "memory_bytes_of_select": passing.times(BYTES_A_SURVIVOR)
@@ -108,9 +111,10 @@ def _roles(figures: Forecast, quotas: Mapping[str, int], count: int) -> dict[str
     return found
 
 
-def _bytes(store: Store, pilot: Pilot, count: int, kept: Range, is_web: bool) -> dict[str, Any]:
+def _bytes(
+    store: Store, pilot: Pilot, count: int, kept: Range, is_web: bool, packed: int | None
+) -> dict[str, Any]:
     seen, num_kept = int(pilot.seen.sum()), int(pilot.kept.sum())
-    packed = load_manifest(store).totals.shard_bytes if store.exists(MANIFEST) else None
     stored = (packed or int(pilot.kept_bytes.sum())) / num_kept
     crawl, shards = ratio_of(pilot.crawled_bytes, pilot.seen).times(count), kept.times(stored)
     tables = table_bytes(store) / seen * count

@@ -23,6 +23,8 @@ def forecast_lines(summary: Mapping[str, Any]) -> Iterator[str]:
     yield f"{'':<{WIDTH}}{'expected':>15}{'low':>15}{'high':>15}"
     yield f"{'candidates':<{WIDTH}}{count:>15,}"
     yield _line("kept", summary["kept"], _number)
+    if summary["samples"] != summary["kept"]:
+        yield _line("  stored, crops counted", summary["samples"], _number)
     if len(summary["roles"]) > 1 or any("quota" in one for one in summary["roles"].values()):
         yield from _role_lines(summary["roles"])
     for reason, lost in summary["reasons"].items():
