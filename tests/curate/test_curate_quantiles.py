@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from supir_console import UserError, load_config
 from supir_curate.config import CurateConfig
-from supir_curate.config.rules import Quantile, Top
+from supir_curate.config.rules import Quantile, Rule, Top
 from supir_curate.ledger import numbers, read_scores
 from supir_curate.selection.select import load_selection, require_foreseen, select
-from supir_curate.selection.thresholds import num_kept, order_statistic
+from supir_curate.selection.thresholds import found_threshold, num_kept, order_statistic
 from supir_curate.sources.plan import load_plan
 from supir_shards import Store
 
@@ -61,6 +61,21 @@ def test_a_quantile_drops_no_more_and_a_top_share_keeps_no_less_than_it_says(val
             wanted = len(values) * (100 - percent if keep == ">=" else percent) / 100
         assert kept.sum() >= wanted - 1e-9
         assert stricter.sum() < max(1, wanted)  # the next stricter limit would keep too few
+
+
+@pytest.mark.parametrize(
+    ("keep", "share", "passes"),
+    [
+        (">=", Quantile(quantile=0.1), [True, True, True, True]),  # the limit is -inf, which nothing is below
+        (">=", Top(top=0.1), [False, False, False, True]),  # it is inf
+        ("<=", Quantile(quantile=0.9), [True, True, True, True]),
+        ("<=", Top(top=0.1), [True, False, False, False]),
+    ],
+)
+def test_infinite_scores_of_a_source_are_ordered_like_others(keep, share, passes):
+    scores = np.array([-np.inf, 1.0, 2.0, np.inf])
+    rule = Rule(score="punsafe", keep=keep, limit=share)
+    assert found_threshold(rule, scores.copy()).passes(scores).tolist() == passes
 
 
 def test_limits_are_found_among_those_that_pass_the_given_ones_and_written_down(own_copy):

@@ -9,7 +9,8 @@ them intersect. A quantile drops no more than its share, a top share keeps no le
 from __future__ import annotations
 
 from fractions import Fraction
-from math import ceil, floor
+from math import ceil, copysign, floor, isfinite
+from sys import float_info
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +36,9 @@ def found_threshold(rule: Rule, values: NDArray[np.float64]) -> Threshold:
     """
     assert isinstance(rule.limit, Quantile | Top)
     values = values[~np.isnan(values)]
-    limit = order_statistic(values, rule.keep, num_kept(rule.limit, rule.keep, len(values)))
+    limit = _finite(
+        order_statistic(values, rule.keep, num_kept(rule.limit, rule.keep, len(values))), rule.keep
+    )
     ((kind, share),) = rule.limit.model_dump().items()
     words = f"{kind} {share:g} of {len(values)} candidates that pass the given limits"
     return Threshold(score=rule.score, keep=rule.keep, limit=limit, found=words)
@@ -58,6 +61,14 @@ def order_statistic(values: NDArray[np.float64], keep: Keep, num_kept: int) -> f
     place = len(values) - num_kept if keep == ">=" else num_kept - 1
     values.partition(place)
     return float(values[place])
+
+
+def _finite(limit: float | None, keep: Keep) -> float | None:
+    """Returns a limit that can be written down and decides the same: a source's scores may be infinite."""
+    if limit is None or isfinite(limit):
+        return limit
+    drops_none = limit < 0 if keep == ">=" else limit > 0
+    return None if drops_none else copysign(float_info.max, limit)
 
 
 def num_kept(limit: Quantile | Top, keep: Keep, count: int) -> int:
