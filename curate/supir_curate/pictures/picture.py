@@ -5,8 +5,7 @@ any decoder sees the bytes; a picture that cannot be decoded whole raises `BadPi
 given a score. Pixels stay as stored: the EXIF orientation is noted, not applied.
 
 Limits: ICC profiles are applied by `decode_srgb` alone, and without one CMYK becomes RGB by Pillow's plain formula;
-damage in the middle of a JPEG that
-libjpeg repairs silently is not seen.
+damage of a JPEG that libjpeg repairs silently is not seen, be it in the middle or an end that was cut off and closed.
 """
 
 from __future__ import annotations
