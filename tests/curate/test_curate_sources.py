@@ -258,5 +258,6 @@ def test_what_a_killed_list_of_another_config_left_is_not_part_of_the_dataset(ta
         make_plan(store, str(tars), CurateConfig(source=scored))
     monkeypatch.undo()
     assert store.list("scores")
+    store.write("candidates/mine.odt", b"a file of the user's")
     make_plan(store, str(tars), CurateConfig())
-    assert store.list() == ["candidates/part-000000.parquet", "plan.json"]
+    assert store.list() == ["candidates/mine.odt", "candidates/part-000000.parquet", "plan.json"]

@@ -7,6 +7,7 @@ meanwhile do not shift the parts. A dataset belongs to one source and one scorin
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import islice
@@ -18,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from supir_console import Progress, UserError
 from supir_curate.config import CurateConfig, ScoringConfig, SourceConfig
 from supir_curate.config.differences import differences
-from supir_curate.scores import PREFIX, SCORE_NAMES, sidecar_path
+from supir_curate.scores import PREFIX, SCORE_NAMES, SIDECARS, sidecar_path
 from supir_curate.sources.candidate import Candidate, Kind, candidates_from
 from supir_curate.sources.listing import IMAGE_SUFFIXES, Spread, here, list_source
 from supir_curate.sources.look_ahead import in_order
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 PLAN, FOLDER = "plan.json", "candidates"
+A_PART = r"part-\d{6}"
 WRITTEN_ROWS = 64 * 1024  # of parts that wait for the disk together
 SOURCE_SCORES = "source"  # the sidecar of what the source itself says
 
@@ -76,7 +78,7 @@ def make_plan(store: Store, source: str, config: CurateConfig, spread: Spread = 
         return plan
     _require_new_scores(config.source)
     _require_outside(store.url, place)
-    for left in (*store.list(FOLDER), *store.list(sidecar_path(SOURCE_SCORES, "").rpartition("/")[0])):
+    for left in _parts_there(store):
         store.delete(left)  # a killed listing's, perhaps of another config
     kind, tables = list_source(place, config.source, spread)
     tally = ListingTally()
@@ -225,6 +227,13 @@ def _require_new_scores(config: SourceConfig) -> None:
     taken = sorted(set(config.score_columns) & set(SCORE_NAMES))
     if taken:
         raise UserError(f"source.score_columns: {taken[0]} is a score of ours; rename the column")
+
+
+def _parts_there(store: Store) -> list[str]:
+    """Returns every file that a plan writes beside itself, and no file of anybody else's in the same folders."""
+    ours = re.compile(f"{candidates_path(A_PART)}|{sidecar_path(SOURCE_SCORES, A_PART)}")
+    there = [*store.list(FOLDER), *store.list(f"{SIDECARS}/{SOURCE_SCORES}")]
+    return [path for path in there if ours.fullmatch(path)]
 
 
 def _require_outside(dataset: str, place: str) -> None:
