@@ -75,6 +75,17 @@ def test_the_checked_address_is_the_one_connected_to(fetched, web_server, page, 
     assert again.reason is Reason.PRIVATE_ADDRESS
 
 
+def test_what_an_interim_answer_says_is_not_the_answers(fetched, web_server, page, jpeg):
+    def hinted(handler):
+        hints = f"HTTP/1.1 103 Early Hints\r\nContent-Length: {10**12}\r\nX-Robots-Tag: noai\r\n\r\n"
+        handler.wfile.write(hints.encode())
+        page(200, jpeg)(handler)
+
+    server = web_server({"/hinted.jpg": hinted})
+    (original,) = fetched(FetchConfig(pace=PACE), [server.url("/hinted.jpg")])
+    assert (original.reason, original.data) == (None, jpeg)
+
+
 @pytest.mark.parametrize("honour_robots", [True, False])
 @pytest.mark.parametrize(
     "url", ["http://[::1", "http://[/a.jpg", "http://a:b/", "http://\udce9/", "", "a.jpg"]

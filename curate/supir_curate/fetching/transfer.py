@@ -83,7 +83,9 @@ class Transfer:
         self._lines = []
         words = status.split(None, 2)
         self._status = int(words[1]) if len(words) > 1 and words[1].isdecimal() else 0
-        self._has_head = self._status >= 200  # else an interim answer, and the true one follows
+        if self._status < 200:
+            return None  # an interim answer, such as 103 Early Hints: the true one follows
+        self._has_head = True
         for line_text in lines[:-1]:
             name, _, value = line_text.partition(":")
             self._headers.setdefault(name.strip().lower(), []).append(value.strip())
