@@ -26,12 +26,12 @@ from supir_curate.assess_actor import (
 )
 from supir_curate.config import CurateConfig
 from supir_curate.scorers.contract import Identity
-from supir_curate.scores import sidecar_path
 from supir_curate.selection.select import require_scored
 from supir_curate.sidecar import missing_rows, require_same
 from supir_curate.sources.originals import read_originals
 from supir_curate.sources.plan import PLAN, Plan, load_plan
 from supir_shards import MANIFEST, Store, finish_dataset, ledger_path
+from supir_shards.layout import scores_path
 
 COMMAND = "supir-curate assess"
 UNASSESSED = "report/unassessed.csv"
@@ -227,7 +227,7 @@ def _write_unassessed(store: Store, plan: Plan, config: CurateConfig, errors: li
     count = 0
     for name in config.assess.scorers:
         for part in plan.parts():
-            path = sidecar_path(name, part)
+            path = scores_path(name, part)
             if not store.exists(path):
                 continue
             columns = store.read_table(path, ["source_row", "detail"]).to_pydict()

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from supir_console import UserError
-from supir_curate.scores import PREFIX, SIDECARS, sidecar_path
+from supir_curate.scores import PREFIX
 from supir_shards import Store, ledger_path
+from supir_shards.layout import SCORES, scores_path
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,8 +41,8 @@ def read_scores(store: Store, part: str, columns: Sequence[str] | None = None) -
     ledger = store.read_table(ledger_path(part), columns and [*columns, "source_row"])
     missing = None if columns is None else set(columns).difference(ledger.column_names)
     if missing is None or any(name.startswith(PREFIX) for name in missing):
-        for name in store.folders(SIDECARS):
-            path = sidecar_path(name, part)
+        for name in store.folders(SCORES):
+            path = scores_path(name, part)
             if store.exists(path):
                 ledger = _joined(ledger, _scores_of(store, path, missing), path)
     return ledger
@@ -66,14 +67,14 @@ def require_scores(store: Store, plan: Plan, wanted: Collection[str]) -> None:
     if not plan.num_parts:
         return
     known = {name for name in store.columns(ledger_path(plan.parts()[0])) if name.startswith(PREFIX)}
-    files = store.list(SIDECARS, ".parquet") if any(PREFIX + name not in known for name in wanted) else []
+    files = store.list(SCORES, ".parquet") if any(PREFIX + name not in known for name in wanted) else []
     for scorer in sorted({path.split("/")[1] for path in files}):
         paths = [path for path in files if path.split("/")[1] == scorer]
         columns = {name for name in store.columns(paths[0]) if name.startswith(PREFIX)}
         used = sorted(name for name in wanted if PREFIX + name in columns)
         if used and len(paths) < plan.num_parts:
             raise UserError(
-                f"{store.url}/{SIDECARS}/{scorer} holds {used[0]!r} of {len(paths)} of {plan.num_parts} parts;"
+                f"{store.url}/{SCORES}/{scorer} holds {used[0]!r} of {len(paths)} of {plan.num_parts} parts;"
                 " let the scorer finish first"
             )
         known |= columns
@@ -93,7 +94,7 @@ def require_known(dataset: str, wanted: Collection[str], known: Collection[str])
 
 def sidecar_scores(store: Store) -> set[str]:
     """Returns the scores that stand beside the ledger, of whatever parts."""
-    first = {path.split("/")[1]: path for path in store.list(SIDECARS, ".parquet")}
+    first = {path.split("/")[1]: path for path in store.list(SCORES, ".parquet")}
     columns = {column for path in first.values() for column in store.columns(path)}
     return {name.removeprefix(PREFIX) for name in columns if name.startswith(PREFIX)}
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 PREFIX = "score."  # of the columns that hold scores
-SIDECARS = "scores"  # the folder below the dataset with what scorers and sources add, a folder each
 
 
 class Score(NamedTuple):
@@ -60,8 +59,3 @@ SCORES = (
     Score("seam_share", "share of the clearest straight seam; 1 runs from edge to edge", 0, 1),
 )
 SCORE_NAMES = tuple(score.name for score in SCORES)
-
-
-def sidecar_path(name: str, part: str) -> str:
-    """Returns where a scorer's scores of a part lie."""
-    return f"{SIDECARS}/{name}/{part}.parquet"

@@ -25,8 +25,9 @@ from supir_curate.ledger import numbers
 from supir_curate.score import OK
 from supir_curate.scorers.config import PLACES, AnyScorer
 from supir_curate.scorers.contract import Answer, Identity
-from supir_curate.scores import PREFIX, SIDECARS, Score, sidecar_path
+from supir_curate.scores import PREFIX, Score
 from supir_shards import Store, ledger_path
+from supir_shards.layout import SCORES, scores_path
 from supir_shards.manifest import package_version
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def missing_rows(store: Store, part: str, config: CurateConfig) -> dict[str, lis
     wanted = wanted_rows(store, part, config)
     missing: dict[str, list[int]] = {}
     for name in config.assess.scorers:
-        path = sidecar_path(name, part)
+        path = scores_path(name, part)
         if not store.exists(path):
             missing[name] = wanted
             continue
@@ -113,7 +114,7 @@ def require_same(store: Store, stamps: Mapping[str, Mapping[str, str]]) -> None:
         UserError: other weights or another config made them.
     """
     for name, ours in stamps.items():
-        paths = store.list(f"{SIDECARS}/{name}", ".parquet")
+        paths = store.list(f"{SCORES}/{name}", ".parquet")
         theirs = read_stamp(store, paths[0]) if paths else ours
         for key in (CONFIG, WEIGHTS):
             if theirs.get(key) != ours[key]:
@@ -135,8 +136,8 @@ def read_stamp(store: Store, path: str) -> dict[str, str]:
 def sidecar_scores(store: Store) -> tuple[Score, ...]:
     """Returns what the scorers measured that have looked at a dataset, with units and ranges."""
     found: list[Score] = []
-    for name in store.folders(SIDECARS):
-        paths = store.list(f"{SIDECARS}/{name}", ".parquet")
+    for name in store.folders(SCORES):
+        paths = store.list(f"{SCORES}/{name}", ".parquet")
         told = read_stamp(store, paths[0]).get(MEASURED, "[]") if paths else "[]"
         found += [Score(*values) for values in json.loads(told)]
     return tuple(found)
@@ -145,8 +146,8 @@ def sidecar_scores(store: Store) -> tuple[Score, ...]:
 def deciding_scorers(store: Store, wanted: Collection[str]) -> list[str]:
     """Returns the scorers that give one of these scores; what a source says of its pictures is none of theirs."""
     columns, found = {PREFIX + name for name in wanted}, []
-    for name in store.folders(SIDECARS):
-        paths = store.list(f"{SIDECARS}/{name}", ".parquet")
+    for name in store.folders(SCORES):
+        paths = store.list(f"{SCORES}/{name}", ".parquet")
         if paths and columns.intersection(store.columns(paths[0])) and SCORER in read_stamp(store, paths[0]):
             found.append(name)
     return found
@@ -165,7 +166,7 @@ def require_seen(store: Store, part: str, scorers: Collection[str], rows: NDArra
         UserError: a scorer has not seen one of them.
     """
     for name in scorers:
-        path = sidecar_path(name, part)
+        path = scores_path(name, part)
         if not store.exists(path):
             continue
         seen = store.read_table(path, ["source_row"]).column("source_row").to_numpy()
@@ -192,7 +193,7 @@ def write_sidecar(
     """
     import pyarrow as pa
 
-    path = sidecar_path(stamp[SCORER], part)
+    path = scores_path(stamp[SCORER], part)
     table = _table(score_names, width, rows)
     if store.exists(path):
         table = pa.concat_tables([store.read_table(path).cast(table.schema), table]).sort_by("source_row")

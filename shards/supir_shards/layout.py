@@ -17,11 +17,13 @@ MANIFEST = "dataset.json"
 SHARDS, INDEX, LEDGER, CAPTIONS, SCORES = "shards", "index", "ledger", "captions", "scores"
 MAX_PARTS = 1_000_000
 
-_PART = r"part-\d{6}"
+PART = r"part-\d{6}"
+"""What every part's name matches."""
+
 _CAPTION_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _SCORER_NAME = r"[A-Za-z0-9][A-Za-z0-9.+_-]*"
 _TABLES = rf"({INDEX}|{LEDGER}|{CAPTIONS}/{_CAPTION_NAME}|{SCORES}/{_SCORER_NAME})"
-PART_FILE = rf"^({SHARDS}/{_PART}\.tar|{_TABLES}/{_PART}\.parquet)$"
+PART_FILE = rf"^({SHARDS}/{PART}\.tar|{_TABLES}/{PART}\.parquet)$"
 """What every path of a part's file matches."""
 
 
@@ -77,6 +79,11 @@ def caption_path(name: str, part: str) -> str:
     return f"{CAPTIONS}/{name}/{_checked(part)}.parquet"
 
 
+def scores_path(name: str, part: str) -> str:
+    """The part's scores under one scorer's name."""
+    return f"{SCORES}/{name}/{_checked(part)}.parquet"
+
+
 def part_files(paths: Iterable[str]) -> list[str]:
     """Those of the paths that the functions above make; a dataset's folders may hold strangers."""
     return [path for path in paths if re.fullmatch(PART_FILE, path)]
@@ -88,6 +95,6 @@ def part_of(path: str) -> str:
 
 
 def _checked(part: str) -> str:
-    if not re.fullmatch(_PART, part):
+    if not re.fullmatch(PART, part):
         raise DatasetError(f"part name {part!r} does not look like part-000000; use part_name(number)")
     return part

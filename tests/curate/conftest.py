@@ -73,6 +73,12 @@ def encode() -> Callable[..., bytes]:
     return to_bytes
 
 
+@pytest.fixture(scope="session")
+def jpeg(photos: dict[str, Rgb], encode: Callable[..., bytes]) -> bytes:
+    """One photo as a web server sends it."""
+    return encode(photos["chelsea"], "JPEG", quality=80)
+
+
 def gray(rgb: Rgb) -> NDArray[np.uint8]:
     """Luma."""
     return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), dtype=np.uint8)

@@ -7,20 +7,12 @@ import time
 
 import pycurl
 import pytest
+from fetch_settings import CONFIG, MAX_BYTES, PACE
 
-from supir_curate.config import FetchConfig, FetchPace, FetchPolicy
+from supir_curate.config import FetchConfig, FetchPolicy
 from supir_curate.fetching.held import Share
 from supir_curate.fetching.transfer import GRANT_BYTES
 from supir_curate.verdict import Reason
-
-MAX_BYTES = 200_000
-PACE = FetchPace(per_host_delay_s=0, timeout_s=3.0, retries=1, backoff_s=0.05, per_host_concurrency=16)
-CONFIG = FetchConfig(policy=FetchPolicy(max_bytes=MAX_BYTES, max_redirects=2), pace=PACE)
-
-
-@pytest.fixture(scope="module")
-def jpeg(photos, encode):
-    return encode(photos["chelsea"], "JPEG", quality=80)
 
 
 @pytest.fixture(scope="module")

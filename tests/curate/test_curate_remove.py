@@ -21,7 +21,6 @@ from supir_curate.sources.originals import Evidence, Original, read_originals, w
 from supir_curate.sources.plan import load_plan, make_plan
 from supir_curate.takedown.proof import prove_removed
 from supir_curate.takedown.purge import COMMAND
-from supir_curate.tombstones import add_tombstones, digest
 from supir_shards import (
     Caption,
     Dataset,
@@ -227,30 +226,6 @@ def test_the_manifest_tells_of_a_removal_without_naming_it(own_copy, here):
     assert CurateConfig.model_validate_json(json.dumps(manifest.config))
     assert manifest.totals.num_samples == before.totals.num_samples - 1
     assert here("report", own_copy).summary["kept"] == manifest.totals.num_samples
-
-
-def test_a_name_is_looked_for_where_it_stands_alone_and_in_every_spelling(tmp_path):
-    store = Store(tmp_path)
-    name = "faces/a&\u00fc.jpg"
-    store.write("a.html", b'<img title="others/faces/a&amp;\xc3\xbc.jpg">')
-    store.write_table("t.parquet", pa.table({"x": [name + "?size=2"]}))
-    assert prove_removed(store, [name]).standing == ()
-    store.write("b.html", b'<img title="faces/a&amp;\xc3\xbc.jpg (1)">')
-    store.write("c.json", json.dumps({"x": name}).encode())
-    store.write_table(
-        "u.parquet", pa.table({"x": pa.array([[("k", name)]], pa.map_(pa.string(), pa.string()))})
-    )
-    store.write_table("v.parquet", pa.table({"data": [b"a picture"]}))
-    add_tombstones(store, [digest(hashlib.sha256(b"a picture").hexdigest())])
-    found = prove_removed(store, [name])
-    assert [line.partition(":")[0] for line in found.standing] == [
-        "b.html",
-        "c.json",
-        "u.parquet",
-        "v.parquet",
-    ]
-    store.write("w.parquet", b"PAR1")
-    assert any(line.startswith("w.parquet: cannot be read") for line in prove_removed(store, []).standing)
 
 
 def test_negatives_made_from_a_photo_go_by_its_key(own_copy, here, tmp_path):

@@ -53,21 +53,19 @@ def outlook(
     pilot = read_pilot(store, plan)
     quotas = {str(role): quota.count for role, quota in selection.config.quotas.items()}
     figures = Forecast(pilot, quotas)
-    needed = figures.needed(target) if target else None
-    count = candidates or int((needed or {}).get("expected") or 0)
+    needed = figures.needed(target) if target else {}
+    count = candidates or int(needed.get("expected") or 0)
     if not count:
         most = f" (quotas: {quotas})" if quotas else ""
         raise UserError(
             f"no number of candidates gives {target} kept ones at the pilot's rate{most}; name --candidates"
         )
     kept = figures.kept(count)
-    recorded = recorded_pace(store, pilot)
-    pace = recorded or measured_pace(store, plan, config)
+    pace = recorded_pace(store, pilot) or measured_pace(store, plan, config)
     cores = workers or os.cpu_count() or 1
     passing = ratio_of(pilot.passing, pilot.seen).times(count)
     totals = load_manifest(store).totals if store.exists(MANIFEST) else None
     samples_a_picture = totals.num_samples / selection.kept if totals else 1.0
-    hours = gpu_hours(gpu_rates, kept, passing, samples_a_picture)
     summary: dict[str, Any] = {
         "pilot": {"seen": selection.seen, "kept": selection.kept, "parts": plan.num_parts},
         "candidates": count,
@@ -79,15 +77,8 @@ def outlook(
         **_bytes(store, pilot, count, kept, plan.kind == "urls", totals.shard_bytes if totals else None),
         **_hours(pilot, pace, count, kept, cores),
         "memory_bytes_a_worker_at_most": BASE_BYTES + BYTES_A_PIXEL * config.probe.max_pixels,
-        "memory_bytes_of_select": passing.times(BYTES_A_SURVIVOR)
-        .plus(SELECT_BYTES + BYTES_A_CANDIDATE * count)
-        .rounded(),
-        "gpu_hours": hours,
-        "gpus": gpus,
-        "gpu_wall_hours": {
-            end: round(sum(one[end] for one in hours.values()) / gpus, 2)
-            for end in ("expected", "low", "high")
-        },
+        "memory_bytes_of_select": _memory_of_select(passing, count).rounded(),
+        **_gpu_hours(gpu_hours(gpu_rates, kept, passing, samples_a_picture), gpus),
     }
     if pilot.largest_host:
         share = pilot.largest_host / selection.seen
@@ -142,6 +133,16 @@ def _hours(pilot: Pilot, pace: Pace, count: int, kept: Range, cores: int) -> dic
         "seconds_a_megapixel": round(pace.score_s_a_megapixel, 4),
         "pace_from": f"{pace.pictures} pictures measured now" if pace.pictures else "the pilot's own run",
     }
+
+
+def _memory_of_select(passing: Range, count: int) -> Range:
+    return passing.times(BYTES_A_SURVIVOR).plus(SELECT_BYTES + BYTES_A_CANDIDATE * count)
+
+
+def _gpu_hours(of_jobs: Mapping[str, Mapping[str, Any]], gpus: int) -> dict[str, Any]:
+    ends = ("expected", "low", "high")
+    wall_hours = {end: round(sum(one[end] for one in of_jobs.values()) / gpus, 2) for end in ends}
+    return {"gpu_hours": of_jobs, "gpus": gpus, "gpu_wall_hours": wall_hours}
 
 
 def _ends(one: Range) -> tuple[float, float, float]:

@@ -14,10 +14,8 @@ import ctypes
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # <malloc.h>
 KEPT_BYTES = 256 * 2**20
-LARGEST_BYTES = (
-    64 * 2**20,
-    32 * 2**20,
-)  # of one buffer: three bytes a pixel of 22 megapixels; what older glibc takes
+# Of one buffer: three bytes a pixel of 22 megapixels; what older glibc takes.
+LARGEST_BYTES = (64 * 2**20, 32 * 2**20)
 
 
 def keep_freed_memory() -> bool:

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from supir_console import UserError
-from supir_curate.scores import sidecar_path
 from supir_curate.selection.similar import Features, Places
 from supir_curate.sidecar import CONFIG, EMBEDDING, WEIGHTS, read_stamp
 from supir_shards import Store
+from supir_shards.layout import scores_path
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,7 +44,7 @@ class Embeddings:
         Raises:
             UserError: there are none.
         """
-        path = sidecar_path(self.scorer, self.parts[0])
+        path = scores_path(self.scorer, self.parts[0])
         if not self.store.exists(path):
             raise UserError(f"{self.store.url} has no answers of {self.scorer}; {self._mend()}")
         told = read_stamp(self.store, path)
@@ -73,7 +73,7 @@ class Embeddings:
         return np.empty((0, 1), np.float16) if features is None else features
 
     def _of_part(self, part: str, rows: Places) -> Features:
-        path = sidecar_path(self.scorer, part)
+        path = scores_path(self.scorer, part)
         if not self.store.exists(path):
             raise UserError(f"{self.store.url}/{path} is not there; {self._mend()}")
         if EMBEDDING not in self.store.columns(path):

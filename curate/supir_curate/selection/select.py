@@ -22,7 +22,7 @@ from supir_console import Progress, UserError, config_hash
 from supir_curate.config.rules import Thresholds
 from supir_curate.config.select import SelectConfig
 from supir_curate.ledger import AT_ONCE, require_known, require_scores, sidecar_scores
-from supir_curate.scores import SCORE_NAMES, SIDECARS
+from supir_curate.scores import SCORE_NAMES
 from supir_curate.selection.barred import Barred, read_barred
 from supir_curate.selection.decisions import DROPPED as DROPPED
 from supir_curate.selection.decisions import KEPT as KEPT
@@ -37,6 +37,7 @@ from supir_curate.sources.plan import PLAN, Plan, candidates_path, load_plan, re
 from supir_curate.tombstones import TOMBSTONES
 from supir_curate.verdict import Tally
 from supir_shards import Store, ledger_path
+from supir_shards.layout import SCORES
 from supir_shards.storage import table_bytes
 
 if TYPE_CHECKING:
@@ -244,7 +245,7 @@ def branch(store: Store, new: Store) -> Plan:
     for part in plan.parts():
         for path in (candidates_path(part), ledger_path(part)):
             new.write(path, store.read(path))
-    for path in [*store.list(SIDECARS), *filter(store.exists, [TOMBSTONES])]:
+    for path in [*store.list(SCORES), *filter(store.exists, [TOMBSTONES])]:
         new.write(path, store.read(path))
     save_plan(new, branched)
     return branched

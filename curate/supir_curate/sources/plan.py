@@ -19,18 +19,18 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from supir_console import Progress, UserError
 from supir_curate.config import CurateConfig, ScoringConfig, SourceConfig
 from supir_curate.config.differences import differences
-from supir_curate.scores import PREFIX, SCORE_NAMES, SIDECARS, sidecar_path
+from supir_curate.scores import PREFIX, SCORE_NAMES
 from supir_curate.sources.candidate import Candidate, Kind, candidates_from
 from supir_curate.sources.listing import IMAGE_SUFFIXES, Spread, here, list_source
 from supir_curate.sources.look_ahead import in_order
 from supir_shards import Store, absolute_url, part_name
+from supir_shards.layout import PART, SCORES, part_files, scores_path
 from supir_shards.storage import table_bytes
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-PLAN, FOLDER = "plan.json", "candidates"
-A_PART = r"part-\d{6}"
+PLAN, CANDIDATES = "plan.json", "candidates"
 WRITTEN_ROWS = 64 * 1024  # of parts that wait for the disk together
 SOURCE_SCORES = "source"  # the sidecar of what the source itself says
 
@@ -92,7 +92,7 @@ def make_plan(store: Store, source: str, config: CurateConfig, spread: Spread = 
     if tally.unread == tally.seen:
         for part in map(part_name, range(num_parts)):
             store.delete(candidates_path(part))
-            store.delete(sidecar_path(SOURCE_SCORES, part))
+            store.delete(scores_path(SOURCE_SCORES, part))
         raise nothing_to_read(place, tally)
     plan = Plan(
         kind=kind, source=place, scoring=config.scoring(), num_candidates=tally.seen, num_parts=num_parts
@@ -188,7 +188,7 @@ def save_plan(store: Store, plan: Plan) -> None:
 
 def candidates_path(part: str) -> str:
     """Returns where a part's candidates are listed."""
-    return f"{FOLDER}/{part}.parquet"
+    return f"{CANDIDATES}/{part}.parquet"
 
 
 def read_candidates(store: Store, part: str) -> list[Candidate]:
@@ -219,7 +219,7 @@ def _files_of(part: str, rows: pa.Table) -> dict[str, bytes]:
     if scores:
         places = pa.array(range(rows.num_rows), pa.int64())
         sidecar = rows.select(scores).add_column(0, "source_row", places)
-        files[sidecar_path(SOURCE_SCORES, part)] = table_bytes(sidecar)
+        files[scores_path(SOURCE_SCORES, part)] = table_bytes(sidecar)
     return files
 
 
@@ -231,9 +231,8 @@ def _require_new_scores(config: SourceConfig) -> None:
 
 def _parts_there(store: Store) -> list[str]:
     """Returns every file that a plan writes beside itself, and no file of anybody else's in the same folders."""
-    ours = re.compile(f"{candidates_path(A_PART)}|{sidecar_path(SOURCE_SCORES, A_PART)}")
-    there = [*store.list(FOLDER), *store.list(f"{SIDECARS}/{SOURCE_SCORES}")]
-    return [path for path in there if ours.fullmatch(path)]
+    is_list = re.compile(rf"{CANDIDATES}/{PART}\.parquet").fullmatch
+    return [*filter(is_list, store.list(CANDIDATES)), *part_files(store.list(f"{SCORES}/{SOURCE_SCORES}"))]
 
 
 def _require_outside(dataset: str, place: str) -> None:
