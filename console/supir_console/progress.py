@@ -21,15 +21,17 @@ class Progress:
         total: number of items; None when it is not known.
         what: name of the job, e.g. "score".
         unit: what is counted, e.g. "images".
+        shown: False keeps it quiet, in one of several processes that do the same job.
     """
 
-    def __init__(self, total: int | None, what: str, unit: str) -> None:
+    def __init__(self, total: int | None, what: str, unit: str, *, shown: bool = True) -> None:
+        self._shown = shown
         self._bar = tqdm(
             total=total,
             desc=what,
             unit=f" {unit}",
             file=sys.stderr,
-            disable=not sys.stderr.isatty(),
+            disable=not (shown and sys.stderr.isatty()),
             dynamic_ncols=True,
         )
         self._total, self._what, self._unit = total, what, unit
@@ -62,6 +64,8 @@ class Progress:
 
     def _write_line(self) -> None:
         self._last_line, self._told = time.monotonic(), self._done
+        if not self._shown:
+            return
         sys.stderr.write(self._line(self._last_line - self._started) + "\n")
         sys.stderr.flush()
 

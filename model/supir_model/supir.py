@@ -77,12 +77,14 @@ class Supir(nn.Module):
         """The conditioning of the prompts, (B, 77·k, D) and (B, P); the k of the longest prompt for all."""
         return self.text(prompts)
 
-    def encode(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def encode(
+        self, image: Tensor, generator: torch.Generator | list[torch.Generator] | None = None
+    ) -> Tensor:
         """The scaled latent (B, C, H/8, W/8) of a clean image: posterior sample, or the mode.
 
         Args:
             image: (B, 3, H, W) in [-1, 1].
-            generator: source of the posterior noise; None takes the mode.
+            generator: source of the posterior noise, or one for each image; None takes the mode.
         """
         require_image(image)
         posterior = self.vae.encode(image.to(self.vae.dtype)).latent_dist

@@ -143,7 +143,7 @@ def test_adapter_stage_changes_control_and_connectors_only(adapter_run, encoder_
 def test_adapter_uses_the_lq_latent(adapter_run, configure, noise_recipe, tmp_path):
     from supir_train.adapter import adapter_phase
     from supir_train.data import validation_batches
-    from supir_train.loop import keyed_generator
+    from supir_train.image_noise import image_noise
 
     config = configure("adapter", tmp_path, data__captions="plain", data__recipe=noise_recipe)
     supir = Supir.from_pretrained(adapter_run / "model")
@@ -153,7 +153,10 @@ def test_adapter_uses_the_lq_latent(adapter_run, configure, noise_recipe, tmp_pa
         **{name: getattr(batch, name) for name in batch.__slots__} | {"lq": batch.lq.roll(1, 0)}
     )
     with torch.no_grad():
-        right, wrong = (loss(b, keyed_generator("fixed"))["loss"] for b in (batch, shuffled))
+        right, wrong = (
+            loss(pairs, image_noise(0, "fixed", batch.numbers, images_a_step=16))["loss"]
+            for pairs in (batch, shuffled)
+        )
     assert right < wrong
 
 

@@ -9,10 +9,14 @@ from supir_model import load_supir
 from supir_model.diffusion import noised_input
 from supir_train.adapter import adapter_phase
 from supir_train.data import training_batches
-from supir_train.loop import keyed_generator
+from supir_train.image_noise import ImageNoise, image_noise, keyed_generator
 from supir_train.noise_loss import noise_loss
 from supir_train.order import Position
 from supir_train.run import prepare, train
+
+
+def two_images(step: int) -> ImageNoise:
+    return image_noise(0, "prior", (2 * step, 2 * step + 1), images_a_step=2)
 
 
 @pytest.mark.parametrize("grad_clip", [1e-3, 1e3])
@@ -34,7 +38,7 @@ def test_a_step_is_adamw_on_clipped_gradients(grad_clip, configure, tmp_path):
     phase = by_hand.phases[0]
     phase.begin()
     batch = next(training_batches(config, images=8, degraded=True, start=Position()))
-    phase.loss(batch, keyed_generator(config.seed, "adapter", 0, 0))["loss"].backward()
+    phase.loss(batch, image_noise(config.seed, "adapter", range(8), images_a_step=8))["loss"].backward()
     parameters = by_hand.supir.trainable("adapter")
     gradients = {name: value.grad for name, value in parameters.items()}
     norm = torch.sqrt(sum(gradient.square().sum() for gradient in gradients.values()))
@@ -52,10 +56,10 @@ def test_the_networks_are_told_a_size_from_the_range(monkeypatch):
     told = []
     monkeypatch.setattr(supir, "time_ids", lambda *size: told.append(size[:2]) or torch.zeros(size[2], 6))
     latent = torch.randn(2, 8, 8, 8, generator=torch.Generator().manual_seed(0))
-    for seed in range(8):
-        noise_loss(supir, latent, None, ("", ""), (200, 900), torch.Generator().manual_seed(seed))
+    for step in range(8):
+        noise_loss(supir, latent, None, ("", ""), (200, 900), two_images(step))
     assert all(height == width and 200 <= height <= 900 for height, width in told)
-    assert len(set(told)) == 8
+    assert len(set(told)) == 16
 
 
 def test_the_adapter_learns_on_samples_of_the_posterior(configure, tmp_path, monkeypatch):
@@ -67,7 +71,8 @@ def test_the_adapter_learns_on_samples_of_the_posterior(configure, tmp_path, mon
     )
     batch = next(training_batches(config, images=8, degraded=True, start=Position()))
     for seed in (0, 0, 1):
-        adapter_phase(supir, config).loss(batch, torch.Generator().manual_seed(seed))
+        noise = image_noise(seed, "adapter", batch.numbers, images_a_step=8)
+        adapter_phase(supir, config).loss(batch, noise)
     mode = supir.encode(batch.hq)
     assert torch.equal(seen[0], seen[1])
     assert not torch.equal(seen[0], seen[2])

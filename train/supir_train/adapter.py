@@ -19,26 +19,25 @@ from supir_model.diffusion import NUM_TIMESTEPS, noised_input
 from supir_train.batch import Batch
 from supir_train.config import TrainConfig
 from supir_train.data import training_batches
-from supir_train.loop import autocast, keyed_generator
+from supir_train.image_noise import ImageNoise, keyed_generator
+from supir_train.loop import autocast
 from supir_train.noise_loss import noise_loss
 from supir_train.order import Position
 from supir_train.phase import Losses, Phase
 
-CALIBRATION_IMAGES = 16
-"""Training crops, at evenly spread timesteps, to which new connectors are fitted before the first step."""
+CALIBRATION_PHOTOS = 16
+"""Photos to whose training crops, at evenly spread timesteps, new connectors are fitted before the first step."""
 
 
 def adapter_phase(supir: Supir, config: TrainConfig) -> Phase:
     """Returns the fit of control encoder and connectors by the noise loss, given the LQ latent."""
 
-    def loss(batch: Batch, generator: torch.Generator) -> Losses:
+    def loss(batch: Batch, noise: ImageNoise) -> Losses:
         assert batch.lq is not None, "stage adapter loads degraded pairs"
         with torch.no_grad():
-            latent = supir.encode(batch.hq, generator)
+            latent = supir.encode(batch.hq, noise.generators)
             z_lq = supir.encode_lq(batch.lq)
-        return {
-            "loss": noise_loss(supir, latent, z_lq, batch.prompts, config.data.size_condition_px, generator)
-        }
+        return {"loss": noise_loss(supir, latent, z_lq, batch.prompts, config.data.size_condition_px, noise)}
 
     def begin() -> None:
         layers = [layer for layer in supir.connectors.layers if isinstance(layer, ZeroSFT)]
@@ -56,12 +55,12 @@ def adapter_phase(supir: Supir, config: TrainConfig) -> Phase:
 
 @torch.no_grad()
 def _calibrate(supir: Supir, config: TrainConfig) -> None:
-    fit = config.optimize
-    batches = training_batches(config, images=fit.images_per_forward, degraded=False, start=Position())
-    num_batches = -(-CALIBRATION_IMAGES // fit.images_per_forward)
-    chosen = [batch.to(supir.device) for batch in itertools.islice(batches, num_batches)]
+    images = config.data.crops_per_image
+    batches = training_batches(config, images=images, degraded=False, start=Position())
+    usable = (batch.to(supir.device) for batch in batches if batch.keys)
+    chosen = list(itertools.islice(usable, CALIBRATION_PHOTOS))
     generator = keyed_generator(config.seed, "calibration")
-    with autocast(fit, supir.device):
+    with autocast(config.optimize, supir.device):
         latent = torch.cat([supir.encode(batch.hq) for batch in chosen])
         count = len(latent)
         timestep = torch.linspace(0, NUM_TIMESTEPS - 1, count, device=supir.device).long()

@@ -30,13 +30,14 @@ class BadSample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Training pairs as the networks take them.
+    """Training pairs as the networks take them; B may be 0, where no sample of it could be used.
 
     `hq`, `lq`: float32 (B, 3, S, S) in [-1, 1]; `lq` is None where nothing is degraded, or not yet: see `to`.
-    `position`: where training stands after this batch. `keys`, `boxes` and `traces` (none where nothing is degraded)
-    say what each pair was made from.
+    `numbers`: which image of the phase each one is. `position`: where training stands after this batch.
+    `keys`, `boxes` and `traces` (none where nothing is degraded) say what each pair was made from.
     """
 
+    numbers: tuple[int, ...]
     keys: tuple[str, ...]
     boxes: tuple[CropBox, ...]
     traces: tuple[Trace, ...]

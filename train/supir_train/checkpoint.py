@@ -3,9 +3,10 @@
     model.safetensors   every parameter that this run trains, in any of its phases
     ema.safetensors     the weight average of the phase under way
     optimizer.pt        AdamW's two moments and step counts, in parameter order (read with weights_only)
-    state.json          run step, phase, step in the phase, position in the data, scaling factor of the latents, hashes
+    state.json          run step, phase, step in the phase, position in the data, sums of the figures that no line of
+                        metrics holds yet, scaling factor of the latents, hashes
 
-No state of a random number generator is stored, since none outlives a step: noise is keyed by (seed, phase, step)
+No state of a random number generator is stored, since none outlives a step: noise is keyed by (seed, phase, image)
 and data by (seed, key, epoch).
 The law it keeps: written under another name, synced, then renamed, so a kill at any moment leaves the last one.
 """
@@ -26,10 +27,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from supir_console import UserError
+from supir_train.metrics import Sums
 from supir_train.order import Place, Position
 from supir_train.phase import PhaseName
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,7 @@ class Progress:
     phase: PhaseName
     phase_step: int
     position: Position
+    sums: Sums
     scaling_factor: float
     sources: dict[str, str]
 
@@ -97,6 +100,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     try:
         return _read(path)
+    except UserError:
+        raise
     except (
         SafetensorError,
         pickle.UnpicklingError,
@@ -124,6 +129,11 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
 
 def _read(path: Path) -> Checkpoint:
     state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    if state["format_version"] != FORMAT_VERSION:
+        raise UserError(
+            f"checkpoint {path} has format {state['format_version']}, this version reads {FORMAT_VERSION}; go on with "
+            "the version that wrote it, or start a new run from its RUN/model"
+        )
     position = state["position"]
     return Checkpoint(
         progress=Progress(
@@ -135,6 +145,7 @@ def _read(path: Path) -> Checkpoint:
                 photos=Place(**position["photos"]),
                 negatives=Place(**position["negatives"]),
             ),
+            sums={name: (total, count) for name, (total, count) in state["sums"].items()},
             scaling_factor=state["scaling_factor"],
             sources=state["sources"],
         ),

@@ -5,13 +5,14 @@ Exit codes beside the shared ones: 130 and 143 when a run was stopped by a signa
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,6 +28,10 @@ from supir_console import (
     load_config,
 )
 from supir_train.config import TrainConfig
+from supir_train.launch import launch
+
+if TYPE_CHECKING:
+    from supir_train.world import World
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 SHIPPED = ("prior-mini", "encoder-mini", "adapter-mini", "encoder-sdxl", "adapter-sdxl")
@@ -39,20 +44,39 @@ def main_command(
     dry_run: DryRunOption = False,
     print_config: PrintConfigOption = False,
     as_json: JsonOption = False,
+    processes: Annotated[
+        int,
+        typer.Option(min=1, help="Processes on this machine that share each step, usually one a GPU."),
+    ] = 1,
 ) -> None:
     """Train a prior, the degradation-robust encoder or the adapter; the same command goes on after a stop."""
     resolved = load_config(TrainConfig, _config_path(config), overrides)
     if print_config:
         sys.stdout.write(config_yaml(resolved))
         return
+    # Threads of OpenMP that wait by spinning cost a busy machine a factor of five; to be said before torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if processes > 1 and "WORLD_SIZE" not in os.environ:
+        raise typer.Exit(launch(sys.argv[1:], processes))
+    from supir_train.world import join_world, leave_world
+
+    world = join_world()
+    try:
+        _run(resolved, world, dry_run=dry_run, as_json=as_json)
+    finally:
+        leave_world(world)
+
+
+def _run(resolved: TrainConfig, world: World, *, dry_run: bool, as_json: bool) -> None:
     from supir_train.run import prepare, train
 
-    run = prepare(resolved)
+    run = prepare(resolved, world)
     figures = run.plan()
     if dry_run:
-        finish(figures, as_json)
+        if world.writes:
+            finish(figures, as_json)
         return
-    for line in _plan_lines(figures):
+    for line in _plan_lines(figures) if world.writes else ():
         sys.stderr.write(line + "\n")
     with _stop_signals() as received:
         outcome = train(run, should_stop=lambda _steps: bool(received))
@@ -62,10 +86,12 @@ def main_command(
         "bad_samples": outcome.bad_samples,
     }
     if outcome.model is None:
-        sys.stderr.write(f"stopped after step {outcome.steps}; the same command goes on from there\n")
-        finish(summary, as_json)
-        raise typer.Exit(128 + received[0])
-    finish(summary, as_json, failed=outcome.bad_samples)
+        if world.writes:
+            sys.stderr.write(f"stopped after step {outcome.steps}; the same command goes on from there\n")
+            finish(summary, as_json)
+        raise typer.Exit(128 + (received[0] if received else signal.SIGTERM))
+    if world.writes:
+        finish(summary, as_json, failed=outcome.bad_samples)
 
 
 main = entry(app)

@@ -21,6 +21,8 @@ FREE_KEYS = (
     "data.cache_bytes",
     "data.workers",
     "optimize.steps",
+    "optimize.micro_batch",
+    "autoencoder.micro_batch",
     "log_every",
     "trace_every",
     "checkpoint_every",
@@ -119,7 +121,8 @@ class OptimizeConfig(Config):
     micro_batch: int | None = Field(
         default=None,
         ge=1,
-        description="Images a forward pass; divides batch (gradients add up). null: the whole batch.",
+        description="Images a forward pass of a process; divides batch (gradients add up) and changes rounding only. "
+        "null: the process's whole share of the batch.",
     )
     lr: float = Field(default=1e-5, gt=0, description="Peak learning rate of AdamW.")
     schedule: Literal["constant", "cosine"] = Field(

@@ -28,15 +28,18 @@ from supir_train.batch import BadSample, Batch, scaled
 from supir_train.config import DataConfig, TrainConfig
 from supir_train.crops import CropBox, TooSmallError, choose_box, cut
 from supir_train.order import Draw, Place, Position, Walk, mixed
+from supir_train.world import ALONE, World
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crop:
     """One training pair: `hq` and `lq` are RGB uint8 (S, S, 3).
 
-    `trace` is None where nothing is degraded, and `lq` also where the training device does it.
+    `number` is that of the image in the phase. `trace` is None where nothing is degraded, and `lq` also where the
+    training device does it.
     """
 
+    number: int
     key: str
     box: CropBox
     hq: NDArray[np.uint8]
@@ -50,10 +53,6 @@ MOST_BAD_IN_A_ROW = 256
 
 Made = tuple[Draw, list[Crop] | BadSample | UserError]
 """A draw with its crops, or with why it has none; a `UserError` is the run's fault and ends it."""
-
-
-Collated = Batch | tuple[BadSample, ...] | UserError
-"""A batch, its bad samples where it has no crop, or what ends the run."""
 
 
 class CropMaker(TorchDataset[Made]):
@@ -78,14 +77,16 @@ class CropMaker(TorchDataset[Made]):
         try:
             image = self._image(draw)
             rng = sample_generator(self._seed, draw.key, draw.epoch)
-            return draw, [self._crop(draw, image, rng) for _ in range(self._config.crops_per_image)]
+            return draw, [
+                self._crop(draw, image, rng, which) for which in range(self._config.crops_per_image)
+            ]
         except (BadImage, DatasetError, TooSmallError, OSError) as error:
             return draw, BadSample(key=draw.key, part=draw.part, reason=str(error))
         except UserError as error:
             # handed on as a value: raised here, the loader would put its process's traceback into the one line
             return draw, error
 
-    def _crop(self, draw: Draw, image: NDArray[np.uint8], rng: np.random.Generator) -> Crop:
+    def _crop(self, draw: Draw, image: NDArray[np.uint8], rng: np.random.Generator, which: int) -> Crop:
         height, width = image.shape[:2]
         config = self._config
         box = choose_box(
@@ -99,7 +100,8 @@ class CropMaker(TorchDataset[Made]):
         prompt = _prompt(draw, box, rng, config)
         hq = cut(image, box, config.crop_px)
         lq, trace = self._degraded(hq, rng)
-        return Crop(key=draw.key, box=box, hq=hq, lq=lq, trace=trace, prompt=prompt)
+        number = draw.number * config.crops_per_image + which
+        return Crop(number=number, key=draw.key, box=box, hq=hq, lq=lq, trace=trace, prompt=prompt)
 
     def _degraded(
         self, hq: NDArray[np.uint8], rng: np.random.Generator
@@ -164,12 +166,17 @@ def open_walks(config: TrainConfig) -> tuple[dict[str, Dataset], Walk, Walk | No
     return {"photos": photos, "negatives": negatives}, walk, negative_walk
 
 
-def training_batches(config: TrainConfig, *, images: int, degraded: bool, start: Position) -> Iterator[Batch]:
-    """Yields for ever the batches of training after `start`.
+def training_batches(
+    config: TrainConfig, *, images: int, degraded: bool, start: Position, world: World = ALONE
+) -> Iterator[Batch]:
+    """Yields for ever the batches of training after `start` that are this process's.
+
+    All processes walk the same order; of each `world.size` batches that follow each other, each takes one.
 
     Args:
         images: crops in a batch, a multiple of `crops_per_image`.
         degraded: whether batches carry `lq`.
+        world: the processes that share the batches.
 
     Raises:
         UserError: the dataset holds nothing to train on, none of `MOST_BAD_IN_A_ROW` samples can be used, or what
@@ -180,7 +187,7 @@ def training_batches(config: TrainConfig, *, images: int, degraded: bool, start:
     workers = config.data.workers
     loader = DataLoader(
         _maker(config, sources, degraded),
-        batch_sampler=_Chunks(draws, images // config.data.crops_per_image),
+        batch_sampler=_Chunks(draws, images // config.data.crops_per_image, world),
         collate_fn=collate,
         num_workers=workers,
         prefetch_factor=4 if workers else None,
@@ -188,11 +195,16 @@ def training_batches(config: TrainConfig, *, images: int, degraded: bool, start:
         multiprocessing_context="forkserver" if workers else None,
         worker_init_fn=_settle,
     )
-    yield from _usable(loader)
+    yield from _checked(loader)
 
 
-def validation_batches(config: TrainConfig, *, images: int, degraded: bool) -> list[Batch]:
-    """Returns the held-out crops of the run in batches of at most `images`; the same ones on every call.
+def validation_batches(config: TrainConfig, *, images: int, degraded: bool, world: World) -> list[Batch]:
+    """Returns this process's share of the run's held-out crops; the same ones on every call.
+
+    Args:
+        images: largest number of crops in a batch.
+        degraded: whether batches carry `lq`.
+        world: the processes that share the crops.
 
     Raises:
         UserError: no sample is held out, or none of a batch can be used.
@@ -200,69 +212,75 @@ def validation_batches(config: TrainConfig, *, images: int, degraded: bool) -> l
     sources, photos, _ = open_walks(config)
     data = config.data.model_copy(update={"crops_per_image": 1, "caption_dropout": 0.0})
     maker = _maker(config.model_copy(update={"data": data}), sources, degraded)
-    made = [maker[draw] for draw in itertools.islice(photos.validation(), config.validation.crops)]
-    if not made:
+    held = list(itertools.islice(photos.validation(), config.validation.crops))
+    made = [maker[draw] for draw in held[world.rank :: world.size]]
+    if not held:
         raise UserError(
             f"no sample of {config.data.dataset} is held out with validation.share={config.validation.share}; "
             "raise the share, or set validation.crops=0 to train without validation"
         )
-    return list(_usable(collate(made[first : first + images]) for first in range(0, len(made), images)))
+    batches = list(_checked(collate(made[first : first + images]) for first in range(0, len(made), images)))
+    bad = [sample for batch in batches for sample in batch.bad]
+    if bad and not any(batch.keys for batch in batches):
+        raise _nothing_usable(bad)
+    return batches
 
 
-def collate(made: Sequence[Made]) -> Collated:
-    """Returns the crops of several draws as one batch, smaller where samples are bad; only the bad if all are.
-
-    What ends the run comes before both.
-    """
+def collate(made: Sequence[Made]) -> Batch | UserError:
+    """Returns the crops of several draws as one batch, smaller where samples are bad, or what ends the run."""
     for _, result in made:
         if isinstance(result, UserError):
             return result
     crops = [crop for _, result in made if isinstance(result, list) for crop in result]
     bad = tuple(result for _, result in made if isinstance(result, BadSample))
-    if not crops:
-        return bad
     return Batch(
+        numbers=tuple(crop.number for crop in crops),
         keys=tuple(crop.key for crop in crops),
         boxes=tuple(crop.box for crop in crops),
         traces=tuple(crop.trace for crop in crops if crop.trace is not None),
         hq=_tensor([crop.hq for crop in crops]),
-        lq=_tensor([crop.lq for crop in crops if crop.lq is not None]) if crops[0].lq is not None else None,
+        lq=_tensor(lq) if (lq := [crop.lq for crop in crops if crop.lq is not None]) else None,
         prompts=tuple(crop.prompt for crop in crops),
         bad=bad,
         position=made[-1][0].position,
     )
 
 
-def _usable(batches: Iterable[Collated]) -> Iterator[Batch]:
-    """Yields the batches that hold a crop; what was bad before one is reported with it."""
-    bad: tuple[BadSample, ...] = ()
+def _checked(batches: Iterable[Batch | UserError]) -> Iterator[Batch]:
+    """Yields the batches, as long as not too many samples in a row were bad."""
+    bad: list[BadSample] = []
     for batch in batches:
         if isinstance(batch, UserError):
             raise batch
-        if isinstance(batch, Batch):
-            yield replace(batch, bad=bad + batch.bad)
-            bad = ()
-            continue
-        bad += batch
+        bad = list(batch.bad) if batch.keys else [*bad, *batch.bad]
         if len(bad) >= MOST_BAD_IN_A_ROW:
-            break
-    if bad:
-        first = bad[0]
-        raise UserError(
-            f"none of {len(bad)} samples in a row could be used, the first because: {first.key} of {first.part}: "
-            f"{first.reason}; check the dataset, and that its images are not smaller than data.crop_px"
-        )
+            raise _nothing_usable(bad)
+        yield batch
+
+
+def _nothing_usable(bad: Sequence[BadSample]) -> UserError:
+    first = bad[0]
+    return UserError(
+        f"none of {len(bad)} samples in a row could be used, the first because: {first.key} of {first.part}: "
+        f"{first.reason}; check the dataset, and that its images are not smaller than data.crop_px"
+    )
 
 
 class _Chunks:
-    """Lists of `size` draws, as DataLoader wants a batch sampler to give them."""
+    """This process's lists of `size` draws, as DataLoader wants a batch sampler to give them.
 
-    def __init__(self, draws: Iterator[Draw], size: int) -> None:
-        self._draws, self._size = draws, size
+    A list's position is that after the lists of all processes, which is where training then stands.
+    """
+
+    def __init__(self, draws: Iterator[Draw], size: int, world: World) -> None:
+        self._draws, self._size, self._world = draws, size, world
 
     def __iter__(self) -> Iterator[list[Draw]]:
+        first = self._world.rank * self._size
         while True:
-            yield list(itertools.islice(self._draws, self._size))
+            everyone = list(itertools.islice(self._draws, self._size * self._world.size))
+            own = everyone[first : first + self._size]
+            yield [*own[:-1], replace(own[-1], position=everyone[-1].position)]
 
 
 def _maker(config: TrainConfig, sources: dict[str, Dataset], degraded: bool) -> CropMaker:
@@ -282,6 +300,8 @@ def _prompt(draw: Draw, box: CropBox, rng: np.random.Generator, config: DataConf
 
 
 def _tensor(images: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
+    if not images:
+        return torch.empty(0, 3, 0, 0)
     # Pixels stay side by side in memory, which is the layout that the networks are held in.
     return scaled(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2))
 

@@ -15,6 +15,7 @@ from torch.nn import functional
 from supir_model import Supir
 from supir_train.batch import Batch
 from supir_train.config import TrainConfig
+from supir_train.image_noise import ImageNoise
 from supir_train.phase import Losses, Phase, psnr_db
 
 
@@ -22,7 +23,7 @@ def encoder_phase(supir: Supir, config: TrainConfig) -> Phase:
     """Returns the fit of the robust encoder; what is logged besides the loss is the PSNR of D(E_dr(lq)) to hq."""
     weights = config.encoder
 
-    def loss(batch: Batch, _: torch.Generator) -> Losses:
+    def loss(batch: Batch, _: ImageNoise) -> Losses:
         assert batch.lq is not None, "stage encoder loads degraded pairs"
         with torch.no_grad():
             target_latent = supir.encode(batch.hq, None)

@@ -1,21 +1,21 @@
 """The training loop: the same few lines for every phase of every stage.
 
-One step: set the learning rate; for each micro-batch take the next batch, compute the phase's loss with the
-generator of this (seed, phase, step, micro-batch) and add up gradients; clip; AdamW; move the weight average.
-Then log, validate, save and stop where the config or a signal says so.
+One step: set the learning rate; for each of this process's micro-batches take the next batch, compute the phase's
+loss with the noise of its images and add up gradients; sum them over the processes, divide by the images of the step;
+clip; AdamW; move the weight average. Then log, validate, save and stop where the config or a signal says so.
 
-What feeds what: `seed` keys the order and content of batches (`order.py`, `data.py`) and the generators here. No
-global generator is read. So a run that was stopped and continued gives the weights of one that was not, bit for
-bit (tests/train/test_train_resume.py), and the same test shows that a refactor changed nothing.
+What feeds what: `seed` keys the order and content of batches (`order.py`, `data.py`) and the noise of each image
+(`image_noise.py`). No global generator is read. So a run that was stopped and continued gives the weights of one that
+was not, bit for bit (tests/train/test_train_resume.py), and other micro-batches or processes change rounding only
+(tests/train/test_train_processes.py).
 """
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -30,9 +30,11 @@ from supir_train.checkpoint import Checkpoint
 from supir_train.config import OptimizeConfig, TrainConfig
 from supir_train.data import training_batches, validation_batches
 from supir_train.ema import WeightAverage
+from supir_train.image_noise import image_noise
 from supir_train.metrics import BadSamples, Means, StepLog, pair_lines
 from supir_train.order import Position
 from supir_train.phase import Phase
+from supir_train.world import World
 
 COSINE_FLOOR = 0.01
 """Share of the peak learning rate that the cosine schedule ends at."""
@@ -40,14 +42,32 @@ COSINE_FLOOR = 0.01
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What a loop talks to: where it computes, writes, and learns that it shall stop."""
+    """What a loop talks to: where it computes, with whom, where it writes, and how it learns that it shall stop."""
 
     device: torch.device
-    metrics: StepLog
-    traces: StepLog
+    world: World
+    logs: Mapping[str, StepLog]
+    """`metrics` and `traces` of the process that writes; the others have none."""
     bad_samples: BadSamples
     should_stop: Callable[[int], bool]
     """Asked after each step with the number of steps of the run that are done."""
+
+    def progress(self, steps: int, phase: str) -> ProgressLine:
+        """Returns the line that tells the user how the phase goes on; the process that writes shows it."""
+        return ProgressLine(steps, phase, "steps", shown=self.world.writes)
+
+    def log(self, line: Mapping[str, Any]) -> None:
+        """Writes a line of metrics."""
+        if self.world.writes:
+            self.logs["metrics"].write(line)
+
+    def trace(self, place: Mapping[str, Any], used: Sequence[Batch]) -> None:
+        """Writes what the pairs of a step were made from, those of all processes."""
+        own = list(itertools.chain.from_iterable(map(pair_lines, used)))
+        everyone = self.world.gather(own)
+        if self.world.writes:
+            for line in itertools.chain.from_iterable(everyone):
+                self.logs["traces"].write({**place, **line})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -59,9 +79,13 @@ class PhaseState:
     parameters: dict[str, nn.Parameter]
     ema: WeightAverage
     optimizer: torch.optim.AdamW
+    means: Means
+    """Of the figures since the last line of metrics."""
 
 
-def start_phase(phase: Phase, parameters: dict[str, nn.Parameter], resumed: Checkpoint | None) -> PhaseState:
+def start_phase(
+    phase: Phase, parameters: dict[str, nn.Parameter], resumed: Checkpoint | None, world: World
+) -> PhaseState:
     """Returns the state at the phase's beginning, or at `resumed`, whose model weights are already in place.
 
     Args:
@@ -76,6 +100,7 @@ def start_phase(phase: Phase, parameters: dict[str, nn.Parameter], resumed: Chec
         optimizer=torch.optim.AdamW(
             parameters.values(), lr=fit.lr, betas=fit.betas, weight_decay=fit.weight_decay, fused=True
         ),
+        means=Means(world, resumed.progress.sums if resumed else None),
     )
     if resumed:
         state.steps_done, state.position = resumed.progress.phase_step, resumed.progress.position
@@ -102,43 +127,61 @@ def run_phase(
     Raises:
         UserError: the data cannot be used, or a gradient or validation figure is no finite number.
     """
-    fit = phase.optimize
+    fit, world = phase.optimize, around.world
     if state.steps_done >= fit.steps:
         return False
     validate = _Validation(phase, config, around)
+    images_a_forward = share(fit, world, config.data.crops_per_image)
     batches = training_batches(
-        config, images=fit.images_per_forward, degraded=phase.degraded, start=state.position
+        config, images=images_a_forward, degraded=phase.degraded, start=state.position, world=world
     )
+    micro_batches = fit.batch // world.size // images_a_forward
     if not state.steps_done:
-        around.metrics.write(_place(phase, state, step_offset) | validate(state.ema))
-    means, clock, images = Means(), time.monotonic(), 0
-    with ProgressLine(fit.steps - state.steps_done, phase.name, "steps") as progress:
+        around.log(_place(phase, state, step_offset) | validate(state.ema))
+    clock, images = time.monotonic(), 0
+    with around.progress(fit.steps - state.steps_done, phase.name) as progress:
         while state.steps_done < fit.steps:
-            figures, used = _step(phase, state, batches, config, around)
-            means.add(figures)
-            images += sum(len(batch.keys) for batch in used)
+            used, count = _step(phase, state, batches, micro_batches, config, around)
+            images += count
             done = state.steps_done
             if done % config.trace_every == 0:
-                for line in itertools.chain.from_iterable(map(pair_lines, used)):
-                    around.traces.write(_place(phase, state, step_offset) | line)
-            last, stop = done == fit.steps, around.should_stop(step_offset + done)
-            if done % config.log_every == 0 or last or stop:
-                line = means.take()
+                around.trace(_place(phase, state, step_offset), used)
+            last, stop = done == fit.steps, world.any(around.should_stop(step_offset + done))
+            if done % config.log_every == 0 or last:
+                line = state.means.take()
                 progress.note(f"loss {line['loss']:.4f}")
                 seconds = time.monotonic() - clock
                 rates = {"images": done * fit.batch, "images_per_s": images / seconds, "seconds": seconds}
-                around.metrics.write(_place(phase, state, step_offset) | line | rates)
+                around.log(_place(phase, state, step_offset) | line | rates)
             if done % config.validation.every == 0 or last:
                 validation = validate(state.ema)
                 for name, value in validation.items():
                     _require_finite(name, value, phase, done, config)
-                around.metrics.write(_place(phase, state, step_offset) | validation)
+                around.log(_place(phase, state, step_offset) | validation)
             if done % config.checkpoint_every == 0 or last or stop:
+                around.bad_samples.write()
                 save(state)
             progress.advance()
             if stop:
                 return True
     return False
+
+
+def share(fit: OptimizeConfig, world: World, crops_per_image: int) -> int:
+    """Returns the number of images in one forward pass of one process.
+
+    Raises:
+        UserError: the images of a step, or those of a photo, cannot be shared evenly.
+    """
+    own, left = divmod(fit.batch, world.size)
+    images = fit.micro_batch or own
+    if left or own % images or images % crops_per_image:
+        raise UserError(
+            f"batch={fit.batch} in micro-batches of {images or fit.batch} images, {crops_per_image} a photo, cannot be "
+            f"shared evenly by {world.size} processes; choose batch = processes * n * micro_batch, and micro_batch a "
+            "multiple of data.crops_per_image"
+        )
+    return images
 
 
 def learning_rate(fit: OptimizeConfig, step: int) -> float:
@@ -151,66 +194,88 @@ def learning_rate(fit: OptimizeConfig, step: int) -> float:
     return fit.lr * warm * (COSINE_FLOOR + (1.0 - COSINE_FLOOR) * cosine)
 
 
-def keyed_generator(*identity: int | str) -> torch.Generator:
-    """Returns a CPU generator that depends on nothing but `identity`."""
-    digest = hashlib.sha256("/".join(str(part) for part in identity).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
-
-
 def autocast(fit: OptimizeConfig, device: torch.device) -> AbstractContextManager[None]:
     """Returns the context in which losses are computed: bfloat16 autocast, or nothing for fp32."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=fit.precision == "bf16")
 
 
 def _step(
-    phase: Phase, state: PhaseState, batches: Iterator[Batch], config: TrainConfig, around: Surroundings
-) -> tuple[dict[str, torch.Tensor], list[Batch]]:
-    fit, step = phase.optimize, state.steps_done
-    rate = learning_rate(fit, step)
+    phase: Phase,
+    state: PhaseState,
+    batches: Iterator[Batch],
+    micro_batches: int,
+    config: TrainConfig,
+    around: Surroundings,
+) -> tuple[list[Batch], int]:
+    """Returns this process's batches of the step, and the images that all processes saw in it."""
+    fit, world = phase.optimize, around.world
+    rate = learning_rate(fit, state.steps_done)
     for group in state.optimizer.param_groups:
         group["lr"] = rate
-    forwards = fit.batch // fit.images_per_forward
-    means: dict[str, torch.Tensor] = {}
     used: list[Batch] = []
-    for micro in range(forwards):
-        used.append(next(batches))
-        batch = used[-1].to(around.device)
-        around.bad_samples.add(batch.bad)
-        with autocast(fit, around.device):
-            losses = phase.loss(batch, keyed_generator(config.seed, phase.name, step, micro))
-        (losses["loss"] / forwards).backward()
-        for name, value in losses.items():
-            means[name] = means.get(name, torch.zeros((), device=around.device)) + value.detach() / forwards
-        state.position = batch.position
-    means["grad_norm"] = nn.utils.clip_grad_norm_(state.parameters.values(), fit.grad_clip)
-    _require_finite("gradient", float(means["grad_norm"]), phase, step + 1, config)
-    means["lr"] = torch.tensor(rate)
+    count = 0
+    while not count:  # a step all of whose samples are bad is made with the next ones
+        micro = itertools.islice(batches, micro_batches)
+        own = [_backward(phase, batch, state.means, config, around) for batch in micro]
+        state.position = own[-1].position
+        used += own
+        count = round(world.total(sum(len(batch.keys) for batch in own)))
+    trained = state.parameters.values()
+    world.sum_gradients(trained)
+    for parameter in trained:
+        if parameter.grad is not None:
+            parameter.grad.mul_(1.0 / count)
+    grad_norm = nn.utils.clip_grad_norm_(trained, fit.grad_clip)
+    _require_finite("gradient", float(grad_norm), phase, state.steps_done + 1, config)
     state.optimizer.step()
     state.optimizer.zero_grad()
-    state.steps_done = step + 1
+    state.steps_done += 1
     state.ema.update(state.steps_done)
-    return means, used
+    state.means.add({"grad_norm": grad_norm, "lr": torch.tensor(rate)})
+    return used, count
+
+
+def _backward(phase: Phase, batch: Batch, means: Means, config: TrainConfig, around: Surroundings) -> Batch:
+    """Adds the gradients of the batch's loss, summed over its images; returns the batch on its device."""
+    batch = batch.to(around.device)
+    around.bad_samples.add(batch.bad)
+    if not batch.keys:
+        return batch
+    noise = image_noise(config.seed, phase.name, batch.numbers, images_a_step=phase.optimize.batch)
+    with autocast(phase.optimize, around.device):
+        losses = phase.loss(batch, noise)
+    (losses["loss"] * len(batch.keys)).backward()
+    means.add(losses, count=len(batch.keys))
+    return batch
 
 
 class _Validation:
     """The held-out loss of the weight average, with the same crops, timesteps and noise at every call."""
 
     def __init__(self, phase: Phase, config: TrainConfig, around: Surroundings) -> None:
-        self._phase, self._config, self._device = phase, config, around.device
-        images = phase.optimize.images_per_forward
-        wanted = config.validation.crops > 0
-        self._batches = validation_batches(config, images=images, degraded=phase.degraded) if wanted else []
+        self._phase, self._config, self._around = phase, config, around
+        images = share(phase.optimize, around.world, config.data.crops_per_image)
+        self._batches = (
+            validation_batches(config, images=images, degraded=phase.degraded, world=around.world)
+            if config.validation.crops
+            else []
+        )
         for batch in self._batches:
             around.bad_samples.add(batch.bad)
 
     @torch.no_grad()
     def __call__(self, ema: WeightAverage) -> dict[str, float]:
-        means = Means()
+        means, device = Means(self._around.world), self._around.device
         with ema.in_model():
-            for number, batch in enumerate(self._batches):
-                generator = keyed_generator(self._config.seed, "validation", number)
-                with autocast(self._phase.optimize, self._device):
-                    losses = self._phase.loss(batch.to(self._device), generator)
+            for batch in filter(lambda batch: batch.keys, self._batches):
+                noise = image_noise(
+                    self._config.seed,
+                    "validation",
+                    batch.numbers,
+                    images_a_step=self._config.validation.crops,
+                )
+                with autocast(self._phase.optimize, device):
+                    losses = self._phase.loss(batch.to(device), noise)
                 means.add(losses, count=len(batch.keys))
         return {f"validation_{name}": value for name, value in means.take().items()}
 

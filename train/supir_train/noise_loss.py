@@ -10,6 +10,7 @@ import torch
 
 from supir_model import Supir
 from supir_model.diffusion import NUM_TIMESTEPS, noised_input
+from supir_train.image_noise import ImageNoise
 
 
 def noise_loss(
@@ -18,31 +19,28 @@ def noise_loss(
     z_lq: torch.Tensor | None,
     prompts: tuple[str, ...],
     size_px: tuple[int, int],
-    generator: torch.Generator,
+    noise: ImageNoise,
 ) -> torch.Tensor:
     """Returns the mean squared error of the predicted noise, a scalar.
 
-    Timesteps are stratified over the batch: each image draws from its own equal slice of 0..999, in random order,
-    which leaves every timestep equally likely and makes the loss of a batch less noisy.
+    Timesteps are stratified over the step: each image draws from its own equal slice of 0..999.
 
     Args:
         latent: (B, C, h, w) clean scaled latent.
         z_lq: (B, C, h, w) scaled LQ latent, or None for the plain UNet.
         prompts: one prompt an image.
-        size_px: lowest and highest image side told to the networks, pixels; drawn log-uniformly for the batch.
-        generator: CPU generator.
+        size_px: lowest and highest image side told to the networks, pixels; drawn log-uniformly for each image.
+        noise: of these images.
     """
-    batch = latent.shape[0]
-    slices = (torch.randperm(batch, generator=generator) + torch.rand(batch, generator=generator)) / batch
-    timestep = (slices * NUM_TIMESTEPS).long().clamp_max(NUM_TIMESTEPS - 1).to(latent.device)
-    noise = torch.randn(latent.shape, generator=generator).to(latent.device)
+    timestep = (noise.stratified() * NUM_TIMESTEPS).long().to(latent.device)
+    eps = noise.normal(latent)
     lowest, highest = size_px
-    side = round(lowest * (highest / lowest) ** float(torch.rand((), generator=generator)))
+    sides = [round(lowest * (highest / lowest) ** share) for share in noise.uniform().tolist()]
     predicted = supir.predict_eps(
-        noised_input(latent, noise, timestep),
+        noised_input(latent, eps, timestep),
         timestep,
         z_lq,
         supir.encode_prompt(list(prompts)),
-        supir.time_ids(side, side, batch),
+        torch.cat([supir.time_ids(side, side, 1) for side in sides]),
     )
-    return torch.nn.functional.mse_loss(predicted.float(), noise)
+    return torch.nn.functional.mse_loss(predicted.float(), eps)

@@ -55,6 +55,7 @@ class Draw:
         part: its part; `row` is what its index says of it.
         negative: whether its role is negative.
         texture: uint8 (rows, columns) over the whole image, or None.
+        number: how many draws came before it in the phase.
         position: where training stands after this draw.
     """
 
@@ -66,6 +67,7 @@ class Draw:
     negative: bool
     texture: NDArray[np.uint8] | None
     captions: tuple[Caption, ...]
+    number: int = 0
     position: Position = field(default_factory=Position)
 
 
@@ -127,9 +129,10 @@ class Walk:
             place = Place(epoch=place.epoch + 1)
 
     def validation(self) -> Iterator[Draw]:
-        """Yields the held-out draws, in dataset order."""
-        for part in self._parts:
-            yield from (draw for draw in self._group((part,)) if held_out(draw.key, self._validation_share))
+        """Yields the held-out draws, in dataset order and numbered by it."""
+        drawn = (draw for part in self._parts for draw in self._group((part,)))
+        held = (draw for draw in drawn if held_out(draw.key, self._validation_share))
+        yield from (replace(draw, number=number) for number, draw in enumerate(held))
 
     def _groups(self, epoch: int) -> list[tuple[str, ...]]:
         order = _generator(self._seed, self._source, epoch).permutation(len(self._parts))
@@ -175,7 +178,7 @@ def mixed(photos: Walk, negatives: Walk | None, share: float, start: Position) -
         else:
             place, draw = next(photo_draws)
             position = replace(position, draws=number + 1, photos=place)
-        yield replace(draw, position=position)
+        yield replace(draw, number=number, position=position)
 
 
 def _generator(*identity: int | str) -> np.random.Generator:

@@ -14,6 +14,7 @@ import torch
 
 from supir_train.batch import Batch
 from supir_train.config import OptimizeConfig
+from supir_train.image_noise import ImageNoise
 
 PhaseName = Literal["autoencoder", "prior", "encoder", "adapter"]
 Losses = dict[str, torch.Tensor]
@@ -28,7 +29,7 @@ class Phase:
         name: which parameters of the model move (`Supir.trainable`); stands in metrics and checkpoints.
         optimize: steps, batch and AdamW.
         degraded: whether batches carry `lq`.
-        loss: (batch, generator) → scalars; all randomness comes from the CPU generator.
+        loss: (batch, noise) → scalars, means over the images of the batch; all randomness comes from the noise.
         begin: called once before the first step.
         finish: called once after the last step, with the averaged weights in place.
     """
@@ -36,7 +37,7 @@ class Phase:
     name: PhaseName
     optimize: OptimizeConfig
     degraded: bool
-    loss: Callable[[Batch, torch.Generator], Losses]
+    loss: Callable[[Batch, ImageNoise], Losses]
     begin: Callable[[], None] = lambda: None
     finish: Callable[[], None] = lambda: None
 

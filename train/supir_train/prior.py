@@ -20,23 +20,23 @@ from supir_model import Supir
 from supir_train.batch import Batch
 from supir_train.config import TrainConfig
 from supir_train.data import training_batches
+from supir_train.image_noise import ImageNoise
 from supir_train.noise_loss import noise_loss
 from supir_train.order import Position
 from supir_train.phase import Losses, Phase, psnr_db
 from supir_train.renew import renew_adapter, renew_robust_encoder
 
-SCALING_BATCHES = 16
-"""Batches of training crops over which the latent's standard deviation is measured."""
+SCALING_IMAGES = 256
+"""Photos over whose training crops the latent's standard deviation is measured."""
 
 
 def autoencoder_phase(supir: Supir, config: TrainConfig) -> Phase:
     """Returns the fit of the VAE; it ends by writing the scaling factor that gives latents unit variance."""
     fit = config.autoencoder
 
-    def loss(batch: Batch, generator: torch.Generator) -> Losses:
+    def loss(batch: Batch, noise: ImageNoise) -> Losses:
         posterior = supir.vae.encode(batch.hq).latent_dist
-        noise = torch.randn(posterior.mean.shape, generator=generator).to(batch.hq.device)
-        image = supir.vae.decode(posterior.mean + posterior.std * noise).sample.float()
+        image = supir.vae.decode(posterior.mean + posterior.std * noise.normal(posterior.mean)).sample.float()
         kl = 0.5 * (posterior.mean.square() + posterior.var - 1.0 - posterior.logvar).mean()
         terms = reconstruction(image, batch.hq, scales=fit.scales, gradient_weight=fit.gradient_weight)
         return {"loss": terms + fit.kl_weight * kl, "kl": kl, "psnr_db": psnr_db(image, batch.hq)}
@@ -57,12 +57,10 @@ def autoencoder_phase(supir: Supir, config: TrainConfig) -> Phase:
 def prior_phase(supir: Supir, config: TrainConfig) -> Phase:
     """Returns the joint fit of UNet and text encoders by the noise loss on clean latents."""
 
-    def loss(batch: Batch, generator: torch.Generator) -> Losses:
+    def loss(batch: Batch, noise: ImageNoise) -> Losses:
         with torch.no_grad():
-            latent = supir.encode(batch.hq, generator)
-        return {
-            "loss": noise_loss(supir, latent, None, batch.prompts, config.data.size_condition_px, generator)
-        }
+            latent = supir.encode(batch.hq, noise.generators)
+        return {"loss": noise_loss(supir, latent, None, batch.prompts, config.data.size_condition_px, noise)}
 
     def finish() -> None:
         # Here and not after the autoencoder: a run that goes on within this phase would not come by there again.
@@ -100,11 +98,12 @@ def reconstruction(
 
 @torch.no_grad()
 def _latent_deviation(supir: Supir, config: TrainConfig) -> float:
-    images = config.autoencoder.images_per_forward
+    images = config.data.crops_per_image
     batches = training_batches(config, images=images, degraded=False, start=Position())
     device = next(supir.vae.parameters()).device
     latents = [
         supir.vae.encode(batch.hq.to(device)).latent_dist.mode().float()
-        for batch in itertools.islice(batches, SCALING_BATCHES)
+        for batch in itertools.islice(batches, SCALING_IMAGES)
+        if batch.keys
     ]
     return float(torch.cat(latents).std())

@@ -14,7 +14,8 @@ the run is complete.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -37,13 +38,14 @@ from supir_train.checkpoint import (
 from supir_train.config import FREE_KEYS, TrainConfig
 from supir_train.data import check_data
 from supir_train.encoder import encoder_phase
-from supir_train.loop import PhaseState, Surroundings, run_phase, start_phase
+from supir_train.loop import PhaseState, Surroundings, run_phase, share, start_phase
 from supir_train.metrics import BadSamples, StepLog
 from supir_train.phase import Phase, PhaseName
 from supir_train.plan import plan
 from supir_train.prior import autoencoder_phase, prior_phase
 from supir_train.renew import renew_adapter
 from supir_train.sources import require_same_sources, source_hashes
+from supir_train.world import ALONE, World
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +62,7 @@ class Run:
     """A run that is ready to start: the model with its starting weights, and the fits in their order.
 
     `trained` holds the parameters of each phase, by phase name and parameter name; `num_samples` counts the dataset;
-    `sources` are the hashes of what is read from elsewhere.
+    `sources` are the hashes of what is read from elsewhere; `world` the processes that share the work.
     """
 
     config: TrainConfig
@@ -69,22 +71,27 @@ class Run:
     phases: tuple[Phase, ...]
     trained: dict[PhaseName, dict[str, nn.Parameter]]
     sources: dict[str, str]
+    world: World
 
     def plan(self) -> dict[str, Any]:
         """What the run will take."""
         return plan(self.supir, self.phases, self.trained, self.num_samples, self.config)
 
 
-def prepare(config: TrainConfig) -> Run:
+def prepare(config: TrainConfig, world: World = ALONE) -> Run:
     """Returns the run with its weights loaded on its device.
 
+    Args:
+        config: the whole run.
+        world: the processes that share it.
+
     Raises:
-        UserError: the device or the recipe is not there, or the recipe is wrong.
+        UserError: the device or the recipe is not there, the recipe is wrong, or the batch cannot be shared.
         DatasetError: a dataset or its captions are not there or not finished.
         FileNotFoundError: the weights are not there.
         ModelFileError: the weights are damaged or incomplete.
     """
-    device = _device(config.device)
+    device = _device(config.device, world)
     num_samples = check_data(config)
     supir = _load(config)
     if config.stage == "adapter" and config.adapter.start == "unet":
@@ -93,6 +100,8 @@ def prepare(config: TrainConfig) -> Run:
         supir.unet.enable_gradient_checkpointing()
         supir.control.enable_gradient_checkpointing()
     phases = _phases(supir, config)
+    for phase in phases:
+        share(phase.optimize, world, config.data.crops_per_image)
     trained = {phase.name: supir.trainable(phase.name) for phase in phases}
     if _holds_bf16(config):
         moving = {id(parameter) for part in trained.values() for parameter in part.values()}
@@ -107,6 +116,7 @@ def prepare(config: TrainConfig) -> Run:
         phases=phases,
         trained=trained,
         sources=source_hashes(config),
+        world=world,
     )
 
 
@@ -120,38 +130,50 @@ def train(run: Run, should_stop: Callable[[int], bool] = lambda _: False) -> Out
     Raises:
         UserError: the run folder belongs to another config, or the data cannot be used.
     """
-    config, folder = run.config, run.config.run
-    _claim(config)
-    bad_samples = BadSamples(folder / "bad_samples.jsonl")
-    resumed = _newest_checkpoint(folder)
-    if resumed and _is_complete(run, resumed):
-        return Outcome(steps=resumed.progress.step, model=folder / "model", bad_samples=len(bad_samples))
-    at = resumed.progress if resumed else None
-    around = Surroundings(
-        device=run.supir.device,
-        metrics=StepLog(folder / "metrics.jsonl", step=at.step if at else 0, phase=at.phase if at else None),
-        traces=StepLog(folder / "traces.jsonl", step=at.step if at else 0, phase=at.phase if at else None),
-        bad_samples=bad_samples,
-        should_stop=should_stop,
-    )
-    if resumed:
-        require_same_sources(resumed.progress.sources, run.sources, config)
-        _place_weights(run, resumed)
+    config, folder, world = run.config, run.config.run, run.world
+    with _owned(config, world):
+        bad_samples = BadSamples(folder / "bad_samples.jsonl", world)
+        resumed = _newest_checkpoint(folder, world)
+        if resumed and _is_complete(run, resumed):
+            return Outcome(steps=resumed.progress.step, model=folder / "model", bad_samples=len(bad_samples))
+        at = resumed.progress if resumed else None
+        if resumed:
+            require_same_sources(resumed.progress.sources, run.sources, config)
+            _place_weights(run, resumed)
+        logs = {
+            name: StepLog(folder / f"{name}.jsonl", step=at.step if at else 0, phase=at.phase if at else None)
+            for name in ("metrics", "traces")
+            if world.writes
+        }
+        around = Surroundings(
+            device=run.supir.device, world=world, logs=logs, bad_samples=bad_samples, should_stop=should_stop
+        )
+        steps, is_complete = _run_phases(run, resumed, around)
+        bad_samples.write()
+        model = _export(run) if is_complete else None
+        return Outcome(steps=steps, model=model, bad_samples=len(bad_samples))
+
+
+def _run_phases(run: Run, resumed: Checkpoint | None, around: Surroundings) -> tuple[int, bool]:
+    """Returns the steps of the run that are done, and whether these are all."""
     first = [phase.name for phase in run.phases].index(resumed.progress.phase) if resumed else 0
     offset = sum(phase.optimize.steps for phase in run.phases[:first])
     for phase in run.phases[first:]:
+        parameters = run.supir.trainable(phase.name)
         if resumed is None:
             phase.begin()
-        state = start_phase(phase, run.supir.trainable(phase.name), resumed)
+            # Processors of different kinds round differently: all start from one process's numbers.
+            run.world.copy_from_first(parameters.values())
+        state = start_phase(phase, parameters, resumed, run.world)
         resumed = None
         save = partial(_save, run, phase, offset)
-        stopped = run_phase(phase, state, config=config, step_offset=offset, around=around, save=save)
+        stopped = run_phase(phase, state, config=run.config, step_offset=offset, around=around, save=save)
         offset += state.steps_done
         if stopped and (phase is not run.phases[-1] or state.steps_done < phase.optimize.steps):
-            return Outcome(steps=offset, model=None, bad_samples=len(bad_samples))
+            return offset, False
         state.ema.store_in_model()
         phase.finish()
-    return Outcome(steps=offset, model=_export(run), bad_samples=len(bad_samples))
+    return offset, True
 
 
 def _load(config: TrainConfig) -> Supir:
@@ -182,16 +204,55 @@ def _phases(supir: Supir, config: TrainConfig) -> tuple[Phase, ...]:
             return (adapter_phase(supir, config),)
 
 
-def _device(name: str) -> torch.device:
+def _device(name: str, world: World) -> torch.device:
     has_cuda = torch.cuda.is_available()
-    if name == "auto":
-        return torch.device("cuda" if has_cuda else "cpu")
+    if name == "auto" or (name == "cuda" and has_cuda):
+        return (
+            torch.device("cuda", world.local_rank % torch.cuda.device_count())
+            if has_cuda
+            else torch.device("cpu")
+        )
     if name.startswith("cuda") and not has_cuda:
         raise UserError(f"device: {name} was asked for, but this torch sees no CUDA device; use device: cpu")
     try:
         return torch.device(name)
     except RuntimeError as error:
         raise UserError(f"device: {name!r} is unknown; use auto, cpu, cuda or cuda:N") from error
+
+
+@contextmanager
+def _owned(config: TrainConfig, world: World) -> Iterator[None]:
+    """Holds the run folder for the processes of this run; another start is refused."""
+    with ExitStack() as held:
+        refusal = None
+        if world.writes:
+            try:
+                _claim(config)
+                held.enter_context(_lock(config.run))
+                _write_config(config)
+            except UserError as error:
+                refusal = error
+        refusal = world.from_first(refusal)
+        if refusal:
+            raise refusal
+        yield
+
+
+@contextmanager
+def _lock(run: Path) -> Iterator[None]:
+    """Holds RUN/.lock, which the system lets go of when this process ends, however it ends."""
+    import fcntl
+
+    with (run / ".lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"run: {run} is being trained by another process; wait for it, or set run=NEW"
+            ) from error
+        except OSError:  # a file system without locks
+            pass
+        yield
 
 
 def _claim(config: TrainConfig) -> None:
@@ -210,7 +271,10 @@ def _claim(config: TrainConfig) -> None:
             raise UserError(
                 f"{config.run} was begun with another config: {differences}; put it back, or set run=NEW"
             )
-    path.write_text(config_yaml(config), encoding="utf-8")
+
+
+def _write_config(config: TrainConfig) -> None:
+    (config.run / "config.yaml").write_text(config_yaml(config), encoding="utf-8")
 
 
 def _flat(config: Config, prefix: str = "") -> dict[str, Any]:
@@ -221,9 +285,9 @@ def _flat(config: Config, prefix: str = "") -> dict[str, Any]:
     return values
 
 
-def _newest_checkpoint(folder: Path) -> Checkpoint | None:
-    paths = list_checkpoints(folder / "checkpoints")
-    return load_checkpoint(paths[-1]) if paths else None
+def _newest_checkpoint(folder: Path, world: World) -> Checkpoint | None:
+    path = world.from_first(next(reversed(list_checkpoints(folder / "checkpoints")), None))
+    return load_checkpoint(path) if path else None
 
 
 def _is_complete(run: Run, checkpoint: Checkpoint) -> bool:
@@ -241,11 +305,15 @@ def _place_weights(run: Run, checkpoint: Checkpoint) -> None:
 
 
 def _save(run: Run, phase: Phase, offset: int, state: PhaseState) -> None:
+    sums = state.means.merged()
+    if not run.world.writes:
+        return
     progress = Progress(
         step=offset + state.steps_done,
         phase=phase.name,
         phase_step=state.steps_done,
         position=state.position,
+        sums=sums,
         scaling_factor=run.supir.vae.config["scaling_factor"],
         sources=run.sources,
     )
@@ -260,6 +328,9 @@ def _save(run: Run, phase: Phase, offset: int, state: PhaseState) -> None:
 
 @torch.no_grad()
 def _export(run: Run) -> Path:
+    final, temporary = run.config.run / "model", run.config.run / ".model"
+    if not run.world.writes:
+        return run.world.from_first(final)
     supir = run.supir
     if _holds_bf16(run.config):
         # Frozen networks were rounded to bfloat16 for training; what is exported must be what was loaded.
@@ -268,9 +339,8 @@ def _export(run: Run) -> Path:
         for parameters in run.trained.values():
             for name, parameter in parameters.items():
                 own[name].copy_(parameter)
-    final, temporary = run.config.run / "model", run.config.run / ".model"
     shutil.rmtree(temporary, ignore_errors=True)
     supir.save_pretrained(temporary)
     shutil.rmtree(final, ignore_errors=True)
     temporary.rename(final)
-    return final
+    return run.world.from_first(final)

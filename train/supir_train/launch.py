@@ -1,0 +1,114 @@
+"""`supir-train --processes N`: starts the processes of a run on this machine and ends with them.
+
+Place in the flow: `cli` calls it before anything heavy is loaded; a run over several machines is started by torchrun.
+The law it keeps: the first process that fails ends the run, and a process whose parent died does not live on.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import IO
+
+PATIENCE_S = 60.0
+"""How long the others may take to end by themselves when one has failed."""
+POLL_S = 0.1
+UNFINISHED = 1
+"""Exit code of a process that lost another one: what that one said is then the reason."""
+
+
+def launch(arguments: Sequence[str], processes: int) -> int:
+    """Returns the exit code of `python -m supir_train ARGUMENTS`, run by so many processes.
+
+    Rank 0 speaks on this process's stdout and stderr; what another one said is shown if it is why the run failed.
+    SIGTERM and SIGINT are passed on to all.
+    """
+    port = _free_port()
+    with ExitStack() as open_files:
+        said = [open_files.enter_context(tempfile.TemporaryFile()) for _ in range(1, processes)]
+        started = [_start(arguments, rank, processes, port, said) for rank in range(processes)]
+        with _passing_on_signals(started):
+            _wait(started)
+    codes = [process.returncode for process in started]
+    failed = next((rank for rank, code in enumerate(codes) if rank and code not in (0, UNFINISHED)), None)
+    if failed is None or codes[0] not in (0, UNFINISHED):
+        return codes[0]
+    _show(said[failed - 1], failed, codes[failed])
+    return codes[failed] if codes[failed] > 0 else UNFINISHED
+
+
+def die_with_parent() -> None:
+    """Lets the kernel kill this process when the one that started it ends; nothing happens where it cannot."""
+    if sys.platform == "linux":
+        import ctypes
+
+        parent_death_signal = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
+        ctypes.CDLL(None).prctl(parent_death_signal, signal.SIGKILL)
+
+
+def _start(
+    arguments: Sequence[str], rank: int, processes: int, port: int, said: Sequence[IO[bytes]]
+) -> subprocess.Popen[bytes]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    place = {
+        "RANK": rank,
+        "LOCAL_RANK": rank,
+        "WORLD_SIZE": processes,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+    }
+    shares = {"OMP_NUM_THREADS": str(max(1, cores // processes))}
+    return subprocess.Popen(  # noqa: S603 - our own command with the user's own arguments
+        [sys.executable, "-m", "supir_train", *arguments],
+        env=shares | os.environ | {name: str(value) for name, value in place.items()},
+        stdout=None if rank == 0 else subprocess.DEVNULL,
+        stderr=None if rank == 0 else said[rank - 1],
+        preexec_fn=die_with_parent,  # safe, as this process has one thread
+    )
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def _passing_on_signals(started: Sequence[subprocess.Popen[bytes]]) -> Iterator[None]:
+    def pass_on(number: int, _frame: object) -> None:
+        for process in started:
+            process.send_signal(number)
+
+    before = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _wait(started: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Waits for all; from the first failure on no longer than `PATIENCE_S`, then the rest is killed."""
+    deadline = float("inf")
+    while any(process.poll() is None for process in started):
+        if deadline == float("inf") and any(process.returncode for process in started):
+            deadline = time.monotonic() + PATIENCE_S
+        if time.monotonic() > deadline:
+            for process in started:
+                process.kill()
+        time.sleep(POLL_S)
+
+
+def _show(said: IO[bytes], rank: int, code: int) -> None:
+    said.seek(0)
+    text = said.read().decode(errors="replace").strip()
+    sys.stderr.write(
+        f"{text}\n" if text else f"process {rank} of the run ended with code {code} and said nothing\n"
+    )
