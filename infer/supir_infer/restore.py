@@ -168,7 +168,7 @@ class Restorer:
         Args:
             lq: (B, 3, H, W) in [-1, 1], both sides multiples of 32.
             positive: conditioning of B prompts.
-            negative: conditioning of B negative prompts, contexts as long as `positive`'s.
+            negative: conditioning of B negative prompts, of any lengths.
             noise: where the noise comes from.
             timings: gets the seconds of `encode`, `sample` and `decode`.
             on_step: called after every denoising step.
@@ -199,7 +199,7 @@ class Restorer:
     def _conditioning(self, prompts: list[str]) -> tuple[TextConditioning, TextConditioning]:
         negatives = [self.settings.negative_prompt] * len(prompts)
         with torch.no_grad():
-            both = self.supir.encode_prompt(prompts + negatives)  # one call: contexts of one length
+            both = self.supir.encode_prompt(prompts + negatives)
         return both[: len(prompts)], both[len(prompts) :]
 
     def _denoise(self, z_lq: torch.Tensor, positive: TextConditioning, negative: TextConditioning) -> Denoise:
@@ -212,8 +212,8 @@ class Restorer:
             return guided(
                 self.supir,
                 controls,
-                _repeat(positive, copies),
-                _repeat(negative, copies),
+                positive.repeat(copies),
+                negative.repeat(copies),
                 self.supir.time_ids(told or height, told or width, len(controls)),
                 guidance_scale=_ramp(settings.guidance_scale_start, settings.guidance_scale),
                 control_scale=_ramp(settings.control_scale_start, settings.control_scale),
@@ -284,7 +284,3 @@ def _prompt(caption: str, suffix: str) -> str:
 
 def _ramp(start: float | None, end: float) -> LinearScale:
     return LinearScale(end if start is None else start, end)
-
-
-def _repeat(conditioning: TextConditioning, copies: int) -> TextConditioning:
-    return TextConditioning(conditioning.context.repeat(copies, 1, 1), conditioning.pooled.repeat(copies, 1))

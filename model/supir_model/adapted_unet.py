@@ -32,6 +32,7 @@ def adapted_eps(
     context: Tensor,
     embedding: Tensor,
     control_scale: float,
+    mask: Tensor | None = None,
 ) -> Tensor:
     """The UNet's eps (R, C, h, w) with every decoder input passed through its connector.
 
@@ -42,11 +43,12 @@ def adapted_eps(
         context: (R, T, D) text tokens, R a multiple of B: every latent under several prompts.
         embedding: (R, 4·w0) of `size_embedding`.
         control_scale: 0 to 1, linear between the plain and the adapted decoder input.
+        mask: (R, T) bool, True on a prompt's own tokens; None where every prompt fills the context.
     """
     frozen = not any(parameter.requires_grad for parameter in unet.parameters())
     # frozen weights and inputs without a graph: the encoder half has no gradient to keep activations for
     with torch.no_grad() if frozen and not _needs_grad(x_in, context, embedding) else nullcontext():
-        temb, skips, hidden = _encode(unet, x_in, timestep, context, embedding)
+        temb, skips, hidden = _encode(unet, x_in, timestep, context, embedding, mask)
     hidden = connectors.layers[11](hidden, None, maps[9], control_scale)
     index = 10
     for level, block in enumerate(unet.up_blocks):
@@ -54,7 +56,7 @@ def adapted_eps(
             step = _DecoderStep(block, j, connectors.layers[index], control_scale)
             # connectors 10..0 skip two numbers, the cross-attentions; skips and maps are indexed alike
             position = 8 - (3 * level + j)
-            hidden = _run(block, step, hidden, skips[position], maps[position], temb, context)
+            hidden = _run(block, step, hidden, skips[position], maps[position], temb, context, mask)
             index -= 1
         if block.upsamplers is not None:
             control = maps[8 - (3 * level + 2)]
@@ -75,18 +77,23 @@ def _needs_grad(*tensors: Tensor) -> bool:
 
 
 def _encode(
-    unet: UNet2DConditionModel, x_in: Tensor, timestep: Tensor, context: Tensor, embedding: Tensor
+    unet: UNet2DConditionModel,
+    x_in: Tensor,
+    timestep: Tensor,
+    context: Tensor,
+    embedding: Tensor,
+    mask: Tensor | None,
 ) -> tuple[Tensor, list[Tensor], Tensor]:
     """Time embedding (R, 4·w0), the nine skips shallow to deep, the middle block's output."""
     copies = len(context) // len(x_in)
     temb = repeated(unet.time_embedding(unet.get_time_embed(x_in, timestep)), copies) + embedding
     hidden = repeated(unet.conv_in(x_in), copies)
     skips = [hidden]
+    text = {"encoder_hidden_states": context, "encoder_attention_mask": mask}
     for block in unet.down_blocks:
-        text = {"encoder_hidden_states": context} if hasattr(block, "attentions") else {}
-        hidden, outputs = block(hidden, temb, **text)
+        hidden, outputs = block(hidden, temb, **(text if hasattr(block, "attentions") else {}))
         skips.extend(outputs)
-    return temb, skips, unet.mid_block(hidden, temb, encoder_hidden_states=context)
+    return temb, skips, unet.mid_block(hidden, temb, **text)
 
 
 class _DecoderStep:
@@ -99,15 +106,22 @@ class _DecoderStep:
         self.control_scale = control_scale
 
     def __call__(
-        self, hidden: Tensor, skip: Tensor, control: Tensor, temb: Tensor, context: Tensor
+        self,
+        hidden: Tensor,
+        skip: Tensor,
+        control: Tensor,
+        temb: Tensor,
+        context: Tensor,
+        mask: Tensor | None,
     ) -> Tensor:
         hidden = self.resnet(self.connector(hidden, skip, control, self.control_scale), temb)
         if self.transformer is None:
             return hidden
-        return self.transformer(hidden, encoder_hidden_states=context, return_dict=False)[0]
+        text = {"encoder_hidden_states": context, "encoder_attention_mask": mask}
+        return self.transformer(hidden, **text, return_dict=False)[0]
 
 
-def _run(block: nn.Module, step: _DecoderStep, *tensors: Tensor) -> Tensor:
+def _run(block: nn.Module, step: _DecoderStep, *tensors: Tensor | None) -> Tensor:
     if torch.is_grad_enabled() and block.gradient_checkpointing:
         return checkpoint(step, *tensors, use_reentrant=False)
     return step(*tensors)

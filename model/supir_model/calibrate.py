@@ -36,7 +36,7 @@ def calibrate_connectors(
     layers = [layer for layer in supir.connectors.layers if isinstance(layer, ZeroSFT)]
     handles = [layer.norm.register_forward_pre_hook(_fit_affine) for layer in layers]
     text = supir.prepare(x_in, conditioning, time_ids)
-    maps = supir.control(x_in, timestep, text.hint, text.context, text.control_embedding)
+    maps = supir.control(x_in, timestep, text.hint, text.context, text.control_embedding, text.mask)
     try:
         # at scale 0 every connector sees, and passes on, the raw features of the plain decoder
         adapted_eps(
@@ -48,6 +48,7 @@ def calibrate_connectors(
             text.context,
             text.unet_embedding,
             control_scale=0.0,
+            mask=text.mask,
         )
     finally:
         for handle in handles:

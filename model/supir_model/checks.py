@@ -7,10 +7,13 @@ Law: a message is built only after its check failed; no check reads a tensor's v
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from supir_model.text import TextConditioning
 
 IMAGE_MULTIPLE = 8
 SIZES = 6  # numbers in SDXL's size vector
@@ -63,8 +66,8 @@ def require_same_size(hint: Tensor, x_in: Tensor) -> None:
         )
 
 
-def require_text(context: Tensor, pooled: Tensor, time_ids: Tensor, config: Mapping[str, Any]) -> None:
-    """Refuses text that another model encoded, or a size vector for another number of prompts.
+def require_text(text: TextConditioning, time_ids: Tensor, config: Mapping[str, Any]) -> None:
+    """Refuses text that another model encoded, a mask or a size vector for other prompts.
 
     Args:
         config: of the UNet.
@@ -72,6 +75,7 @@ def require_text(context: Tensor, pooled: Tensor, time_ids: Tensor, config: Mapp
     Raises:
         ValueError: names the sizes seen.
     """
+    context, pooled = text.context, text.pooled
     widths = (
         config["cross_attention_dim"],
         config["projection_class_embeddings_input_dim"] - SIZES * config["addition_time_embed_dim"],
@@ -89,6 +93,11 @@ def require_text(context: Tensor, pooled: Tensor, time_ids: Tensor, config: Mapp
         raise ValueError(
             f"{len(context)} contexts, {len(pooled)} pooled texts and {len(time_ids)} size vectors; as many of each are"
             " needed"
+        )
+    if text.mask is not None and text.mask.shape != context.shape[:2]:
+        raise ValueError(
+            f"the mask of the text has shape {list(text.mask.shape)}, its context {list(context.shape[:2])}; slice and"
+            " repeat the conditioning itself, not its tensors"
         )
 
 

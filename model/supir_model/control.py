@@ -104,7 +104,13 @@ class ControlEncoder(ModelMixin, ConfigMixin):
         return self.add_embedding(torch.cat([pooled, sizes.to(pooled.dtype)], dim=-1).to(self.dtype))
 
     def forward(
-        self, x_in: Tensor, timestep: Tensor, hint: Tensor, context: Tensor, embedding: Tensor
+        self,
+        x_in: Tensor,
+        timestep: Tensor,
+        hint: Tensor,
+        context: Tensor,
+        embedding: Tensor,
+        mask: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
         """Ten maps (R, …), shallow to deep: conv_in, the eight other encoder outputs, the middle block.
 
@@ -114,17 +120,18 @@ class ControlEncoder(ModelMixin, ConfigMixin):
             hint: (B, w0, h, w), `self.hint(z_lq)` of the scaled LQ latent, not divided by sqrt(sigma^2 + 1).
             context: (R, T, D) text tokens, R a multiple of B: every latent under several prompts.
             embedding: (R, 4·w0) of `embed`.
+            mask: (R, T) bool, True on a prompt's own tokens; None where every prompt fills the context.
         """
         copies = len(context) // len(x_in)
         time = self.time_embedding(self.time_proj(timestep).to(x_in.dtype))
         temb = repeated(time, copies) + embedding
         hidden = repeated(self.conv_in(x_in) + hint, copies)
         maps = (hidden,)
+        text = {"encoder_hidden_states": context, "encoder_attention_mask": mask}
         for block in self.down_blocks:
-            text = {"encoder_hidden_states": context} if hasattr(block, "attentions") else {}
-            hidden, outputs = block(hidden, temb, **text)
+            hidden, outputs = block(hidden, temb, **(text if hasattr(block, "attentions") else {}))
             maps += outputs
-        return (*maps, self.mid_block(hidden, temb, encoder_hidden_states=context))
+        return (*maps, self.mid_block(hidden, temb, **text))
 
     @classmethod
     def for_unet(cls, unet: UNet2DConditionModel, depth: tuple[int, ...]) -> ControlEncoder:

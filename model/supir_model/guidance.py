@@ -16,7 +16,7 @@ from torch import Tensor
 
 from supir_model.diffusion import SIGMA_MAX
 from supir_model.sampler import Denoise
-from supir_model.text import TextConditioning
+from supir_model.text import TextConditioning, joined
 
 if TYPE_CHECKING:
     from supir_model.supir import Supir
@@ -48,17 +48,13 @@ def guided(
 
     Args:
         z_lq: (B, C, h, w) from `supir.encode_lq`.
-        positive, negative: conditionings of B prompts with equally long contexts (encode them in one call).
+        positive, negative: conditionings of B prompts each, of any lengths.
         time_ids: (B, 6) from `supir.time_ids`.
         guidance_scale: g of D_u + g (D_c - D_u).
         control_scale: 0 to 1.
     """
-    both = TextConditioning(
-        torch.cat([negative.context, positive.context]), torch.cat([negative.pooled, positive.pooled])
-    )
-
     with torch.no_grad():
-        prepared = supir.prepare(z_lq, both, time_ids.repeat(2, 1))
+        prepared = supir.prepare(z_lq, joined(negative, positive), time_ids.repeat(2, 1))
     positive_only = prepared.under(slice(len(z_lq), None))
 
     def denoise(x: Tensor, sigma_hat: float, sigma: float) -> Tensor:

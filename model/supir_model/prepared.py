@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from supir_model.text import trimmed
+
 
 @dataclass(frozen=True, slots=True)
 class PreparedConditioning:
@@ -24,6 +26,7 @@ class PreparedConditioning:
         unet_embedding: (R, 4·w0) text and size in the UNet's time embedding.
         control_embedding: (R, 4·w0) the same of the control encoder; None without an LQ image.
         hint: (B, w0, h, w) the LQ latent behind the hint convolution; None without an LQ image.
+        mask: (R, T) bool, True on a prompt's own tokens; None where every prompt fills the context.
     """
 
     context: Tensor
@@ -32,17 +35,20 @@ class PreparedConditioning:
     unet_embedding: Tensor
     control_embedding: Tensor | None
     hint: Tensor | None
+    mask: Tensor | None = None
 
     def under(self, prompts: slice) -> PreparedConditioning:
         """The same latents under some of the prompts."""
         control = self.control_embedding
+        context, mask = trimmed(self.context[prompts], None if self.mask is None else self.mask[prompts])
         return PreparedConditioning(
-            context=self.context[prompts],
+            context=context,
             pooled=self.pooled[prompts],
             time_ids=self.time_ids[prompts],
             unet_embedding=self.unet_embedding[prompts],
             control_embedding=None if control is None else control[prompts],
             hint=self.hint,
+            mask=mask,
         )
 
 

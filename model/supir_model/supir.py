@@ -74,7 +74,7 @@ class Supir(nn.Module):
     # --- encoders -----------------------------------------------------------------------------------------
 
     def encode_prompt(self, prompts: Sequence[str]) -> TextConditioning:
-        """The conditioning of the prompts, (B, 77·k, D) and (B, P); the k of the longest prompt for all."""
+        """The conditioning of the prompts, (B, 77·k, D) and (B, P); k is the longest prompt's, masked for others."""
         return self.text(prompts)
 
     def encode(
@@ -178,7 +178,7 @@ class Supir(nn.Module):
             ValueError: another model's text, a wrong number of channels or size vectors, or another device.
         """
         time_ids = time_ids.to(self.device)
-        require_text(conditioning.context, conditioning.pooled, time_ids, self.unet.config)
+        require_text(conditioning, time_ids, self.unet.config)
         if z_lq is not None:
             require_latent("z_lq", z_lq, self.latent_channels, self.device)
         dtype = self.unet.dtype
@@ -190,6 +190,7 @@ class Supir(nn.Module):
             unet_embedding=size_embedding(self.unet, text.context, text.pooled, time_ids),
             control_embedding=None if z_lq is None else self.control.embed(text.pooled, time_ids),
             hint=None if z_lq is None else self.control.hint(z_lq.to(dtype)),
+            mask=text.mask,
         )
 
     def eps(
@@ -211,8 +212,11 @@ class Supir(nn.Module):
             copies = len(prepared.context) // len(x_in)
             added = {"text_embeds": prepared.pooled, "time_ids": prepared.time_ids}
             x_in, timestep = repeated(x_in, copies), repeated(timestep, copies)
-            return self.unet(x_in, timestep, prepared.context, added_cond_kwargs=added).sample
-        maps = self.control(x_in, timestep, prepared.hint, prepared.context, prepared.control_embedding)
+            text = {"encoder_hidden_states": prepared.context, "encoder_attention_mask": prepared.mask}
+            return self.unet(x_in, timestep, **text, added_cond_kwargs=added).sample
+        maps = self.control(
+            x_in, timestep, prepared.hint, prepared.context, prepared.control_embedding, prepared.mask
+        )
         return adapted_eps(
             self.unet,
             self.connectors,
@@ -222,6 +226,7 @@ class Supir(nn.Module):
             prepared.context,
             prepared.unet_embedding,
             control_scale,
+            prepared.mask,
         )
 
     @torch.no_grad()

@@ -73,23 +73,6 @@ def test_the_last_word_of_the_suffix_counts_behind_a_long_caption(supir):
     assert (wished[:, -77:] - changed[:, -77:]).abs().max() > 0.01
 
 
-def test_a_prompt_does_not_depend_on_its_neighbours(supir):
-    x = torch.randn(1, 8, 16, 16, generator=torch.Generator().manual_seed(0))
-    prompts = ["a cat", *(" ".join((LONG * 2).split()[:count]) for count in (80, 140))]
-    chunks = [supir.encode_prompt([prompt]).context.shape[1] // 77 for prompt in prompts]
-    assert chunks == [1, 2, 3]
-    mixed = supir.encode_prompt(prompts)
-    assert mixed.context.shape[1] == 6 * 77
-
-    def eps(text):
-        return supir.predict_eps(x, torch.tensor([400]), None, text, supir.time_ids(128, 128, 1))
-
-    alone = [eps(supir.encode_prompt([prompt])) for prompt in prompts]
-    for row, expected in enumerate(alone):
-        torch.testing.assert_close(eps(mixed[row : row + 1]), expected, rtol=0, atol=2e-6)
-    assert (alone[2] - alone[1]).abs().max() > 1e-4
-
-
 def test_no_prompt_at_all_is_refused(supir):
     with pytest.raises(ValueError, match="no prompts given"):
         supir.encode_prompt([])
