@@ -1,9 +1,9 @@
 """Installs each extra alone into a fresh virtual environment and runs its command for real.
 
-Place in the flow: by hand, and before a release: `python scripts/try_extras.py [EXTRA …] [--python python3.13]`. The law:
-an extra is what its commands need; the resolver of pip decides, constraints.txt holds the versions, and nothing of the
-environment that this runs in is seen. Each environment is deleted after its try; the largest takes some 6 GB while it is
-there. What it measures is printed: installed bytes and packages, then each command with its exit code.
+Place in the flow: by hand and before a release, `python scripts/try_extras.py [EXTRA …] [--python python3.13]`. The law:
+an extra is what its commands need; pip's resolver decides, constraints.txt holds the versions, and nothing of the
+environment that this runs in is seen. Each environment is deleted after its try; the largest takes some 6 GB until
+then. What is measured is printed: installed bytes and packages, then each command with its exit code.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ TRIES = {
     "scorers": Try(
         [
             ["supir-curate", "run", "photos", "-o", "curated"],
-            [*"supir-curate assess curated --scorers niqe,brisque,nsfw,text,faces,mobilenet".split()],
+            ["supir-curate", "assess", "curated", "--scorers", "niqe,brisque,nsfw,text,faces,mobilenet"],
         ],
         carries_weights=True,
     ),
