@@ -164,7 +164,9 @@ def test_no_default_metric_needs_pyiqa_and_niqe_says_whose_parameters_it_has(mon
     digest = hashlib.sha256(installed_parameters().read_bytes()).hexdigest()
     assert identity.weights == (("niqe_pris_params.npz", digest),)
     assert identity.implementation.startswith("supir-stack ")
-    with pytest.raises(MeasureMissing, match=r"metric musiq needs pyiqa .*'supir-stack\[iqa\]'.*Noncommercial"):
+    with pytest.raises(
+        MeasureMissing, match=r"metric musiq needs pyiqa .*'supir-stack\[iqa\]'.*Noncommercial"
+    ):
         build_metrics(["psnr", "musiq"], None, CPU, 0)
 
 
