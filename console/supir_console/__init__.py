@@ -11,6 +11,7 @@ from supir_console.progress import Progress, track
 from supir_console.ray_pool import Outcome, run_on_actors
 from supir_console.ray_session import ray_session
 from supir_console.summary import finish
+from supir_console.versions import installed_version
 
 __all__ = [
     "Config",
@@ -27,6 +28,7 @@ __all__ = [
     "config_yaml",
     "entry",
     "finish",
+    "installed_version",
     "is_our_word_on_input",
     "load_config",
     "ray_session",

@@ -155,7 +155,7 @@ def _write_report(store: Store, path: str, entries: Sequence[Mapping[str, object
 
 
 def _is_claimed(store: Store, mark: Mapping[str, str]) -> bool:
-    """Whether the folder carries this mark; False only where it is empty."""
+    """Whether the folder carries this mark; False only where it is empty, or holds no more than another's mark."""
     if not store.exists(JOB):
         if store.list():
             raise UserError(f"{store.url} already holds other files; give an empty folder (-o)")
@@ -167,6 +167,8 @@ def _is_claimed(store: Store, mark: Mapping[str, str]) -> bool:
             f"{store.url}/{JOB} is damaged ({type(error).__name__}: {error}), so nobody can say whose work this"
             " is; restore that file, or give another folder (-o)"
         ) from error
+    if found != mark and store.list() == [JOB]:
+        return False  # that run, of a mistyped model say, ended before it made anything: the name is free
     if found != mark:
         raise UserError(
             f"{store.url} holds the work of another config or of other photos; "

@@ -13,8 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from supir_console import UserError
+from supir_quality.niqe import NiqeParameters, luma, niqe
+from supir_quality.pyiqa_package import import_pyiqa
 
 SHARPNESS = "sharpness"
+NIQE = "niqe"
 BLOCK_PX = 8
 BLOCKINESS_WEIGHT = 4.0
 # Variance that rounding to 8 bits alone gives: 1/12 a pixel, times the mask's sum of squares (20).
@@ -28,13 +31,16 @@ def load_score(name: str) -> Score:
     """Returns the function picture → score, higher better.
 
     Args:
-        name: "sharpness", or the name of a no-reference metric of pyiqa, where that is installed; those that are
-            better when lower change their sign.
+        name: "sharpness", "niqe", or the name of a no-reference metric of pyiqa, where that is installed; those that
+            are better when lower change their sign.
 
     Raises:
         UserError: no such metric, or it cannot be loaded.
+        MeasureMissing: its package or its parameters are not installed.
     """
-    return sharpness if name == SHARPNESS else _pyiqa_score(name)
+    if name == SHARPNESS:
+        return sharpness
+    return _niqe_score() if name == NIQE else _pyiqa_score(name)
 
 
 def sharpness(image: NDArray[np.uint8]) -> float:
@@ -67,17 +73,17 @@ def blockiness(luma: NDArray[np.float32]) -> float:
     return max(0.0, float(np.mean(ratios)))
 
 
+def _niqe_score() -> Score:
+    parameters = NiqeParameters.load()
+    return lambda image: -niqe(luma(image), parameters)
+
+
 def _pyiqa_score(name: str) -> Score:
     import torch
 
+    pyiqa = import_pyiqa(f"score {name!r}, other than {SHARPNESS} and {NIQE},")
     try:
-        import pyiqa
-
         metric = pyiqa.create_metric(name, device="cpu")
-    except ImportError as error:
-        raise UserError(
-            f"score {name!r} needs pyiqa ({error}); install it (pip install pyiqa) or use score={SHARPNESS}"
-        ) from error
     except Exception as error:  # a download, a weight file or a name: pyiqa raises what it meets
         raise UserError(
             f"score {name!r} cannot be loaded: {type(error).__name__}: {error}; use a metric that "

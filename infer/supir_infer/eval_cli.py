@@ -31,7 +31,7 @@ def evaluate(
     ] = None,
     lq: Annotated[Path | None, typer.Option(help="The degraded input; adds a row for bicubic.")] = None,
     metrics: Annotated[
-        str, typer.Option(help="Of psnr psnr_y ssim ssim_y lpips niqe musiq.")
+        str, typer.Option(help="Of psnr psnr_y ssim ssim_y lpips niqe, and musiq with the extra [iqa].")
     ] = DEFAULT_METRICS,
     weights: Annotated[Path | None, typer.Option(help="Folder with weight files for niqe and musiq.")] = None,
     crop_border: Annotated[int, typer.Option(min=0, help="Px taken off each side before measuring.")] = 0,

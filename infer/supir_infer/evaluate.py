@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -219,7 +220,11 @@ def _figures(name: str, image: FloatImage, reference: FloatImage | None, metrics
                 f"got {_size(image)}; leave it out with --metrics"
             )
     clean = None if reference is None else _tensor(reference)
-    return {metric.identity.metric: metric.compute(_tensor(image), clean) for metric in metrics}
+    figures = {metric.identity.metric: metric.compute(_tensor(image), clean) for metric in metrics}
+    for metric_name, value in figures.items():
+        if not math.isfinite(value):  # NIQE of a picture without texture
+            raise ImageError(f"{name}: {metric_name} has no value ({value}); leave it out with --metrics")
+    return figures
 
 
 def _list_hash(lines: Iterable[str]) -> str:

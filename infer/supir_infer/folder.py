@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from supir_console import Progress, UserError
+from supir_console import Progress, UserError, installed_version
 from supir_infer.images import ImageError, Picture, picture_size, read_picture, resize, to_bytes, write_png
 from supir_infer.plan import Job, Recipe, settings_hash
 from supir_infer.restore import Restorer, Result
@@ -144,7 +143,7 @@ def write_result(
         "device": str(restorer.supir.device),
         "dtype": str(restorer.supir.unet.dtype).removeprefix("torch."),
         "notes": list(picture.notes),
-        "versions": {name: version(name) for name in ("supir-stack", "torch", "diffusers")},
+        "versions": {name: installed_version(name) for name in ("supir-stack", "torch", "diffusers")},
     }
     alpha = None if picture.alpha is None else to_bytes(resize(picture.alpha, sizes.output))
     write_png(job.target, outcome.image, alpha, metadata, exif=picture.exif, dpi=picture.dpi)

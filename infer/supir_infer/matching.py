@@ -1,8 +1,8 @@
 """Which restored picture belongs to which reference and which LQ: by name, and everything left over is named.
 
 Place in the flow: first step of `evaluate`.
-The law it keeps: a name is the path below the folder without its suffix; two files of one name are refused,
-a file without its partner is listed, none is dropped in silence.
+The law it keeps: a name is the path below the folder without its suffix, with it where two files would have one
+name (`picture_names`); a file without its partner is listed, none is dropped in silence.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from supir_console import UserError
 from supir_infer.images import SUFFIXES, pictures_below
+from supir_infer.picture_names import picture_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ def match_samples(restored: Path, reference: Path | None, lq: Path | None) -> Ma
         lq: the degraded picture or folder; None adds no baseline.
 
     Raises:
-        UserError: a path is missing or empty, two files have one name, or nothing matches.
+        UserError: a path is missing or empty, or nothing matches.
     """
     files = {"restored": _by_name(restored)}
     for role, path in (("reference", reference), ("lq", lq)):
@@ -77,12 +78,8 @@ def _by_name(path: Path) -> dict[str, Path]:
         return {path.stem: path}
     if not path.is_dir():
         raise UserError(f"{path} does not exist; give a picture or a folder of pictures")
-    found: dict[str, Path] = {}
-    for file in pictures_below(path):
-        name = file.relative_to(path).with_suffix("").as_posix()
-        if name in found:
-            raise UserError(f"{found[name]} and {file} have one name, {name}; keep one of them")
-        found[name] = file
-    if not found:
+    files = pictures_below(path)
+    if not files:
         raise UserError(f"{path} holds no picture ({' '.join(SUFFIXES)})")
-    return found
+    names = picture_names([file.relative_to(path) for file in files])
+    return dict(zip(names, files, strict=True))

@@ -4,7 +4,7 @@ Place in the flow: `evaluate` asks for metrics by name and gets those that can b
 for each that cannot; nothing is downloaded and nothing is replaced by something similar.
 The law it keeps: a number without its identity is not comparable. PSNR and SSIM differ by colour space,
 NIQE by parameter file, MUSIQ by weights; all of it is reported, weight files with their SHA-256.
-Source: scikit-image (psnr, ssim), pyiqa (niqe, musiq), lpips with `lpips_weights`.
+Source: scikit-image (psnr, ssim), lpips with `lpips_weights`, our own NIQE; pyiqa (musiq), which no default asks for.
 Limits: MANIQA and CLIPIQA are missing: pyiqa fetches MANIQA's backbone from a hub while it builds it, and
 its CLIP dependency does not import beside current setuptools. NIQE needs sides of at least 192 px.
 """
@@ -12,10 +12,8 @@ its CLIP dependency does not import beside current setuptools. NIQE needs sides 
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,14 +21,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from supir_console import UserError
+from supir_console import UserError, installed_version
 from supir_infer.lpips_weights import load_lpips
+from supir_quality import MeasureMissing, niqe
+from supir_quality.pyiqa_package import import_pyiqa
 
 BT601_Y = "Y of YCbCr (BT.601, 16..235)"
 PSNR_CAP_DB = 100.0  # two equal pictures; infinity has no place in JSON or in a mean
 SSIM_WINDOW_PX = 11
 LPIPS_MIN_PX = 32  # AlexNet's poolings leave nothing of less
-NIQE_MIN_PX = 192  # two of its 96 px blocks a side
+NIQE_MIN_PX = 2 * niqe.BLOCK_PX  # two of its blocks a side
+MUSIQ_MIN_PX = 192
 
 FloatArray = npt.NDArray[np.float64]
 Compute = Callable[[torch.Tensor, torch.Tensor | None], float]
@@ -68,12 +69,14 @@ def build_metrics(
 
     Args:
         names: keys of METRICS.
-        weights: folder with weight files; None looks where pyiqa keeps them in torch's hub cache.
+        weights: folder with weight files. NIQE takes its installed parameters where the folder has none; without a
+            folder MUSIQ's are looked for where pyiqa keeps them in torch's hub cache.
         device: where they run.
         crop_border_px: px taken off each side of both pictures before measuring.
 
     Raises:
         UserError: a name is unknown.
+        MeasureMissing: a metric of pyiqa is asked for and pyiqa is not installed.
     """
     metrics, missing = [], {}
     for name in names:
@@ -150,7 +153,7 @@ def _pixel_metric(
 
     identity = Identity(
         metric=name,
-        implementation=f"scikit-image {version('scikit-image')} {function}",
+        implementation=f"scikit-image {installed_version('scikit-image')} {function}",
         weights=(),
         colour_space=colour_space,
         better="higher",
@@ -166,7 +169,7 @@ def _lpips(_: Path | None) -> Metric:
         raise MetricMissing(str(error)) from error
     identity = Identity(
         metric="lpips",
-        implementation=f"lpips {version('lpips')}, AlexNet, v0.1",
+        implementation=f"lpips {installed_version('lpips')}, AlexNet, v0.1",
         weights=tuple((path.name, file_sha256(path)) for path in files),
         colour_space="RGB",
         better="lower",
@@ -181,35 +184,44 @@ def _lpips(_: Path | None) -> Metric:
 
 
 def _niqe(weights: Path | None) -> Metric:
-    from pyiqa.archs.niqe_arch import NIQE
+    given = weights / niqe.FILE if weights else None
+    try:
+        parameters = niqe.NiqeParameters.load(given if given and given.is_file() else None)
+    except MeasureMissing as error:
+        raise MetricMissing(str(error)) from error
+    identity = Identity(
+        metric="niqe",
+        implementation=f"supir-stack {installed_version('supir-stack')}",
+        weights=((parameters.path.name, file_sha256(parameters.path)),),
+        colour_space=niqe.COLOUR_SPACE,
+        better="lower",
+        needs_reference=False,
+    )
 
-    path = _find(weights, "niqe_modelparameters.mat", "niqe_pris_params.npz")
-    with tempfile.TemporaryDirectory() as folder:
-        module = NIQE(pretrained_model_path=str(path if path.suffix == ".mat" else _as_mat(path, folder)))
-    return _no_reference("niqe", "Y of YIQ", path, "lower", module)
+    def compute(restored: torch.Tensor, _: torch.Tensor | None) -> float:
+        rgb = (restored[0].permute(1, 2, 0).clamp(0, 1) * 255).round().byte().cpu().numpy()
+        return niqe.niqe(niqe.luma(rgb), parameters)
+
+    return Metric(identity, compute, NIQE_MIN_PX)
 
 
 def _musiq(weights: Path | None) -> Metric:
+    import_pyiqa("metric musiq")
     from pyiqa.archs.musiq_arch import MUSIQ
 
-    path = _find(weights, "musiq_koniq_ckpt-e95806b9.pth")
+    path = _find(weights or Path(torch.hub.get_dir()) / "pyiqa", "musiq_koniq_ckpt-e95806b9.pth")
     module = MUSIQ(pretrained=False)
     module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    return _no_reference("musiq", "RGB", path, "higher", module.eval())
-
-
-def _no_reference(
-    name: str, colour_space: str, path: Path, better: Literal["higher", "lower"], module: Any
-) -> Metric:
+    module.eval()
     identity = Identity(
-        metric=name,
-        implementation=f"pyiqa {version('pyiqa')}",
+        metric="musiq",
+        implementation=f"pyiqa {installed_version('pyiqa')}",
         weights=((path.name, file_sha256(path)),),
-        colour_space=colour_space,
-        better=better,
+        colour_space="RGB",
+        better="higher",
         needs_reference=False,
     )
-    return Metric(identity, lambda restored, _: float(module.to(restored.device)(restored)), NIQE_MIN_PX)
+    return Metric(identity, lambda restored, _: float(module.to(restored.device)(restored)), MUSIQ_MIN_PX)
 
 
 METRICS: dict[str, Callable[[Path | None], Metric]] = {
@@ -229,22 +241,7 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _find(weights: Path | None, *names: str) -> Path:
-    folder = weights or Path(torch.hub.get_dir()) / "pyiqa"
-    for name in names:
-        if (folder / name).is_file():
-            return folder / name
-    raise MetricMissing(
-        f"no {' or '.join(names)} in {folder}; put it there, or name its folder with --weights"
-    )
-
-
-def _as_mat(path: Path, folder: str) -> Path:
-    """BasicSR's parameter file under the names that pyiqa reads; the numbers are the same."""
-    import scipy.io
-
-    target = Path(folder) / "niqe.mat"
-    with np.load(path) as parameters:
-        values = {"mu_prisparam": parameters["mu_pris_param"], "cov_prisparam": parameters["cov_pris_param"]}
-    scipy.io.savemat(target, values)
-    return target
+def _find(folder: Path, name: str) -> Path:
+    if (folder / name).is_file():
+        return folder / name
+    raise MetricMissing(f"no {name} in {folder}; put it there, or name its folder with --weights")

@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any
 from supir_console import UserError
 from supir_infer.captions import CaptionFor
 from supir_infer.images import SUFFIXES, pictures_below, read_metadata
+from supir_infer.picture_names import picture_names
 from supir_infer.settings import EXECUTION_KEYS, RestoreSettings
 
 
@@ -80,19 +80,14 @@ def find_jobs(source: Path, output: Path, caption_for: CaptionFor) -> list[Job]:
 
     Args:
         source: picture or folder; pictures are files ending in one of `SUFFIXES`.
-        output: a folder, in which the tree below `source` is repeated with .png names; for one picture
-            also a .png.
+        output: a folder, in which the tree below `source` is repeated with .png names, see `picture_names`; for
+            one picture also a .png.
         caption_for: see `caption_source`.
 
     Raises:
-        UserError: nothing to restore, two pictures with one output name, or an output name that is no PNG.
+        UserError: nothing to restore, or an output name that is no PNG.
     """
-    pairs = _pairs(source, output)
-    twice = [target for target, count in Counter(target for _, target in pairs).items() if count > 1]
-    if twice:
-        names = ", ".join(path.name for path, target in pairs if target == twice[0])
-        raise UserError(f"{names} would all be written to {twice[0]}; rename all but one of them")
-    return [_job(path, target, caption_for) for path, target in pairs]
+    return [_job(path, target, caption_for) for path, target in _pairs(source, output)]
 
 
 def plan_jobs(jobs: Sequence[Job], recipe: Recipe) -> Plan:
@@ -157,14 +152,16 @@ def _pairs(source: Path, output: Path) -> list[tuple[Path, Path]]:
             paths = [path for path in paths if results not in Path(os.path.realpath(path)).parents]
         if not paths:
             raise UserError(f"{source} holds no picture ({' '.join(SUFFIXES)}); give a folder with pictures")
-        return [(path, (output / path.relative_to(source)).with_suffix(".png")) for path in paths]
+        names = picture_names([path.relative_to(source) for path in paths])
+        return [(path, output / f"{name}.png") for path, name in zip(paths, names, strict=True)]
     if not source.is_file():
         raise UserError(f"{source} does not exist; give a picture or a folder of pictures")
     if source.suffix.lower() not in SUFFIXES:
         raise UserError(f"{source.name} ends in {source.suffix!r}; pictures end in {' '.join(SUFFIXES)}")
-    if output.suffix.lower() in SUFFIXES and output.suffix != ".png":
+    is_png = output.suffix.lower() == ".png"
+    if output.suffix.lower() in SUFFIXES and not is_png:
         raise UserError(f"-o {output.name}: results are PNG; give a name ending in .png, or a folder")
-    return [(source, output if output.suffix == ".png" else output / f"{source.stem}.png")]
+    return [(source, output if is_png else output / f"{source.stem}.png")]
 
 
 def _difference(metadata: dict[str, Any] | None, origin: dict[str, Any]) -> str | None:

@@ -18,7 +18,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from supir_model.checkpoint import load_checkpoint
 from supir_model.connectors import ConnectorKind, Connectors
 from supir_model.control import ControlEncoder
-from supir_model.folder import CONFIG, holds_model, load_folder, load_shared_parts
+from supir_model.folder import CONFIG, holds_model, load_folder, load_shared_parts, vae_dtype
 from supir_model.mini_vae import MiniVAE
 from supir_model.presets import PRESETS, Preset
 from supir_model.single_file import load_single_file
@@ -82,7 +82,7 @@ def load_supir(
     if chosen.embedded and weights == "embedded":
         _require_fresh(control_depth, connector, f"the embedded {preset}")
         return _embedded(preset, device, dtype)
-    return fresh(chosen, seed).to(device=device, dtype=dtype)
+    return _in_precision(fresh(chosen, seed), dtype).to(device)
 
 
 def _require_options(
@@ -138,6 +138,13 @@ def fresh(preset: Preset, seed: int) -> Supir:
         torch.manual_seed(seed)
         supir = build(preset, CLIPTokenizer.from_pretrained(TOKENIZER))
     supir.init_control_from_unet()
+    return supir
+
+
+def _in_precision(supir: Supir, dtype: torch.dtype) -> Supir:
+    """The model in `dtype`, its VAE and the robust encoder, a part of one, in the VAE's precision beside it."""
+    for name, part in supir.named_children():
+        nn.Module.to(part, vae_dtype(dtype) if name in ("vae", "robust_encoder") else dtype)
     return supir
 
 

@@ -1,7 +1,8 @@
 """The quality words of SUPIR: what is asked for, and what is asked to be avoided.
 
-Place in the flow: `infer` appends the suffix to every caption and uses the negative prompt as the other
-branch of the guidance; `degrade negatives` and `train` use the negative-quality words.
+Place in the flow: `infer` takes the suffix and the negative prompt, the other branch of the guidance, as defaults of
+its settings; `train` captions photos by `positive_prompt` and negatives by the negative prompt; `degrade negatives`
+draws the prompts that make those negatives from the negative-quality words.
 Source: paper section 3.3 and appendix A; term list in the order of the released defaults.
 """
 

@@ -21,7 +21,7 @@ from supir_caption.run import plan
 from supir_caption.tags_engine import TagsEngine
 from supir_caption.worker import PartCaptioner
 from supir_console import UserError, load_config
-from supir_shards import Dataset, Store, load_manifest
+from supir_shards import Dataset, Store, load_manifest, write_captions
 
 COMMAND = [sys.executable, "-c", "from supir_caption.cli import main; main()"]
 TAGS = [
@@ -147,13 +147,20 @@ def tags_config(*overrides: str) -> CaptionConfig:
     return load_config(CaptionConfig, None, ["engine=tags", "regions.size_px=256", *overrides])
 
 
+def with_one_part_captioned(folder: Path) -> Path:
+    """The dataset with what a run leaves after its first part but for its config; returns that file's place."""
+    place = folder / "report/captions/tags/config.json"
+    place.parent.mkdir(parents=True)
+    write_captions(Store(folder), "tags", Dataset(folder).parts()[0], [])
+    return place
+
+
 def test_another_config_under_the_same_name_is_refused(dataset: Path):
+    place = with_one_part_captioned(dataset)
     record = {
         "config_hash": "0" * 16,
         "config": tags_config("tags.sure_probability=0.9").made_by().model_dump(mode="json"),
     }
-    place = dataset / "report/captions/tags/config.json"
-    place.parent.mkdir(parents=True)
     place.write_text(json.dumps(record))
     with pytest.raises(
         UserError, match=r"'tags' were made with another config \(tags.sure_probability differ\)"
@@ -162,12 +169,24 @@ def test_another_config_under_the_same_name_is_refused(dataset: Path):
     assert plan(str(dataset), tags_config("name=other")).images == 4
 
 
+def test_a_run_that_captioned_nothing_does_not_take_the_name(dataset: Path, tmp_path: Path):
+    typo = tmp_path / "typo.pth"
+    typo.write_bytes(b"no weights")
+    failed = run(str(dataset), *TAGS, "--model", str(typo))
+    assert (failed.returncode, failed.stderr.count("error: ")) == (2, 1)
+    assert (dataset / "report/captions/tags/config.json").exists()
+    assert plan(str(dataset), tags_config()).images == 4
+    right = run(str(dataset), *TAGS, "--json")
+    assert json.loads(right.stdout)["captions"] == 13, right.stderr
+    record = json.loads((dataset / "report/captions/tags/config.json").read_text())
+    assert record["config"]["tags"]["weights"] is None
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"\xff\xfe", b"[]", b"{}", b'{"config_hash": "a", "config": 3}']
 )
 def test_a_damaged_record_of_the_config_is_named_with_its_mend(dataset: Path, content: bytes):
-    place = dataset / "report/captions/tags/config.json"
-    place.parent.mkdir(parents=True)
+    place = with_one_part_captioned(dataset)
     place.write_bytes(content)
     with pytest.raises(UserError) as caught:
         plan(str(dataset), tags_config())

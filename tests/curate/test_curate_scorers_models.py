@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from supir_console import UserError
 from supir_curate.scorers.classifier import ClassifierConfig
 from supir_curate.scorers.clip import ClipConfig, folded_head
 from supir_curate.scorers.iqa import IqaConfig
+from supir_quality import MeasureMissing
 
 Rgb = NDArray[np.uint8]
 WIDTH = 32
@@ -89,6 +91,12 @@ def test_a_metric_of_pyiqa_runs_from_a_file_of_weights(photos: dict[str, Rgb], t
         wanted = float(network(torch.from_numpy(photo).permute(2, 0, 1)[None] / 255))
     assert answer.scores == {"musiq": pytest.approx(wanted, rel=1e-5)}
     assert set(scorer.identity.weights) == {"musiq", "musiq.pth"}
+
+
+def test_without_pyiqa_its_metric_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyiqa", None)
+    with pytest.raises(MeasureMissing, match=r"scorer musiq.* needs pyiqa .*'supir-stack\[iqa\]'"):
+        IqaConfig().load("musiq", "cpu", 1)
 
 
 def test_a_metric_that_cannot_be_loaded_says_why(tmp_path: Path) -> None:

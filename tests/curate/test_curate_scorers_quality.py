@@ -16,8 +16,8 @@ from pyiqa.archs.niqe_arch import NIQE
 
 from supir_console import UserError
 from supir_curate.scorers.brisque import Brisque, BrisqueConfig, read_svm
-from supir_curate.scorers.natural_scene import fitted
 from supir_curate.scorers.niqe import Niqe, NiqeConfig
+from supir_quality.natural_scene import fitted
 
 Rgb = NDArray[np.uint8]
 

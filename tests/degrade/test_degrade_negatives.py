@@ -130,6 +130,10 @@ def test_what_only_the_user_can_mend_ends_the_job_with_the_workers_words(
     assert type(result.exception).__module__.startswith("supir_")
     assert str(tmp_path / "none") in str(result.exception)
     assert "Traceback" not in str(result.exception)
+    assert (tmp_path / "n/job.json").exists()
+    mended = _run(photos, "-o", tmp_path / "n", "--count", 5, "--dry-run", "--json")
+    assert mended.exit_code == 0, mended.exception  # the mistyped model did not take the folder
+    assert json.loads(mended.stdout)["samples"] == 5
 
 
 def test_a_dry_run_refuses_what_the_run_refuses_and_writes_nothing(made: Path, photos: Path) -> None:

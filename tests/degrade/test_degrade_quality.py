@@ -11,6 +11,7 @@ from skimage import data
 
 from supir_console import UserError
 from supir_degrade.quality import LUMA, blockiness, load_score, sharpness
+from supir_quality import MeasureMissing
 
 
 def _jpeg(image: np.ndarray, quality: int) -> np.ndarray:
@@ -84,5 +85,13 @@ def test_what_is_no_score_is_told_with_its_mend(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(UserError, match="score 'psnr' needs a reference; use a no-reference metric"):
         load_score("psnr")
     monkeypatch.setitem(sys.modules, "pyiqa", None)
-    with pytest.raises(UserError, match=r"score 'niqe' needs pyiqa .*install it"):
-        load_score("niqe")
+    with pytest.raises(MeasureMissing, match=r"score 'maniqa', .* needs pyiqa .*'supir-stack\[iqa\]'"):
+        load_score("maniqa")
+
+
+def test_niqe_is_our_own_and_higher_is_better(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyiqa", None)
+    image = data.astronaut()[:256, :256]
+    score = load_score("niqe")
+    assert -8 < score(image) < -1
+    assert score(image) > score(_filtered(image, ImageFilter.GaussianBlur(3))) + 1

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -216,3 +217,18 @@ def test_what_cannot_be_measured_is_one_line(command, sets, tmp_path):
         assert ended.code == 2
         assert ended.err.startswith("error: ")
         assert words in ended.err
+
+
+def test_a_metric_of_pyiqa_without_pyiqa_is_one_line_with_the_extra(command, sets, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyiqa", None)
+    ended = command(main, sets / "restored", "--metrics", "musiq")
+    assert ended.code == 2
+    assert ended.err.count("\n") == 1
+    assert "pip install 'supir-stack[iqa]'" in ended.err
+
+
+def test_a_picture_that_niqe_has_no_value_for_is_named(command, tmp_path):
+    Image.new("RGB", (256, 256), (90, 90, 90)).save(tmp_path / "flat.png")
+    ended = command(main, tmp_path, "--metrics", "niqe", "--json")
+    assert ended.code == 1
+    assert "niqe has no value (nan)" in json.loads(ended.out)["failed"]["flat"]

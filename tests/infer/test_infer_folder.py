@@ -4,6 +4,7 @@ import json
 import resource
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from skimage import data
 
 from supir_infer.cli import main
+from supir_infer.eval_cli import main as evaluate
 from supir_infer.images import picture_size, read_metadata
 
 QUICK = ("--model", "tiny", "--steps", 2, "--min-size", 64, "--set", "guidance_scale_start=1")
@@ -224,10 +227,41 @@ def test_results_inside_the_input_folder_are_not_restored_again(command, photos)
     }
 
 
+def test_two_pictures_of_one_name_keep_their_suffixes_and_find_their_references(command, tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for index, name in enumerate(("A.JPG", "A.png", "B.JPG")):
+        Image.fromarray(data.chelsea()[50:114, 100:164] // (index + 1)).save(folder / name)
+    ended = command(main, folder, "-o", out, *QUICK, "--set", "upscale=1", "--json")
+    assert (ended.code, json.loads(ended.out)["restored"]) == (0, 3)
+    assert sorted(path.name for path in out.glob("*.png")) == ["A.JPG.png", "A.png.png", "B.png"]
+    again = command(main, folder, "-o", out, *QUICK, "--set", "upscale=1", "--json")
+    assert json.loads(again.out)["skipped"] == 3
+    measured = command(evaluate, out, "--reference", folder, "--metrics", "psnr", "--json")
+    assert (measured.code, json.loads(measured.out)["num_images"]) == (0, 3)
+    single = command(main, folder / "B.JPG", "-o", tmp_path / "One.PNG", *QUICK)
+    assert (single.code, (tmp_path / "One.PNG").exists()) == (0, True)
+
+
+def test_a_result_is_not_lost_where_a_package_runs_without_being_installed(
+    command, photos, tmp_path, monkeypatch
+):
+    known = metadata.version
+
+    def version(name: str) -> str:
+        if name in ("supir-stack", "diffusers"):
+            raise metadata.PackageNotFoundError(name)
+        return known(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    assert command(main, photos / "face.png", "-o", tmp_path / "out", *QUICK).code == 0
+    written = read_metadata(tmp_path / "out/face.png")["versions"]
+    assert written == {"supir-stack": "0+source", "torch": known("torch"), "diffusers": "0+source"}
+
+
 def test_wrong_input_is_one_line_that_says_how_to_mend_it(command, photos, tmp_path):
     out = tmp_path / "out"
     (tmp_path / "empty").mkdir()
-    Image.new("RGB", (8, 8)).save(photos / "face.webp")
     (tmp_path / "list.json").write_text("[1]")
     cases = [
         (
@@ -235,7 +269,6 @@ def test_wrong_input_is_one_line_that_says_how_to_mend_it(command, photos, tmp_p
             "none.png does not exist; give a picture or a folder of pictures",
         ),
         ((tmp_path / "empty", "-o", out), "holds no picture (.png .jpg"),
-        ((photos, "-o", out), "face.png, face.webp would all be written to"),
         ((photos, "-o", "out.png"), "-o out.png names a picture, but"),
         ((photos / "face.png", "-o", "out.jpg"), "-o out.jpg: results are PNG"),
         (

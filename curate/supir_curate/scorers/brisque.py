@@ -20,10 +20,10 @@ from pydantic import Field
 
 from supir_console import UserError
 from supir_curate.scorers.contract import Answer, Identity, PathSetting, Rgb
-from supir_curate.scorers.natural_scene import Array, fitted, normalised
 from supir_curate.scorers.weights import file_sha256, weight_file
 from supir_curate.scores import Score
 from supir_curate.strict import StrictConfig
+from supir_quality.natural_scene import Array, fitted, normalised
 
 REQUIREMENT = "brisque==0.2.0"
 NUM_FEATURES = 36

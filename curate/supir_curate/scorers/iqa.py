@@ -4,7 +4,7 @@ Place in the flow: a scorer of `assess`. Weights: a file of the metric's network
 (`$TORCH_HOME/hub/pyiqa`) or downloads. A given file is opened without running code before pyiqa, which would, sees it.
 Metrics judge whether a picture is broken, not whether it is rich: against ratings of fine detail MUSIQ reached a rank
 correlation of 0.36, grey-level co-occurrence 0.75 (Diffusion-4K). pyiqa's licence (PolyForm Noncommercial) is its own:
-it is not installed with this stage.
+it is not installed with this stage but with the extra [iqa].
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from supir_curate.scorers.contract import Answer, Identity, PathSetting, Rgb
 from supir_curate.scorers.weights import file_sha256, state_sha256, torch_weights, versions
 from supir_curate.scores import Score
 from supir_curate.strict import StrictConfig
+from supir_quality.pyiqa_package import import_pyiqa
 
 if TYPE_CHECKING:
     import torch
@@ -77,13 +78,7 @@ class Iqa:
 
 def _create(name: str, config: IqaConfig, device: str) -> Any:
     metric = config.metric or name
-    try:
-        import pyiqa
-    except ImportError as error:
-        raise UserError(
-            f"scorer {name} is taken for a metric of pyiqa, which is not there ({error}); type: pip install pyiqa,"
-            " or name a scorer that needs none: supir-curate assess --help"
-        ) from error
+    pyiqa = import_pyiqa(f"scorer {name}, which is none of our own,")
     known = pyiqa.list_models(metric_mode="NR")
     if metric not in known:
         raise UserError(

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from supir_console import UserError
+from supir_console import UserError, installed_version
 
 if TYPE_CHECKING:
     import torch
@@ -70,8 +69,8 @@ def state_sha256(module: torch.nn.Module) -> str:
 
 
 def versions(*distributions: str) -> dict[str, str]:
-    """Returns the installed version of each distribution."""
-    return {name: metadata.version(name) for name in distributions}
+    """Returns the version of each distribution, see `installed_version`."""
+    return {name: installed_version(name) for name in distributions}
 
 
 def torch_weights(scorer: str, path: Path) -> Any:
