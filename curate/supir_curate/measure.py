@@ -80,6 +80,6 @@ def measure(picture: Picture, working_side_px: int) -> Measurement:
         "doubling_trace": traces.doubling,
         "resampling_trace": traces.other,
         "first_quality": first_quality(tiles, block_phase(profiles.third)),
-        "seam_share": seam_share(picture.working_gray),
+        "seam_share": seam_share(picture.gray),
     }
     return Measurement(scores=scores, texture=texture.cells, phash=perceptual_hash(picture.working_gray))
