@@ -61,7 +61,7 @@ def _sample(image: bytes, number: int) -> Sample:
         width=1024,
         height=1024,
         scores={"sharpness": 0.5},
-        metadata={"number": number},
+        trace=str(number),
     )
 
 

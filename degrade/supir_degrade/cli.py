@@ -190,7 +190,7 @@ def _preview_crops(
         except UnreadablePhotoError as error:
             unreadable.append(str(error))
             continue
-        crops.append(_centre(photo, crop))
+        crops.append(_centre(photo.pixels, crop))
     if not crops:
         raise UserError(f"none of {draws} photos of {source} can be read, first {unreadable[0]}; run verify")
     return crops, unreadable

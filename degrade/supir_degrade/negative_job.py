@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from supir_console import Outcome, Progress, config_hash, ray_session, run_on_actors
 from supir_degrade.job import DROPPED, FAILURES, Plan, claim, plan_job, write_dropped, write_failures
 from supir_degrade.negatives import (
+    COMMAND,
     QUALITY_SCORES,
     NegativesConfig,
     NegativeWorker,
@@ -23,7 +24,6 @@ from supir_degrade.negatives import (
 from supir_degrade.sources import Source, choose_sources
 from supir_shards import Dataset, Store, absolute_url, finish_dataset
 
-COMMAND = "supir-degrade negatives"
 ATTEMPTS = 3
 
 

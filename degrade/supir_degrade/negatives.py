@@ -8,8 +8,9 @@ Source: SUPIR (arXiv 2401.13627) §3.3: SDXL img2img, strength 0.5, on 100 K ima
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -21,14 +22,21 @@ from supir_console import Config, UserError
 from supir_degrade.draw import sample_generator
 from supir_degrade.job import CLEAN, UNREADABLE, Outcome, write_outcomes
 from supir_degrade.quality import SHARPNESS, Score, load_score
-from supir_degrade.sources import Source, UnreadablePhotoError, encode_png, read_photo
+from supir_degrade.sources import (
+    Source,
+    UnreadablePhotoError,
+    encode_png,
+    made_from,
+    read_photo,
+)
 from supir_model import PRESETS
 from supir_model.prompts import NEGATIVE_QUALITY_WORDS
-from supir_shards import Dataset, Role, Sample, Store, sample_key, write_part
+from supir_shards import Box, Dataset, Record, Role, Sample, Store, sample_key, write_part
 
 if TYPE_CHECKING:
     from supir_model import Supir
 
+COMMAND = "supir-degrade negatives"
 SIDE_MULTIPLE_PX = 32
 QUALITY_SCORES = ("quality", "source_quality")
 
@@ -128,7 +136,7 @@ class NegativeWorker:
             DatasetError: the part's index cannot be read.
         """
         supir, score = self._supir, self._score
-        requests, outcomes = self._read(part, members)
+        requests, photos, outcomes = self._read(part, members)
         size = self._config.batch_size
         samples: list[Sample] = []
         for start in range(0, len(requests), size):
@@ -138,23 +146,27 @@ class NegativeWorker:
                 outcome = judge(request, image, score, self._config)
                 outcomes[request.source] = outcome
                 if not outcome.reason:
-                    samples.append(_sample(request, image, outcome.scores, self._config))
+                    photo = photos[request.source]
+                    samples.append(_sample(photo, request, image, outcome.scores, self._config))
             yield len(batch)
         write_outcomes(self._out, part, list(outcomes.values()), QUALITY_SCORES)
         write_part(self._out, part, samples)
 
-    def _read(self, part: str, members: list[Source]) -> tuple[list[Request], dict[Source, Outcome]]:
+    def _read(
+        self, part: str, members: list[Source]
+    ) -> tuple[list[Request], dict[Source, Record], dict[Source, Outcome]]:
         index = self._dataset.index(part).to_pylist()
-        requests, outcomes = [], {}
+        requests, photos, outcomes = [], {}, {}
         for source in members:
             try:
                 photo = read_photo(self._dataset, source, index[source.row])
             except UnreadablePhotoError as error:
                 outcomes[source] = Outcome(source, UNREADABLE, str(error))
                 continue
-            requests.append(make_request(photo, source, self._config))
+            requests.append(make_request(photo.pixels, source, self._config))
+            photos[source] = replace(photo.record, image=b"")  # what it says of itself is enough
             outcomes[source] = Outcome(source)
-        return requests, outcomes
+        return requests, photos, outcomes
 
 
 def load_prior(config: NegativesConfig) -> Supir:
@@ -229,6 +241,12 @@ def judge(request: Request, image: NDArray[np.uint8], score: Score, config: Nega
     return Outcome(request.source, scores=scores)
 
 
+def _centre_square(width: int, height: int) -> Box:
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    return left, top, left + side, top + side
+
+
 def _square(photo: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
     """The centre square of the photo, shrunk to the side."""
     from PIL import Image, ImageOps
@@ -238,22 +256,23 @@ def _square(photo: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
 
 
 def _sample(
-    request: Request, image: NDArray[np.uint8], scores: Mapping[str, float], config: NegativesConfig
+    photo: Record,
+    request: Request,
+    image: NDArray[np.uint8],
+    scores: Mapping[str, float],
+    config: NegativesConfig,
 ) -> Sample:
     data = encode_png(image)
-    return Sample(
+    made = {"prompt": request.prompt, "seed": request.seed, **scores}
+    made |= config.model_dump(include={"strength", "steps", "guidance_scale", "preset", "dtype", "score"})
+    return made_from(
+        photo,
+        _centre_square(photo.width, photo.height),
+        COMMAND,
         key=sample_key(data),
         image=data,
-        extension="png",
-        role=Role.NEGATIVE,
         width=image.shape[1],
-        height=image.shape[0],
-        source=f"negative:{request.source.key}",
-        metadata={
-            "source_key": request.source.key,
-            "prompt": request.prompt,
-            "seed": request.seed,
-            **config.model_dump(include={"strength", "steps", "guidance_scale", "preset", "dtype", "score"}),
-            **scores,
-        },
+        role=Role.NEGATIVE,
+        scores=dict(scores),
+        trace=json.dumps(made, sort_keys=True),
     )

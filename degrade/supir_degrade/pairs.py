@@ -2,14 +2,14 @@
 
 Place in the flow: `supir-degrade pairs` → two datasets, OUT/hq and OUT/lq. A pair is two samples with one
 key, that of the photo which the crop was taken from, in parts of one name; so the two tars unpack into two
-folders of equally named PNG files. KEY.json of the LQ holds the trace; replaying it on the HQ gives the LQ.
+folders of equally named PNG files. Role, source, licence, text and source key are the photo's. `trace` of the LQ is the
+degradation; replaying it on the HQ gives the LQ.
 The law it keeps: the same dataset and options give the same bytes, on every run with one set of library versions on
 one kind of CPU.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -33,14 +33,16 @@ from supir_degrade.pipeline import degrade
 from supir_degrade.recipe import Recipe, load_recipe
 from supir_degrade.requirements import check_recipe
 from supir_degrade.sources import (
+    Photo,
     Source,
     UnreadablePhotoError,
     choose_sources,
     encode_png,
+    made_from,
     read_photo,
 )
 from supir_degrade.targets import estimate_targets
-from supir_shards import Dataset, Role, Sample, Store, finish_dataset, write_part
+from supir_shards import Box, Dataset, Record, Sample, Store, finish_dataset, write_part
 
 COMMAND = "supir-degrade pairs"
 DEFAULT_RECIPE = "realesrgan"
@@ -72,7 +74,7 @@ class PairsConfig(Config):
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One crop, its degraded version, and both samples' metadata."""
+    """One crop and its degraded version."""
 
     hq: Sample
     lq: Sample
@@ -134,39 +136,30 @@ def make_pairs(dataset: Dataset, out: str, config: PairsConfig) -> dict[str, int
     }
 
 
-def make_pair(photo: NDArray[np.uint8], source: Source, config: PairsConfig) -> Pair:
+def make_pair(photo: Photo, config: PairsConfig) -> Pair:
     """Returns the pair of one photo.
 
     Args:
-        photo: uint8 (H, W, 3), no side shorter than the crop.
-        source: where it comes from.
+        photo: no side of it is shorter than the crop.
         config: see `PairsConfig`.
     """
-    rng = sample_generator(config.seed, source.key, 0)
+    key, pixels = photo.record.key, photo.pixels
+    rng = sample_generator(config.seed, key, 0)
     side = config.crop_px
-    y, x = (int(rng.random() * (length - side + 1)) for length in photo.shape[:2])
-    crop = photo[y : y + side, x : x + side]
+    y, x = (int(rng.random() * (length - side + 1)) for length in pixels.shape[:2])
+    box = (x, y, x + side, y + side)
+    crop = pixels[y : y + side, x : x + side]
     lq, trace = degrade(crop, config.recipe, rng)
-    shared = {"source_key": source.key, "crop": [x, y, x + side, y + side], "seed": config.seed}
     targets = estimate_targets(trace) if config.estimate_targets else {}
     return Pair(
-        hq=_sample(source.key, crop, shared, {}),
-        lq=_sample(source.key, lq, {**shared, "trace": json.loads(trace.to_json())}, targets),
+        hq=_sample(photo.record, box, crop),
+        lq=_sample(photo.record, box, lq, scores=targets, trace=trace.to_json()),
     )
 
 
-def _sample(
-    key: str, image: NDArray[np.uint8], metadata: dict[str, object], scores: dict[str, float]
-) -> Sample:
-    return Sample(
-        key=key,
-        image=encode_png(image),
-        extension="png",
-        role=Role.PHOTO,
-        width=image.shape[1],
-        height=image.shape[0],
-        scores=scores,
-        metadata=metadata,
+def _sample(photo: Record, box: Box, image: NDArray[np.uint8], **more: Any) -> Sample:
+    return made_from(
+        photo, box, COMMAND, key=photo.key, image=encode_png(image), width=image.shape[1], **more
     )
 
 
@@ -181,7 +174,7 @@ def _write_pairs(
         except UnreadablePhotoError as error:
             outcomes.append(Outcome(source, UNREADABLE, str(error)))
             continue
-        made.append(make_pair(photo, source, config))
+        made.append(make_pair(photo, config))
         outcomes.append(Outcome(source))
     write_outcomes(hq, part, outcomes)
     write_part(hq, part, (pair.hq for pair in made))

@@ -11,15 +11,24 @@ import heapq
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from supir_console import UserError
-from supir_shards import BadImage, Dataset, DatasetError, Role, decode_rgb
+from supir_shards import BadImage, Box, Dataset, DatasetError, Record, Role, Sample, decode_rgb
 
 COLUMNS = ["key", "role", "width", "height"]
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """A photo as it is stored, and its pixels, uint8 (H, W, 3) RGB."""
+
+    record: Record
+    pixels: NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -68,8 +77,8 @@ def by_part(sources: Sequence[Source]) -> dict[str, list[Source]]:
     return groups
 
 
-def read_photo(dataset: Dataset, source: Source, row: dict[str, object]) -> NDArray[np.uint8]:
-    """Returns the photo, uint8 (H, W, 3) RGB.
+def read_photo(dataset: Dataset, source: Source, row: dict[str, Any]) -> Photo:
+    """Returns the photo.
 
     Args:
         dataset: where the photo is.
@@ -80,7 +89,8 @@ def read_photo(dataset: Dataset, source: Source, row: dict[str, object]) -> NDAr
         UnreadablePhotoError: its bytes are missing, altered or no picture, or of another size than the index says.
     """
     try:
-        photo = decode_rgb(dataset.read_image(source.part, row))
+        record = dataset.read_sample(source.part, row)
+        photo = decode_rgb(record.image)
     except (DatasetError, BadImage, OSError) as error:
         raise UnreadablePhotoError(f"{source.part}/{source.key}: {error}") from error
     height, width = photo.shape[:2]
@@ -88,7 +98,29 @@ def read_photo(dataset: Dataset, source: Source, row: dict[str, object]) -> NDAr
         raise UnreadablePhotoError(
             f"{source.part}/{source.key}: is {width}x{height} px, its index says {row['width']}x{row['height']}"
         )
-    return photo
+    return Photo(record, photo)
+
+
+def made_from(photo: Record, box: Box, command: str, **sample: Any) -> Sample:
+    """Returns a square PNG sample that was made from a part of a photo, with what the photo says of itself.
+
+    Args:
+        photo: its role, source, licence, text and source key are taken over.
+        box: the part, in px of the stored photo.
+        command: what made it.
+        sample: the other fields; `key`, `image` and `width` at least.
+    """
+    told: dict[str, Any] = {
+        "extension": "png",
+        "height": sample["width"],
+        "role": photo.role,
+        "source": photo.source,
+        "licence": photo.licence,
+        "text": photo.text,
+        "source_key": photo.source_key,
+        "origin": photo.origin_of_part(box, sample["width"], command),
+    }
+    return Sample(**told | sample)
 
 
 def encode_png(image: NDArray[np.uint8]) -> bytes:

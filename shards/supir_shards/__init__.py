@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from supir_shards.captions import read_captions as read_captions
     from supir_shards.captions import write_captions as write_captions
+    from supir_shards.finishing import finish_dataset as finish_dataset
     from supir_shards.image_header import BadImage as BadImage
     from supir_shards.image_header import image_size as image_size
     from supir_shards.image_pixels import decode_rgb as decode_rgb
@@ -26,18 +27,21 @@ if TYPE_CHECKING:
     from supir_shards.manifest import FileInfo as FileInfo
     from supir_shards.manifest import Lineage as Lineage
     from supir_shards.manifest import Manifest as Manifest
+    from supir_shards.manifest import PartCounts as PartCounts
     from supir_shards.manifest import Totals as Totals
-    from supir_shards.manifest import finish_dataset as finish_dataset
     from supir_shards.manifest import load_manifest as load_manifest
     from supir_shards.part_writer import PartInfo as PartInfo
     from supir_shards.part_writer import is_committed as is_committed
     from supir_shards.part_writer import write_part as write_part
+    from supir_shards.pipelines import as_webdataset as as_webdataset
+    from supir_shards.pipelines import datasets_features as datasets_features
     from supir_shards.quarantine import Quarantined as Quarantined
     from supir_shards.quarantine import QuarantineReason as QuarantineReason
     from supir_shards.reader import Dataset as Dataset
     from supir_shards.record import Box as Box
     from supir_shards.record import Caption as Caption
     from supir_shards.record import DatasetError as DatasetError
+    from supir_shards.record import Origin as Origin
     from supir_shards.record import Record as Record
     from supir_shards.record import Role as Role
     from supir_shards.record import Sample as Sample
@@ -60,6 +64,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "captions": ("read_captions", "write_captions"),
+    "finishing": ("finish_dataset",),
     "image_header": ("BadImage", "image_size"),
     "image_pixels": ("decode_rgb", "to_rgb"),
     "layout": (
@@ -72,14 +77,16 @@ _MODULES = {
         "part_of",
         "shard_path",
     ),
-    "manifest": ("FileInfo", "Lineage", "Manifest", "Totals", "finish_dataset", "load_manifest"),
+    "manifest": ("FileInfo", "Lineage", "Manifest", "PartCounts", "Totals", "load_manifest"),
     "part_writer": ("PartInfo", "is_committed", "write_part"),
+    "pipelines": ("as_webdataset", "datasets_features"),
     "quarantine": ("Quarantined", "QuarantineReason"),
     "reader": ("Dataset",),
     "record": (
         "Box",
         "Caption",
         "DatasetError",
+        "Origin",
         "Record",
         "Role",
         "Sample",

@@ -68,6 +68,8 @@ def captions_from(table: pa.Table, name: str) -> list[Caption]:
 
 
 def _row(caption: Caption) -> dict[str, Any]:
+    from supir_shards.schema import pairs_of
+
     x0, y0, x1, y1 = caption.box
     if not (0 <= x0 < x1 and 0 <= y0 < y1) or caption.region < 0:
         raise DatasetError(
@@ -85,12 +87,14 @@ def _row(caption: Caption) -> dict[str, Any]:
         "short_text": caption.short_text,
         "num_tokens_clip_l": caption.num_tokens_clip_l,
         "num_tokens_clip_g": caption.num_tokens_clip_g,
-        "checks": sorted(caption.checks.items()),
+        "checks": pairs_of(caption.checks),
         "model": caption.model,
         "prompt": caption.prompt,
     }
 
 
 def _caption(row: dict[str, Any]) -> Caption:
+    from supir_shards.schema import named
+
     box = (row.pop("x0"), row.pop("y0"), row.pop("x1"), row.pop("y1"))
-    return Caption(box=box, checks=dict(row.pop("checks")), **row)
+    return Caption(box=box, checks=named(row.pop("checks")), **row)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from supir_shards.quarantine import printable
 from supir_shards.record import DatasetError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "dataset.json"
 SHARDS, INDEX, LEDGER, CAPTIONS, SCORES = "shards", "index", "ledger", "captions", "scores"
 MAX_PARTS = 1_000_000
@@ -41,11 +41,15 @@ def require_format(name: str, version: object) -> None:
     Raises:
         OtherFormatError: it is not ``FORMAT_VERSION``.
     """
-    if str(version) != str(FORMAT_VERSION):
+    if str(version) == str(FORMAT_VERSION):
+        return
+    told = f"{name} has format {printable(str(version))}, this release of supir-stack reads {FORMAT_VERSION}"
+    if str(version) == "1":
         raise OtherFormatError(
-            f"{name} has format {printable(str(version))}, this release of supir-stack reads {FORMAT_VERSION};"
-            " upgrade it"
+            f"{told}; write it anew by the command that made it: for curated photos supir-curate's select (OLD -o NEW)"
+            " and pack NEW, which score nothing again"
         )
+    raise OtherFormatError(f"{told}; upgrade it")
 
 
 def part_name(number: int) -> str:

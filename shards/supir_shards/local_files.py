@@ -1,8 +1,9 @@
 """Files of a local disk that are whole or not there, alone or many at a time.
 
-Place in the flow: `storage` writes local datasets by it. The law: a hidden temporary name in the same folder, fsync,
-rename, fsync of the folder, in this order. A killed write leaves at most a hidden temporary file, which the next write
-of the same path removes. Many files share the waits: all are synced before the first is renamed, each folder once.
+Place in the flow: `storage` writes local datasets by it. The law: a temporary file in a hidden folder of its own beside
+the target (`.NAME.tmp/TOKEN`), fsync, rename, fsync of the target's folder, in this order. A killed write leaves at
+most that hidden folder, which the next write of the same path clears; so no write lists a folder that holds more than
+its own leftovers. Many files share the waits: all are synced before the first is renamed, each folder once.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import os
 import secrets
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from supir_shards.record import DatasetError
 
 TEMPORARY = ".tmp"
+OPENING_ATTEMPTS = 8  # while a second writer of the same path takes its folder away each time
 SYNCS_AT_ONCE = 8  # the disk's journal takes several for the price of one
 
 
@@ -25,17 +27,15 @@ SYNCS_AT_ONCE = 8  # the disk's journal takes several for the price of one
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A temporary file beside ``path`` that takes its name, durably, when the block ends."""
     _make_folder(path.parent)
-    for leftover in path.parent.glob(f".{path.name}.*{TEMPORARY}"):
-        leftover.unlink(missing_ok=True)
-    temporary = _temporary(path)
+    temporary, opened = _opened(path)
     try:
-        with temporary.open("xb") as file:
+        with opened as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         _rename(temporary, path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        _discard(temporary)
         raise
     _sync_folder(path.parent)
 
@@ -45,53 +45,67 @@ def replace_all(files: Mapping[Path, bytes]) -> None:
     folders = {path.parent for path in files}
     for folder in folders:
         _make_folder(folder)
-    _remove_leftovers(files, folders)
-    temporaries = {path: _temporary(path) for path in files}
+    temporaries: dict[Path, Path] = {}
+
+    def write(path: Path) -> None:
+        temporaries[path], opened = _opened(path)
+        with opened as file:
+            file.write(files[path])
+            file.flush()
+            os.fsync(file.fileno())
+
     try:
         with ThreadPoolExecutor(SYNCS_AT_ONCE) as threads:
-            list(threads.map(_write_synced, temporaries.values(), files.values()))
+            list(threads.map(write, files))
         for path, temporary in temporaries.items():
             _rename(temporary, path)
     except BaseException:
         for temporary in temporaries.values():
-            temporary.unlink(missing_ok=True)
+            _discard(temporary)
         raise
     for folder in folders:
         _sync_folder(folder)
 
 
-def is_temporary(name: str) -> bool:
-    """Whether a file's name is that of a write under way or killed."""
-    return name.startswith(".") and name.endswith(TEMPORARY)
+def is_temporary(path: str) -> bool:
+    """Whether a file's path is that of a write under way or killed."""
+    return any(name.startswith(".") and name.endswith(TEMPORARY) for name in path.split("/"))
 
 
-def _temporary(path: Path) -> Path:
+def _opened(path: Path) -> tuple[Path, BinaryIO]:
+    """A new file to fill in the hidden folder that only writes of this path use, which is cleared before."""
+    folder = path.with_name(f".{path.name}{TEMPORARY}")
     # The name is unique, so that a second writer of the same part cannot mix its bytes into ours.
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
+    temporary = folder / secrets.token_hex(4)
+    for _ in range(OPENING_ATTEMPTS):
+        with suppress(FileNotFoundError):  # another writer of the same path was done and took its folder away
+            folder.mkdir(exist_ok=True)
+            for leftover in folder.iterdir():
+                leftover.unlink(missing_ok=True)
+            return temporary, temporary.open("xb")
+    raise _contended(path)
 
 
-def _remove_leftovers(files: Mapping[Path, bytes], folders: set[Path]) -> None:
-    for folder in folders:
-        for entry in os.scandir(folder):
-            # .NAME.TOKEN.tmp
-            if is_temporary(entry.name) and folder / entry.name[1:].rsplit(".", 2)[0] in files:
-                Path(entry.path).unlink(missing_ok=True)
+def _contended(path: Path) -> DatasetError:
+    return DatasetError(f"{path} is being written by another process too; let only one of them run")
 
 
-def _write_synced(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+def _discard(temporary: Path) -> None:
+    temporary.unlink(missing_ok=True)
+    _remove_folder(temporary.parent)
+
+
+def _remove_folder(folder: Path) -> None:
+    with suppress(OSError):  # a second writer of the same path has a file in it
+        folder.rmdir()
 
 
 def _rename(temporary: Path, path: Path) -> None:
     try:
         temporary.replace(path)
+        _remove_folder(temporary.parent)
     except FileNotFoundError as error:
-        raise DatasetError(
-            f"{path} is being written by another process too; let only one of them run"
-        ) from error
+        raise _contended(path) from error
 
 
 def _make_folder(folder: Path) -> None:

@@ -1,42 +1,29 @@
 """``dataset.json``: what a dataset is, how it came to be, and the hash of every file in it.
 
-Place in the flow: a command that changed a dataset ends with ``finish_dataset``; readers use
-``load_manifest``.
+Place in the flow: ``finishing`` writes it, readers use ``load_manifest``.
 The law: nothing in it depends on when or where a run happened, so an interrupted and continued run gives
-the same bytes. A tar's hash is taken from its index, so finishing a dataset reads no tar again.
+the same bytes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from importlib import metadata
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from supir_shards.layout import (
-    CAPTIONS,
     FORMAT_VERSION,
-    INDEX,
-    LEDGER,
     MANIFEST,
+    PART,
     PART_FILE,
-    SCORES,
-    index_path,
-    part_files,
-    part_of,
     require_format,
-    shard_path,
 )
-from supir_shards.part_writer import shard_info
 from supir_shards.record import DatasetError, Role
-from supir_shards.storage import table_from
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from supir_shards.storage import Store
 
 DISTRIBUTION = "supir-stack"
@@ -74,6 +61,15 @@ class Totals(_Strict):
     ledger_rows: int
 
 
+class PartCounts(_Strict):
+    """What one part adds to the totals; ``captions`` are rows by captioner."""
+
+    samples: dict[Role, int] = {}
+    image_bytes: int = 0
+    captions: dict[str, int] = {}
+    ledger_rows: int = 0
+
+
 class Manifest(_Strict):
     """The content of ``dataset.json``.
 
@@ -87,6 +83,7 @@ class Manifest(_Strict):
     config_hash: str
     lineage: list[Lineage]
     totals: Totals
+    parts: dict[Annotated[str, Field(pattern=f"^{PART}$")], PartCounts]
     files: dict[Annotated[str, Field(pattern=PART_FILE)], FileInfo]
     sha256: str = ""
 
@@ -115,80 +112,10 @@ def load_manifest(store: Store) -> Manifest:
         ) from error
 
 
-def finish_dataset(store: Store, *, command: str, config: dict[str, Any], config_hash: str) -> Manifest:
-    """Write ``dataset.json`` from the files that are there, and return it.
-
-    Args:
-        store: the dataset.
-        command: the command that just ran, without its arguments, e.g. ``supir-caption``.
-        config: its resolved config, JSON values only.
-        config_hash: the config's hash; a command with the same hash keeps its one lineage entry.
-
-    Raises:
-        DatasetError: a tar is missing or has not the size that its index states.
-    """
-    old = load_manifest(store).lineage if store.exists(MANIFEST) else []
-    entry = Lineage(
-        command=command, config_hash=config_hash, config=config, package_version=package_version()
-    )
-    lineage = _with_entry(old, entry)
-    origin = next(step for step in reversed(lineage) if step.command == lineage[0].command)
-    totals, files = scan(store)
-    manifest = Manifest(
-        format_version=FORMAT_VERSION,
-        package_version=package_version(),
-        config=origin.config,
-        config_hash=origin.config_hash,
-        lineage=lineage,
-        totals=totals,
-        files=files,
-    )
-    manifest = manifest.model_copy(update={"sha256": hashlib.sha256(manifest_bytes(manifest)).hexdigest()})
-    store.write(MANIFEST, manifest_bytes(manifest))
-    return manifest
-
-
 def manifest_bytes(manifest: Manifest) -> bytes:
     """The content of ``dataset.json`` for a manifest."""
     content = manifest.model_dump(mode="json")
     return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False).encode() + b"\n"
-
-
-def scan(store: Store) -> tuple[Totals, dict[str, FileInfo]]:
-    """Totals, and the size and hash of every file; a tar's come from its index, no tar is opened."""
-    files: dict[str, FileInfo] = {}
-    samples: Counter[Role] = Counter()
-    captions: Counter[str] = Counter()
-    image_bytes = shard_bytes = ledger_rows = 0
-    indexes = part_files(store.list(INDEX))
-    for path in indexes:
-        part = part_of(path)
-        files[path], index = _read(store, path)
-        info = shard_info(part, index)
-        samples.update(Role(role) for role in index.column("role").to_pylist())
-        image_bytes += sum(index.column("bytes").to_pylist())
-        shard_bytes += info.shard_bytes
-        if info.num_samples:
-            _require_shard(store, part, info.shard_bytes)
-            files[shard_path(part)] = FileInfo(bytes=info.shard_bytes, sha256=info.shard_sha256)
-    for path in part_files(store.list(CAPTIONS)):
-        files[path], table = _read(store, path)
-        captions[path.split("/")[1]] += table.num_rows
-    for path in part_files(store.list(SCORES)):
-        files[path], _ = _read(store, path)
-    for path in part_files(store.list(LEDGER)):
-        files[path], table = _read(store, path)
-        ledger_rows += table.num_rows
-    totals = Totals(
-        parts=len(indexes),
-        num_samples=samples.total(),
-        samples=dict(sorted(samples.items())),
-        image_bytes=image_bytes,
-        shard_bytes=shard_bytes,
-        captions=dict(sorted(captions.items())),
-        ledger_rows=ledger_rows,
-    )
-    return totals, dict(sorted(files.items()))
 
 
 def file_info(data: bytes) -> FileInfo:
@@ -202,26 +129,3 @@ def package_version() -> str:
         return metadata.version(DISTRIBUTION)
     except metadata.PackageNotFoundError:
         return "0+source"
-
-
-def _read(store: Store, path: str) -> tuple[FileInfo, pa.Table]:
-    data = store.read(path)
-    return file_info(data), table_from(data, f"{store.url}/{path}")
-
-
-def _require_shard(store: Store, part: str, expected_bytes: int) -> None:
-    path = shard_path(part)
-    found = store.size(path) if store.exists(path) else None
-    if found != expected_bytes:
-        state = "missing" if found is None else f"{found} bytes long"
-        raise DatasetError(
-            f"{store.url}/{path} is {state} but its index says {expected_bytes} bytes;"
-            f" delete {index_path(part)} and run the command again"
-        )
-
-
-def _with_entry(lineage: list[Lineage], entry: Lineage) -> list[Lineage]:
-    same = [step.command == entry.command and step.config_hash == entry.config_hash for step in lineage]
-    if any(same):
-        return [entry if is_same else step for step, is_same in zip(lineage, same, strict=True)]
-    return [*lineage, entry]

@@ -9,7 +9,6 @@ one is written again. A part with no sample has an index and no tar.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import tarfile
 from collections.abc import Iterable
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from supir_shards.layout import FORMAT_VERSION, index_path, require_format, shard_path
 from supir_shards.record import EXTENSIONS, KEY_LENGTH, DatasetError, Role, Sample
+from supir_shards.sample_json import json_bytes
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -140,7 +140,7 @@ def _write_tar(sink: _HashingSink, samples: Iterable[Sample]) -> list[pa.RecordB
         if sample.key in seen:
             raise DatasetError(f"sample {sample.key} came twice in one part; keys must be unique")
         seen.add(sample.key)
-        metadata = _json_bytes(sample)
+        metadata = json_bytes(sample)
         offset = _add(sink, f"{sample.key}.{sample.extension}", sample.image)
         _add(sink, f"{sample.key}.json", metadata)
         rows.append(_index_row(sample, offset, len(metadata)))
@@ -164,23 +164,27 @@ def _add(sink: _HashingSink, name: str, data: bytes) -> int:
     return offset
 
 
-def _index_row(sample: Sample, offset: int, json_bytes: int) -> dict[str, Any]:
+def _index_row(sample: Sample, offset: int, num_json_bytes: int) -> dict[str, Any]:
+    from supir_shards.schema import pairs_of
+
     return {
         "key": sample.key,
         "role": str(sample.role),
         "extension": sample.extension,
         "offset": offset,
         "bytes": len(sample.image),
-        "json_bytes": json_bytes,
+        "json_bytes": num_json_bytes,
         "sha256": hashlib.sha256(sample.image).hexdigest(),
         "width": sample.width,
         "height": sample.height,
         "source": sample.source,
         "licence": sample.licence,
-        "scores": sorted((name, float(value)) for name, value in sample.scores.items()),
+        "scores": pairs_of({name: float(value) for name, value in sample.scores.items()}),
         "texture": sample.texture,
         "texture_rows": sample.texture_shape[0],
         "texture_cols": sample.texture_shape[1],
+        "text": sample.text,
+        "source_key": sample.source_key,
     }
 
 
@@ -206,17 +210,6 @@ def _index_table(batches: list[pa.RecordBatch], info: PartInfo) -> pa.Table:
     return pa.Table.from_batches(batches, INDEX_SCHEMA).replace_schema_metadata(metadata)
 
 
-def _json_bytes(sample: Sample) -> bytes:
-    try:
-        return json.dumps(sample.metadata, sort_keys=True, allow_nan=False, separators=(",", ":")).encode(
-            "ascii"
-        )
-    except (TypeError, ValueError) as error:
-        raise DatasetError(
-            f"sample {sample.key}: metadata is not JSON ({error}); use plain values, no NaN"
-        ) from error
-
-
 def _check(sample: Sample) -> None:
     rows, cols = sample.texture_shape
     if not _KEY.fullmatch(sample.key):
@@ -224,7 +217,9 @@ def _check(sample: Sample) -> None:
             f"key {sample.key!r} is not {KEY_LENGTH} lower-case hex digits; use sample_key(bytes)"
         )
     problem = None
-    if sample.extension not in EXTENSIONS:
+    if not _KEY.fullmatch(sample.source_key):
+        problem = f"source_key {sample.source_key!r} is not {KEY_LENGTH} lower-case hex digits"
+    elif sample.extension not in EXTENSIONS:
         problem = f"extension {sample.extension!r} is not one of {', '.join(EXTENSIONS)}"
     elif not sample.image:
         problem = "the picture has 0 bytes"
@@ -234,7 +229,7 @@ def _check(sample: Sample) -> None:
         problem = f"the texture map has {len(sample.texture)} bytes, not {rows} x {cols} cells"
     if problem:
         raise DatasetError(f"sample {sample.key}: {problem}")
-    for text in (sample.source, sample.licence, *sample.scores):
+    for text in (sample.source, sample.licence, sample.text, sample.trace, *sample.scores):
         try:
             text.encode()
         except UnicodeEncodeError as error:

@@ -9,7 +9,7 @@ larger than its tar is refused before memory is asked for.
 from __future__ import annotations
 
 import hashlib
-import json
+import io
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
@@ -22,6 +22,7 @@ from supir_shards.manifest import Manifest, load_manifest
 from supir_shards.part_writer import shard_info
 from supir_shards.quarantine import Quarantined, QuarantineReason, RejectedError
 from supir_shards.record import Caption, DatasetError, Record, Role
+from supir_shards.sample_json import Travelling, read_json
 from supir_shards.storage import Store
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ _ROWS_AT_ONCE = 256
 
 OnBad = Callable[[Quarantined], None]
 IndexRow = dict[str, Any]
-Content = tuple[bytes, dict[str, Any]]
-"""A sample's stored picture and its KEY.json."""
+Content = tuple[bytes, Travelling]
+"""A sample's stored picture and what its KEY.json says beside the index."""
 
 
 class Dataset:
@@ -84,14 +85,40 @@ class Dataset:
             DatasetError: the bytes are not those that the index names.
         """
         path = shard_path(part)
-        if part not in self._tar_bytes:
-            self._tar_bytes[part] = self.store.size(path)
-        if row["offset"] + row["bytes"] > self._tar_bytes[part]:
+        if row["offset"] + row["bytes"] > self._size(part):
             raise DatasetError(f"{self.store.url}/{path} ends before sample {row['key']}; run verify")
         data = self.store.read_range(path, row["offset"], row["bytes"])
         if hashlib.sha256(data).hexdigest() != row["sha256"]:
             raise DatasetError(f"{self.store.url}/{path}: sample {row['key']} was altered; run verify")
         return data
+
+    def read_sample(self, part: str, row: IndexRow) -> Record:
+        """One sample whole, without captions; its picture and KEY.json are read in one piece.
+
+        Args:
+            part: the part.
+            row: its index row, as ``index(part).to_pylist()`` gives it.
+
+        Raises:
+            DatasetError: the tar does not hold what the index names.
+        """
+        path, start = shard_path(part), row["offset"] - tarfile.BLOCKSIZE
+        size = 2 * tarfile.BLOCKSIZE + _padded(row["bytes"]) + row["json_bytes"]
+        if start < 0 or start + size > self._size(part):
+            raise DatasetError(f"{self.store.url}/{path} ends before sample {row['key']}; run verify")
+        piece = self.store.read_range(path, start, size)
+        try:
+            content = _read_sample(io.BytesIO(piece), row | {"offset": tarfile.BLOCKSIZE}, len(piece))
+        except RejectedError as error:
+            raise DatasetError(
+                f"{self.store.url}/{path}: sample {row['key']}: {error.detail}; run verify"
+            ) from error
+        return record_from(part, row, content, [])
+
+    def _size(self, part: str) -> int:
+        if part not in self._tar_bytes:
+            self._tar_bytes[part] = self.store.size(shard_path(part))
+        return self._tar_bytes[part]
 
     def samples(
         self, parts: Iterable[str] | None = None, captions: str | None = None, on_bad: OnBad | None = None
@@ -165,16 +192,7 @@ def _read_sample(stream: BinaryIO, row: IndexRow, tar_bytes: int) -> Content:
     if hashlib.sha256(image).hexdigest() != row["sha256"]:
         raise RejectedError(QuarantineReason.ALTERED, f"sha256 is not {row['sha256']}")
     offset = _padded(row["offset"] + row["bytes"]) + tarfile.BLOCKSIZE
-    text = _read_member(stream, f"{row['key']}.json", offset, row["json_bytes"], tar_bytes)
-    try:
-        metadata = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise RejectedError(QuarantineReason.BAD_JSON, f"KEY.json is not JSON ({error})") from error
-    if not isinstance(metadata, dict):
-        raise RejectedError(
-            QuarantineReason.BAD_JSON, f"KEY.json holds a {type(metadata).__name__}, not an object"
-        )
-    return image, metadata
+    return image, read_json(_read_member(stream, f"{row['key']}.json", offset, row["json_bytes"], tar_bytes))
 
 
 def _read_member(stream: BinaryIO, name: str, offset: int, size: int, tar_bytes: int) -> bytes:
@@ -201,7 +219,9 @@ def _padded(size: int) -> int:
 
 def record_from(part: str, row: IndexRow, content: Content, captions: list[Caption]) -> Record:
     """A record from its index row, its content and its captions."""
-    image, metadata = content
+    from supir_shards.schema import named
+
+    image, travelling = content
     return Record(
         key=row["key"],
         image=image,
@@ -211,10 +231,13 @@ def record_from(part: str, row: IndexRow, content: Content, captions: list[Capti
         height=row["height"],
         source=row["source"],
         licence=row["licence"],
-        scores=dict(row["scores"]),
+        scores=named(row["scores"]),
         texture=row["texture"],
         texture_shape=(row["texture_rows"], row["texture_cols"]),
-        metadata=metadata,
+        text=row["text"],
+        source_key=row["source_key"],
+        origin=travelling.origin,
+        trace=travelling.trace,
         part=part,
         captions=tuple(captions),
     )

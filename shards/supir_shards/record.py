@@ -6,23 +6,24 @@ them back.
 A sample is one stored picture with what is known about it. On disk it is three things that share one key:
 
     KEY.jpg | KEY.png | KEY.webp   the stored bytes, in shards/PART.tar
-    KEY.json                       ``Sample.metadata`` as it is, in the same tar, right after the picture
-    one row of index/PART.parquet  everything else (``schema.INDEX_SCHEMA`` lists the columns)
+    KEY.json                       what must travel with it, right after the picture (``sample_json``)
+    one row of index/PART.parquet  the same but for its origin, and scores and place (``schema.INDEX_SCHEMA``)
 
 The law: the ``key`` of a whole picture is the first 32 hex digits of the SHA-256 of the *original* bytes, that
 of a crop follows from the original's hash and the box (``crop_key``), so the same photo, and the same crop of
-it, has the same key in every run; ``sha256`` in the index is that of the *stored* bytes. A stored picture
-stands upright: readers apply no EXIF orientation, so whoever stores one turns its pixels first. File names,
-column names and the key rules never change after the first release.
+it, has the same key in every run; ``sha256`` in the index is that of the *stored* bytes. ``source_key`` is the key
+of the photo that a sample was made from, its own for a whole photo: all crops, negatives and pairs of one photo
+share it, so whoever holds photos out holds them out by it. A stored picture stands upright: readers apply no EXIF
+orientation, so whoever stores one turns its pixels first. File names, column names and the key rules never change
+after the first release.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
 
 EXTENSIONS = ("jpg", "png", "webp")
 KEY_LENGTH = 32
@@ -47,12 +48,47 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """The file that a stored picture came from, and what was done to it; "" and 0 stand for what is not known.
+
+    ``sha256``, ``bytes``, ``width``, ``height`` (px before EXIF turns them), ``format``, ``mode``, ``bit_depth``,
+    ``exif_orientation``, ``icc_profile`` (its description) and ``final_url`` (after redirects) are the
+    original file's. ``box`` is what the stored picture shows, in px of the upright original; ``scale`` is stored px
+    per px of that, in x. ``is_original``: the stored bytes are the file's. ``reencoded``: the pixels went through a
+    lossy encoder or a model. ``not_lossless`` says why a JPEG at its own scale was encoded again.
+    ``parent_key`` and ``parent_box``: the stored sample, and the px of it, that a negative or a pair was made
+    from. ``producer`` is the command that made it, without arguments.
+    """
+
+    producer: str = ""
+    sha256: str = ""
+    bytes: int = 0
+    width: int = 0
+    height: int = 0
+    format: str = ""
+    mode: str = ""
+    bit_depth: int = 0
+    exif_orientation: int = 0
+    icc_profile: str = ""
+    final_url: str = ""
+    box: Box = (0, 0, 0, 0)
+    scale: float = 1.0
+    is_original: bool = False
+    reencoded: bool = False
+    converted_to_srgb: bool = False
+    not_lossless: str = ""
+    parent_key: str = ""
+    parent_box: Box = (0, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
     """One picture with what is known about it: what a stage hands to ``write_part``.
 
-    Width and height are those of the stored picture in px. ``scores`` holds every score known, by name.
-    ``texture`` is a uint8 map of ``texture_shape`` = (rows, columns) cells,
-    row-major, 0 to 255. ``metadata`` becomes KEY.json: JSON values only, no NaN.
+    Width and height are those of the stored picture in px. ``text`` is the alt text that came with the photo.
+    ``scores`` holds every score known, by name. ``texture`` is a uint8 map of ``texture_shape`` = (rows, columns)
+    cells, row-major, 0 to 255. ``source_key`` left out is the sample's own key. ``trace`` is the maker's own record
+    as text, "" without: the degradation of an LQ, the prompt of a negative, both JSON.
     """
 
     key: str
@@ -66,7 +102,39 @@ class Sample:
     scores: dict[str, float] = field(default_factory=dict)
     texture: bytes = b""
     texture_shape: tuple[int, int] = (0, 0)
-    metadata: dict[str, Any] = field(default_factory=dict)
+    text: str = ""
+    source_key: str = ""
+    origin: Origin = Origin()
+    trace: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.source_key:
+            object.__setattr__(self, "source_key", self.key)
+
+    def origin_of_part(self, box: Box, width: int, producer: str) -> Origin:
+        """The origin of a picture that is made from a part of this one.
+
+        Args:
+            box: the part, in px of this stored picture.
+            width: of the new picture in px.
+            producer: the command that makes it.
+        """
+        left, top, right, bottom = self.origin.box
+        across, down = (right - left) / self.width, (bottom - top) / self.height
+        if not (across and down):  # a sample whose place in its original nobody noted
+            left, top, across, down = 0, 0, 1.0, 1.0
+        x0, x1 = (left + round(x * across) for x in (box[0], box[2]))
+        y0, y1 = (top + round(y * down) for y in (box[1], box[3]))
+        return replace(
+            self.origin,
+            producer=producer,
+            box=(x0, y0, x1, y1),
+            scale=width / max(1, x1 - x0),
+            is_original=False,
+            reencoded=True,
+            parent_key=self.key,
+            parent_box=box,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

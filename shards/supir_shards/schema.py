@@ -7,9 +7,14 @@ the end.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
+
+# Lists of pairs, for readers such as `datasets` know no maps.
+NAMED_NUMBERS = pa.list_(pa.struct([("name", pa.string()), ("value", pa.float64())]))
+NAMED_TEXTS = pa.list_(pa.struct([("name", pa.string()), ("value", pa.string())]))
 
 INDEX_SCHEMA = pa.schema(
     [
@@ -24,10 +29,12 @@ INDEX_SCHEMA = pa.schema(
         ("height", pa.int32()),  # px
         ("source", pa.string()),
         ("licence", pa.string()),
-        ("scores", pa.map_(pa.string(), pa.float64())),
+        ("scores", NAMED_NUMBERS),
         ("texture", pa.binary()),  # uint8 cells, row-major
         ("texture_rows", pa.int32()),
         ("texture_cols", pa.int32()),
+        ("text", pa.string()),  # alt text
+        ("source_key", pa.string()),  # key of the photo that it was made from
     ]
 )
 
@@ -43,13 +50,23 @@ CAPTION_SCHEMA = pa.schema(
         ("short_text", pa.string()),
         ("num_tokens_clip_l", pa.int32()),  # of short_text
         ("num_tokens_clip_g", pa.int32()),
-        ("checks", pa.map_(pa.string(), pa.string())),
+        ("checks", NAMED_TEXTS),
         ("model", pa.string()),
         ("prompt", pa.string()),
     ]
 )
 
 SCORE_PREFIX = "score."
+
+
+def pairs_of(values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Named values as the cell of a column of pairs, sorted by name."""
+    return [{"name": name, "value": value} for name, value in sorted(values.items())]
+
+
+def named(pairs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The named values of a cell of a column of pairs, as ``to_pylist`` gives it."""
+    return {pair["name"]: pair["value"] for pair in pairs}
 
 
 def ledger_schema(score_names: Sequence[str]) -> pa.Schema:

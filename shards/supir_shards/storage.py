@@ -12,8 +12,9 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 from supir_shards.local_files import is_temporary, replace_all, replacing
 from supir_shards.record import DatasetError
@@ -29,6 +30,13 @@ ROW_GROUP_ROWS = 64 * 1024
 UPLOADS_AT_ONCE = 8
 
 Paths = list[str]
+
+
+class FileState(NamedTuple):
+    """A file's size in bytes, and when it came to stand there (seconds since 1970; None where nobody knows)."""
+
+    size: int
+    changed: float | None
 
 
 class Store:
@@ -78,11 +86,20 @@ class Store:
 
     def list(self, prefix: str = "", suffix: str = "") -> Paths:
         """All files below the folder ``prefix`` whose names end with ``suffix``, sorted; no temporaries."""
-        return [path for path in self._find(prefix) if path.endswith(suffix) and not _is_temporary(path)]
+        return [path for path in self._find(prefix) if path.endswith(suffix) and not is_temporary(path)]
 
     def leftovers(self) -> Paths:
         """Temporary files of killed writes, sorted."""
-        return [path for path in self._find("") if _is_temporary(path)]
+        return [path for path in self._find("") if is_temporary(path)]
+
+    def states(self, prefix: str = "") -> dict[str, FileState]:
+        """The size and the last change of each file that ``list`` names, from one listing."""
+        self._fs.invalidate_cache()
+        skip = len(self._root) + 1
+        with self._naming(prefix):
+            found = self._fs.find(self._full(prefix.rstrip("/")), detail=True)
+        paths = {full[skip:]: entry for full, entry in found.items() if not is_temporary(full[skip:])}
+        return {path: FileState(int(entry["size"]), _changed(entry)) for path, entry in sorted(paths.items())}
 
     def delete(self, path: str) -> None:
         """Remove a file; nothing happens if it is not there."""
@@ -177,6 +194,18 @@ class Store:
             raise FileNotFoundError(f"{self.url}/{path} does not exist") from error
 
 
+def _changed(entry: Mapping[str, Any]) -> float | None:
+    """When a listed file came to stand there, in seconds since 1970; None where the store does not say."""
+    # Locally "created" is the inode's change time: a rename counts, which the time of the content ignores.
+    for name in ("LastModified", "created", "updated", "last_modified"):
+        value = entry.get(name)
+        if isinstance(value, datetime):
+            return value.timestamp()
+        if isinstance(value, int | float):
+            return float(value)
+    return None
+
+
 def absolute_url(url: str | Path) -> str:
     """A local path made absolute, for workers that run in another folder; a URL as it is."""
     return str(url) if "://" in str(url) else str(Path(url).absolute())
@@ -239,7 +268,3 @@ def _filesystem(url: str, options: dict[str, Any]) -> tuple[AbstractFileSystem, 
             f"cannot open {url}: {error}; give a local path or a URL such as s3://…"
         ) from error
     return fs, str(root).rstrip("/")
-
-
-def _is_temporary(path: str) -> bool:
-    return is_temporary(path.rpartition("/")[2])

@@ -1,6 +1,6 @@
 """Samples out of a finished part: for takedown requests.
 
-Place in the flow: a library function only, no command calls it yet; ``finish_dataset`` must follow.
+Place in the flow: `supir-curate remove` calls it for every part that holds one; ``finish_dataset`` must follow.
 The law: after it, neither picture, metadata nor captions of a dropped sample are in the part, and every
 other byte of the other samples is as before. Killed at any moment, the same call again completes it: the
 tar is taken as the truth about what is left, the old index as the truth about the samples.
@@ -9,7 +9,6 @@ tar is taken as the truth about what is left, the old index as the truth about t
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from supir_shards.part_writer import PartInfo, shard_info, write_part
 from supir_shards.quarantine import RejectedError
 from supir_shards.reader import IndexRow, record_from
 from supir_shards.record import DatasetError, Sample
+from supir_shards.sample_json import read_json
 from supir_shards.tar_members import Limits, iter_members
 
 if TYPE_CHECKING:
@@ -79,4 +79,7 @@ def _remaining(store: Store, part: str, rows: dict[str, IndexRow], dropped: set[
 def _sample(name: str, part: str, row: IndexRow, image: bytes, metadata: bytes) -> Sample:
     if hashlib.sha256(image).hexdigest() != row["sha256"]:
         raise DatasetError(f"{name}: sample {row['key']} was altered; {_REMEDY}")
-    return record_from(part, row, (image, json.loads(metadata)), [])
+    try:
+        return record_from(part, row, (image, read_json(metadata)), [])
+    except RejectedError as error:
+        raise DatasetError(f"{name}: sample {row['key']}: {error.detail}; {_REMEDY}") from error

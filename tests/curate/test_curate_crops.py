@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import math
 
 import numpy as np
@@ -146,13 +145,13 @@ def test_crops_of_a_jpeg_are_its_own_coefficients_upright(photos, orientation):
     upright = np.asarray(exif_transpose(Image.open(io.BytesIO(original.data))), np.int16)
     assert len({sample.key for sample in samples}) == len(samples) == 3
     for sample in samples:
-        x0, y0, x1, y1 = box = sample.metadata["crop"]
+        x0, y0, x1, y1 = box = sample.origin.box
         assert (sample.width, sample.height, sample.extension) == (128, 128, "jpg")
         assert (x1 - x0, y1 - y0) == (128, 128)
         difference = np.abs(shown(sample.image) - upright[y0:y1, x0:x1])
         assert difference.max() == 0 if orientation == 1 else difference.mean() < 0.5
-        assert (sample.metadata["is_original"], sample.metadata["reencoded"]) == (False, False)
-        assert sample.metadata["original"]["sha256"] == row["sha256"]
+        assert (sample.origin.is_original, sample.origin.reencoded) == (False, False)
+        assert sample.origin.sha256 == row["sha256"]
         assert sample.role is Role.FACE
         assert sample.key == crop_key(row["sha256"], tuple(box), (128, 128)) != row["key"]
         assert sample.texture_shape == (4, 4)  # cells of about 31 px
@@ -163,21 +162,21 @@ def test_crops_of_a_jpeg_are_its_own_coefficients_upright(photos, orientation):
 def test_a_photo_without_detail_is_reduced_before_it_is_cut(photos):
     original, row = original_and_row(Image.fromarray(photos["coffee"]), "JPEG", 0.5, quality=95)
     sample, *_ = make_samples(original, row, Role.FACE, SMALL)
-    box = sample.metadata["crop"]
+    box = sample.origin.box
     whole = Image.open(io.BytesIO(original.data))
     expected = np.asarray(whole.resize((128, 128), Image.Resampling.LANCZOS, box=box), np.int16)
     assert (box[2] - box[0], box[3] - box[1]) == (256, 256)  # half its scale
     assert np.abs(shown(sample.image) - expected).mean() < 3.0
-    assert sample.metadata["reencoded"] is True
-    assert "not_lossless" not in sample.metadata
+    assert sample.origin.reencoded is True
+    assert sample.origin.not_lossless == ""
 
 
 def test_crops_of_a_png_are_its_own_pixels(photos):
     original, row = original_and_row(Image.fromarray(photos["coffee"]), "PNG", 1.0)
     for sample in make_samples(original, row, Role.FACE, SMALL):
-        x0, y0, x1, y1 = sample.metadata["crop"]
+        x0, y0, x1, y1 = sample.origin.box
         assert np.array_equal(shown(sample.image), photos["coffee"][y0:y1, x0:x1])
-        assert (sample.extension, sample.metadata["reencoded"]) == ("png", False)
+        assert (sample.extension, sample.origin.reencoded) == ("png", False)
 
 
 def test_a_jpeg_that_cannot_be_cut_so_is_encoded_and_says_why(photos):
@@ -185,15 +184,14 @@ def test_a_jpeg_that_cannot_be_cut_so_is_encoded_and_says_why(photos):
         Image.fromarray(photos["coffee"]), "JPEG", 1.0, quality=95, keep_rgb=True
     )
     for sample in make_samples(original, row, Role.FACE, SMALL):
-        x0, y0, x1, y1 = sample.metadata["crop"]
+        x0, y0, x1, y1 = sample.origin.box
         assert np.abs(shown(sample.image) - photos["coffee"][y0:y1, x0:x1]).mean() < 3.0
-        assert sample.metadata["reencoded"] is True
-        assert sample.metadata["not_lossless"] == "its components are RGB, not YCbCr"
-        json.dumps(sample.metadata)
+        assert sample.origin.reencoded is True
+        assert sample.origin.not_lossless == "its components are RGB, not YCbCr"
 
 
 def test_a_photo_smaller_than_a_crop_keeps_its_bytes_and_its_key(photos):
     original, row = original_and_row(Image.fromarray(photos["coffee"][:100]), "JPEG", 1.0)
     (sample,) = make_samples(original, row, Role.FACE, SMALL)
-    assert (sample.image, sample.key, sample.metadata["is_original"]) == (original.data, row["key"], True)
-    assert "crop" not in sample.metadata
+    assert (sample.image, sample.key, sample.origin.is_original) == (original.data, row["key"], True)
+    assert sample.origin.box == (0, 0, sample.origin.width, sample.origin.height)

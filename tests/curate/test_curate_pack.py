@@ -59,7 +59,7 @@ def test_a_turned_photo_is_stored_upright_with_its_texture_map(photos):
         [50, 20],
         [60, 30],
     ]
-    assert sample.metadata["reencoded"] is True
+    assert sample.origin.reencoded is True
 
 
 def scaled(table: list[int], quality: int) -> list[int]:
@@ -99,8 +99,8 @@ def test_an_encoded_photo_is_brought_to_srgb(photos, mode):
     stored = Image.open(io.BytesIO(sample.image))
     assert "icc_profile" not in stored.info
     assert np.abs(np.asarray(stored, np.int16) - shown[..., [1, 0, 2]]).mean() < 2.0  # one JPEG, quality 97
-    assert sample.metadata["converted_to_srgb"] is True
-    assert sample.metadata["original"]["icc_profile"] == "sRGB built-in"
+    assert sample.origin.converted_to_srgb is True
+    assert sample.origin.icc_profile == "sRGB built-in"
 
 
 @pytest.mark.parametrize("profile", [b"no profile", None])
@@ -111,8 +111,8 @@ def test_a_profile_that_cannot_be_used_changes_nothing(photos, profile):
     (sample,) = make_samples(odd, ledger_row(odd.data), Role.PHOTO, PackConfig())
     stored = np.asarray(Image.open(io.BytesIO(sample.image)), np.int16)
     assert np.abs(stored - photos["rocket"]).mean() < 2.0
-    assert sample.metadata["converted_to_srgb"] is False
-    assert sample.metadata["original"]["icc_profile"] == (profile and "unreadable")
+    assert sample.origin.converted_to_srgb is False
+    assert sample.origin.icc_profile == ((profile and "unreadable") or "")
 
 
 def test_a_profile_of_other_channels_than_the_picture_changes_nothing():
@@ -127,8 +127,8 @@ def test_a_photo_that_keeps_its_bytes_keeps_its_profile(photos):
     plain = Original(row=0, url="file:a.jpg", data=sink.getvalue())
     (sample,) = make_samples(plain, ledger_row(plain.data), Role.PHOTO, PackConfig())
     assert sample.image == plain.data
-    assert sample.metadata["converted_to_srgb"] is False
-    assert sample.metadata["original"]["icc_profile"] == "sRGB built-in"
+    assert sample.origin.converted_to_srgb is False
+    assert sample.origin.icc_profile == "sRGB built-in"
 
 
 def test_an_upright_photo_keeps_its_bytes_and_every_score_that_is_known(photos):
@@ -143,7 +143,7 @@ def test_an_upright_photo_keeps_its_bytes_and_every_score_that_is_known(photos):
     assert sample.scores.keys() == {*SCORE_NAMES, "musiq"} - {"jpeg_quality"}
     assert sample.image == plain.data
     assert sample.texture == TEXTURE.tobytes()
-    assert (sample.metadata["is_original"], sample.metadata["reencoded"]) == (True, False)
+    assert (sample.metadata["is_original"], sample.origin.reencoded) == (True, False)
 
 
 def test_a_turned_photo_with_sides_on_the_grid_is_turned_without_loss(photos):
@@ -154,13 +154,13 @@ def test_a_turned_photo_with_sides_on_the_grid_is_turned_without_loss(photos):
     assert stored.size == (sample.width, sample.height) == (416, 640)
     assert np.abs(np.asarray(stored, np.int16) - shown).mean() < 0.25  # of rounding
     assert stored.getexif().get(0x0112, 1) == 1
-    assert (sample.metadata["is_original"], sample.metadata["reencoded"]) == (False, False)
+    assert (sample.metadata["is_original"], sample.origin.reencoded) == (False, False)
 
 
 def test_a_turned_photo_off_the_grid_is_encoded_and_says_why(photos):
     turned = original(photos["rocket"], 6)
     (sample,) = make_samples(turned, ledger_row(turned.data), Role.PHOTO, PackConfig())
-    assert sample.metadata["reencoded"] is True
+    assert sample.origin.reencoded is True
     assert (
         sample.metadata["not_lossless"]
         == "a side of 427 px is no multiple of 16 and would have to be mirrored"

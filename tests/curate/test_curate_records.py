@@ -83,7 +83,7 @@ def test_crops_are_as_many_as_foretold_and_the_same_twice(curate, scored, conten
     assert len({record.key for record in records}) == len(records) == packed["samples"]
     assert {(record.width, record.height) for record in records} == {(64, 64)}
     assert {record.source for record in records} == set(kept_urls(dataset))
-    assert not any(record.metadata["reencoded"] for record in records)
+    assert not any(record.origin.reencoded for record in records)
     curate("pack", again, *crops)
     assert content(again) == content(dataset)
     assert verify(dataset) == []

@@ -52,7 +52,7 @@ def unfiltered(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def losses(unfiltered: Path) -> dict[str, float]:
     """By source key: how far each sample's score is below its source's."""
     return {
-        record.metadata["source_key"]: record.metadata["source_quality"] - record.metadata["quality"]
+        record.origin.parent_key: record.scores["source_quality"] - record.scores["quality"]
         for record in Dataset(unfiltered).samples()
     }
 
@@ -82,19 +82,19 @@ def test_each_negative_keeps_the_scores_of_its_picture_and_of_its_source(
     sources = {record.key: record for record in Dataset(photos).samples()}
     for record in Dataset(unfiltered).samples():
         picture = np.asarray(Image.open(io.BytesIO(record.image)))
-        key = record.metadata["source_key"]
+        key = record.origin.parent_key
         original = np.asarray(Image.open(io.BytesIO(sources[key].image)))
         square = make_request(original, Source("", 0, key), config).image
-        assert record.metadata["score"] == "sharpness"
-        assert record.metadata["quality"] == pytest.approx(sharpness(picture), abs=1e-5)
-        assert record.metadata["source_quality"] == pytest.approx(sharpness(square), abs=0.05)
+        assert json.loads(record.trace)["score"] == "sharpness"
+        assert record.scores["quality"] == pytest.approx(sharpness(picture), abs=1e-5)
+        assert record.scores["source_quality"] == pytest.approx(sharpness(square), abs=0.05)
 
 
 def test_the_clean_ones_are_left_out_and_listed_with_both_scores(
     filtered: Path, unfiltered: Path, clean: set[str]
 ) -> None:
-    before = {record.metadata["source_key"]: record for record in Dataset(unfiltered).samples()}
-    after = {record.metadata["source_key"]: record for record in Dataset(filtered).samples()}
+    before = {record.origin.parent_key: record for record in Dataset(unfiltered).samples()}
+    after = {record.origin.parent_key: record for record in Dataset(filtered).samples()}
     assert after.keys() == before.keys() - clean
     assert all(record.image == before[key].image for key, record in after.items())
     listed = {line["sample"]: line for line in _dropped(filtered)}
@@ -102,7 +102,7 @@ def test_the_clean_ones_are_left_out_and_listed_with_both_scores(
     for key, line in listed.items():
         assert line["reason"] == "clean"
         for name in ("quality", "source_quality"):
-            assert line[name] == before[key].metadata[name]
+            assert line[name] == before[key].scores[name]
     assert verify(filtered) == []
 
 

@@ -64,12 +64,15 @@ def made(photos: Path, connected_ray: None, tmp_path_factory: pytest.TempPathFac
 def test_negatives_are_redrawn_photos_with_prompt_seed_and_source(made: Path, photos: Path) -> None:
     photo_keys = {record.key for record in Dataset(photos).samples()}
     records = list(Dataset(made).samples())
-    assert len({record.metadata["source_key"] for record in records} & photo_keys) == 5
-    assert len({record.metadata["seed"] for record in records}) == 5
+    assert len({record.origin.parent_key for record in records} & photo_keys) == 5
+    assert len({json.loads(record.trace)["seed"] for record in records}) == 5
     for record in records:
         assert record.role == "negative"
-        assert record.source == f"negative:{record.metadata['source_key']}"
-        assert record.metadata["prompt"] in {"oil painting", "oil painting, dirty"}
+        parent = record.origin.parent_key
+        assert record.source == f"https://example.org/{parent}.jpg"
+        assert (record.licence, record.text) == ("CC-BY-4.0", f"about {parent}")
+        assert record.origin.producer == "supir-degrade negatives"
+        assert json.loads(record.trace)["prompt"] in {"oil painting", "oil painting, dirty"}
         picture = np.asarray(Image.open(io.BytesIO(record.image)))
         assert picture.shape == (128, 128, 3)
         assert picture.std() > 5

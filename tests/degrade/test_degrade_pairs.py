@@ -62,7 +62,7 @@ def test_lq_is_the_replay_of_its_trace_on_the_hq_of_the_same_key(made: Path) -> 
     for key, record in lq.items():
         clean, degraded = _pixels(hq[key].image), _pixels(record.image)
         assert clean.shape == (128, 128, 3)
-        trace = Trace.from_json(json.dumps(record.metadata["trace"]))
+        trace = Trace.from_json(record.trace)
         np.testing.assert_array_equal(replay(clean, trace), degraded)
         assert (clean != degraded).any()
 
@@ -70,13 +70,28 @@ def test_lq_is_the_replay_of_its_trace_on_the_hq_of_the_same_key(made: Path) -> 
 def test_hq_is_the_crop_of_the_photo_that_its_metadata_names(made: Path, photos: Path) -> None:
     originals = {record.key: _pixels(record.image) for record in Dataset(photos).samples()}
     for record in Dataset(made / "hq").samples():
-        x0, y0, x1, y1 = record.metadata["crop"]
+        x0, y0, x1, y1 = record.origin.parent_box
         np.testing.assert_array_equal(_pixels(record.image), originals[record.key][y0:y1, x0:x1])
+
+
+def test_both_sides_say_what_their_photo_says_of_itself(made: Path, photos: Path, crop_of: str) -> None:
+    told = {one.key: one for one in Dataset(photos).samples()}
+    records = [*Dataset(made / "hq").samples(), *Dataset(made / "lq").samples()]
+    for record in records:
+        photo = told[record.key]
+        for name in ("role", "source", "licence", "text", "source_key"):
+            assert getattr(record, name) == getattr(photo, name)
+    cut = next(record for record in records if record.source_key == crop_of)
+    x0, y0 = cut.origin.parent_box[:2]
+    assert cut.role == "face"
+    assert cut.origin.sha256 == "ab"
+    assert cut.origin.box == (100 + 2 * x0, 200 + 2 * y0, 100 + 2 * x0 + 256, 200 + 2 * y0 + 256)
+    assert cut.origin.scale == 0.5
 
 
 def test_negatives_and_small_photos_are_not_chosen(made: Path, photos: Path) -> None:
     rows = [row for part in Dataset(photos).parts() for row in Dataset(photos).index(part).to_pylist()]
-    allowed = {r["key"] for r in rows if r["role"] == "photo" and min(r["width"], r["height"]) >= 128}
+    allowed = {r["key"] for r in rows if r["role"] != "negative" and min(r["width"], r["height"]) >= 128}
     assert {record.key for record in Dataset(made / "hq").samples()} == allowed
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
@@ -158,7 +157,7 @@ def test_pairs_writes_the_targets_of_each_trace_into_the_index_rows(photos: Path
     done = CliRunner().invoke(app, [*arguments, "-o", str(tmp_path / "a"), "--estimate-targets"])
     assert done.exit_code == 0, done.output
     lq = Dataset(tmp_path / "a/lq")
-    traces = {r.key: Trace.from_json(json.dumps(r.metadata["trace"])) for r in lq.samples()}
+    traces = {r.key: Trace.from_json(r.trace) for r in lq.samples()}
     rows = [row for part in lq.parts() for row in lq.index(part).to_pylist()]
     assert {row["key"]: dict(row["scores"]) for row in rows} == {
         key: estimate_targets(trace) for key, trace in traces.items()

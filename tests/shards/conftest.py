@@ -13,6 +13,7 @@ from PIL import Image
 
 from supir_shards import (
     Caption,
+    Origin,
     Role,
     Sample,
     Store,
@@ -49,7 +50,9 @@ def sample(seed: int, **fields: Any) -> Sample:
         "scores": {"texture": seed + 0.25, "noise": 0.5},
         "texture": bytes(range(6)),
         "texture_shape": (2, 3),
-        "metadata": {"crop": [0, 0, 24, 16], "note": "ü"},
+        "text": f"ein Bild für {seed}",
+        "origin": Origin(producer="test", sha256="ab", format="png", box=(0, 0, 24, 16), is_original=True),
+        "trace": '{"seed": 1}',
     }
     return Sample(**{**known, **fields})
 
@@ -73,17 +76,17 @@ def captions_of(samples: list[Sample]) -> list[Caption]:
     ]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_picture() -> Callable[..., bytes]:
     return picture
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_sample() -> MakeSample:
     return sample
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_captions() -> Callable[[list[Sample]], list[Caption]]:
     return captions_of
 

@@ -110,7 +110,7 @@ def test_a_place_without_parts_is_no_dataset(store: Store) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"{", b"[]", b"\xff\xfe", b"[" * 100_000, b'{"format_version": 1}', b'{"format_version": "x"}'],
+    [b"", b"{", b"[]", b"\xff\xfe", b"[" * 100_000, b'{"format_version": 2}', b'{"format_version": "x"}'],
     ids=["empty", "cut", "list", "bytes", "deep", "fields", "version"],
 )
 def test_a_damaged_manifest_is_one_line_with_the_way_out(dataset: Store, data: bytes) -> None:
@@ -118,17 +118,22 @@ def test_a_damaged_manifest_is_one_line_with_the_way_out(dataset: Store, data: b
     with pytest.raises(DatasetError) as caught:
         load_manifest(dataset)
     assert "\n" not in str(caught.value)
-    assert "restore it, or delete it" in str(caught.value) or "reads 1; upgrade it" in str(caught.value)
+    assert "restore it, or delete it" in str(caught.value) or "reads 2; upgrade it" in str(caught.value)
 
 
-def test_another_format_is_refused_by_number(dataset: Store) -> None:
-    content = json.loads(dataset.read(MANIFEST)) | {"format_version": 2}
+@pytest.mark.parametrize(
+    ("version", "mend"), [(3, "upgrade it"), (1, r"write it anew .*select \(OLD -o NEW\) and pack NEW")]
+)
+def test_another_format_is_refused_by_number(dataset: Store, version: int, mend: str) -> None:
+    content = json.loads(dataset.read(MANIFEST)) | {"format_version": version}
     dataset.write(MANIFEST, json.dumps(content).encode())
-    with pytest.raises(DatasetError, match="has format 2, this release of supir-stack reads 1; upgrade it"):
+    with pytest.raises(
+        DatasetError, match=f"has format {version}, this release of supir-stack reads 2; {mend}"
+    ):
         load_manifest(dataset)
 
 
-@pytest.mark.parametrize("version", [b"2", b"0", b"\xff"])
+@pytest.mark.parametrize("version", [b"3", b"0", b"\xff"])
 def test_an_index_of_another_format_is_refused_before_its_columns_are_looked_at(
     dataset: Store, version: bytes
 ) -> None:
@@ -136,7 +141,7 @@ def test_an_index_of_another_format_is_refused_before_its_columns_are_looked_at(
     metadata = {**table.schema.metadata, b"supir.format_version": version}
     newer = table.drop_columns(["texture"]).replace_schema_metadata(metadata)
     dataset.write_table(index_path(PART), newer)
-    message = f"{index_path(PART)} has format .*, this release of supir-stack reads 1; upgrade it"
+    message = f"{index_path(PART)} has format .*, this release of supir-stack reads 2; upgrade it"
     with pytest.raises(DatasetError, match=message):
         Dataset(dataset).index(PART)
     with pytest.raises(DatasetError, match=message):

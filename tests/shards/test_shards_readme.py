@@ -18,7 +18,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 def columns_of(heading: str) -> list[tuple[str, str]]:
     section = README.partition(f"## {heading}")[2].partition("\n## ")[0]
     return [
-        (name, kind) for name, kind in re.findall(r"^\| ([\w.]+) \| ([\w<>, ]+) \|", section, re.MULTILINE)
+        (name, kind) for name, kind in re.findall(r"^\| ([\w.]+) \| ([\w<>:, ]+) \|", section, re.MULTILINE)
     ][1:]
 
 

@@ -18,6 +18,7 @@ from supir_shards import (
     INDEX_SCHEMA,
     Dataset,
     DatasetError,
+    Origin,
     Role,
     Sample,
     Store,
@@ -32,10 +33,17 @@ from supir_shards import (
 
 PART = part_name(0)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=8,
+WHOLE = st.integers(0, 2**53)
+BOXES = st.tuples(WHOLE, WHOLE, WHOLE, WHOLE)
+ORIGINS = st.builds(
+    Origin,
+    producer=TEXT,
+    icc_profile=TEXT,
+    bytes=WHOLE,
+    box=BOXES,
+    scale=st.floats(allow_nan=False, allow_infinity=False),
+    is_original=st.booleans(),
+    parent_box=BOXES,
 )
 SHAPES = st.tuples(st.integers(0, 5), st.integers(0, 5))
 
@@ -56,7 +64,10 @@ def samples(draw: st.DrawFn) -> Sample:
         scores=draw(st.dictionaries(TEXT, st.floats(), max_size=4)),
         texture=draw(st.binary(min_size=rows * cols, max_size=rows * cols)),
         texture_shape=(rows, cols),
-        metadata=draw(st.dictionaries(st.text(), JSON, max_size=4)),
+        text=draw(TEXT),
+        source_key=draw(st.sampled_from(["", "0123456789abcdef" * 2])),
+        origin=draw(ORIGINS),
+        trace=draw(TEXT),
     )
 
 
@@ -97,7 +108,12 @@ def test_the_webdataset_library_reads_a_shard(store: Store, make_sample, tmp_pat
     read = list(webdataset.WebDataset(path, shardshuffle=False, empty_check=False))
     assert [item["__key__"] for item in read] == [sample.key for sample in written]
     assert [item["png"] for item in read] == [sample.image for sample in written]
-    assert [json.loads(item["json"]) for item in read] == [sample.metadata for sample in written]
+    told = [json.loads(item["json"]) for item in read]
+    assert [one["source"] for one in told] == [sample.source for sample in written]
+    assert [one["licence"] for one in told] == ["CC-BY-4.0"] * 3
+    assert [one["text"] for one in told] == [f"ein Bild für {seed}" for seed in range(3)]
+    assert [(one["role"], one["source_key"]) for one in told] == [("photo", one.key) for one in written]
+    assert told[0]["origin"]["box"] == [0, 0, 24, 16]
 
 
 def test_a_shard_is_plain_ustar_without_time_or_owner(store: Store, make_sample, tmp_path: Path) -> None:
@@ -152,8 +168,13 @@ def test_a_part_without_samples_is_committed_and_has_no_tar(store: Store, make_s
         ({"width": 0}, "0x16 px is not a picture's size"),
         ({"texture_shape": (2, 2)}, "the texture map has 6 bytes, not 2 x 2 cells"),
         ({"source": "\udcff"}, "'\\\\udcff' is not valid Unicode text"),
-        ({"metadata": {"score": math.nan}}, "metadata is not JSON"),
-        ({"metadata": {"path": Path("x")}}, "metadata is not JSON .*PosixPath"),
+        ({"origin": Origin(scale=math.nan)}, r"origin\.scale is nan, not float"),
+        ({"origin": Origin(scale=1)}, r"origin\.scale is 1, not float"),
+        ({"origin": Origin(format=None)}, r"origin\.format is None, not str"),  # type: ignore[arg-type]
+        ({"origin": Origin(box=(0, 0, 1))}, r"origin\.box is \(0, 0, 1\), not four whole"),  # type: ignore[arg-type]
+        ({"origin": Origin(mode="\ud800")}, r"origin\.mode is .* not valid Unicode"),
+        ({"source_key": "ab"}, "source_key 'ab' is not 32"),
+        ({"text": "\udfff"}, "not valid Unicode"),
     ],
 )
 def test_a_sample_that_breaks_a_rule_is_refused_and_nothing_is_committed(

@@ -58,6 +58,12 @@ def bucket(s3_endpoint: str, request: pytest.FixtureRequest) -> str:
     return name
 
 
+def leave(path: Path) -> None:
+    """What a killed write leaves."""
+    path.parent.mkdir()
+    path.write_bytes(b"half")
+
+
 def fill(store: Store, make_sample, make_captions) -> dict[str, bytes]:
     samples = [make_sample(seed) for seed in range(3)]
     write_part(store, PART, samples)
@@ -145,13 +151,23 @@ def test_a_failed_write_leaves_the_old_file_and_no_temporary_one(store: Store) -
 
 def test_the_next_write_of_a_path_removes_what_a_killed_one_left(store: Store, tmp_path: Path) -> None:
     store.write("shards/a.tar", b"1")
-    left = tmp_path / "dataset" / "shards" / ".a.tar.0a1b2c3d.tmp"
-    other = tmp_path / "dataset" / "shards" / ".b.tar.0a1b2c3d.tmp"
-    left.write_bytes(b"half")
-    other.write_bytes(b"half")
+    leave(tmp_path / "dataset" / "shards" / ".a.tar.tmp" / "0a1b2c3d")
+    leave(tmp_path / "dataset" / "shards" / ".b.tar.tmp" / "0a1b2c3d")
     assert store.list() == ["shards/a.tar"]
     store.write("shards/a.tar", b"2")
-    assert store.leftovers() == ["shards/.b.tar.0a1b2c3d.tmp"]
+    assert store.leftovers() == ["shards/.b.tar.tmp/0a1b2c3d"]
+    assert not (tmp_path / "dataset" / "shards" / ".a.tar.tmp").exists()
+
+
+def test_a_write_lists_no_folder_but_its_own(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.write_many({f"index/{number}": b"1" for number in range(50)})
+    seen: list[str] = []
+    for name in ("scandir", "listdir"):
+        real = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda path=".", real=real: seen.extend([str(path)]) or real(path))
+    store.write("index/51", b"1")
+    store.write_many({"index/52": b"1", "index/53": b"1"})
+    assert {path.rpartition("/")[2] for path in seen} <= {".51.tmp", ".52.tmp", ".53.tmp"}
 
 
 def test_of_two_writers_of_a_part_the_later_one_wins_and_the_other_is_told(store: Store, make_sample) -> None:
@@ -263,10 +279,8 @@ def test_many_files_are_synced_before_the_first_has_its_name(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.write("selection/a", b"old")
-    left = tmp_path / "dataset" / "selection" / ".a.0a1b2c3d.tmp"
-    other = tmp_path / "dataset" / "selection" / ".z.0a1b2c3d.tmp"
-    left.write_bytes(b"half")
-    other.write_bytes(b"half")
+    leave(tmp_path / "dataset" / "selection" / ".a.tmp" / "0a1b2c3d")
+    leave(tmp_path / "dataset" / "selection" / ".z.tmp" / "0a1b2c3d")
     synced, sync = [], os.fsync
 
     def failing(descriptor: int) -> None:
@@ -280,7 +294,7 @@ def test_many_files_are_synced_before_the_first_has_its_name(
         store.write_many({f"selection/{name}": b"new" for name in "abcd"})
     assert set(synced) == {b"old"}
     assert store.list() == ["selection/a"]
-    assert store.leftovers() == ["selection/.z.0a1b2c3d.tmp"]
+    assert store.leftovers() == ["selection/.z.tmp/0a1b2c3d"]
 
 
 def test_columns_without_repeats_are_stored_plainly_and_come_back(store: Store) -> None:

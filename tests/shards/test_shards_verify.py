@@ -177,9 +177,9 @@ def test_a_place_that_is_no_dataset_is_refused(tmp_path: Path, place: str) -> No
 
 
 def test_a_dataset_of_another_format_is_not_called_damaged(dataset: Store) -> None:
-    content = json.loads(dataset.read(MANIFEST)) | {"format_version": 2}
+    content = json.loads(dataset.read(MANIFEST)) | {"format_version": 3}
     dataset.write(MANIFEST, json.dumps(content).encode())
-    with pytest.raises(DatasetError, match="has format 2, this release of supir-stack reads 1; upgrade it"):
+    with pytest.raises(DatasetError, match="has format 3, this release of supir-stack reads 2; upgrade it"):
         verify(dataset)
 
 

@@ -1,9 +1,9 @@
 """The kept pictures of one part written as a shard: whole, or cut into crops, each with what was done to it.
 
 Place in the flow: after `select`; the work unit that `cluster` runs many of. `crops` says what is stored of a picture,
-`regions` makes its bytes. The law: what was done to a picture stands in its metadata; its bytes are those that were
-scored (SHA-256), and a picture that changed or went since is left out and noted. A whole picture has its ledger row's
-key, a crop one that follows from its photo's hash, its box and its size.
+`regions` makes its bytes. The law: what was done to a picture stands in its origin (KEY.json); its bytes are those that
+were scored (SHA-256), and a picture that changed or went since is left out and noted. A whole picture has its ledger
+row's key, a crop one that follows from its photo's hash, its box and its size.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ from supir_curate.scores import PREFIX
 from supir_curate.selection.select import KEPT, PACKING, load_selection, selection_path
 from supir_curate.sources.originals import Original, read_originals
 from supir_curate.sources.plan import Plan, read_state
-from supir_shards import Role, Sample, Store, crop_key, write_part
+from supir_shards import Origin, Role, Sample, Store, crop_key, write_part
 
+PRODUCER = "supir-curate"
 LAYOUT_COLUMNS = ("width", "height", "score.effective_ratio", "texture", "texture_rows", "texture_cols")
 
 
@@ -145,7 +146,9 @@ def make_samples(original: Original, row: dict[str, Any], role: Role, config: Pa
             },
             texture=texture.tobytes(),
             texture_shape=texture.shape,
-            metadata=_metadata(original, header, region, is_crop=not layout.is_whole),
+            text=original.text,
+            source_key=row["key"],
+            origin=_origin(original, header, region),
         )
         samples.append(sample)
     return samples
@@ -155,27 +158,23 @@ def _texture(row: dict[str, Any]) -> NDArray[np.uint8]:
     return np.frombuffer(row["texture"], np.uint8).reshape(row["texture_rows"], row["texture_cols"])
 
 
-def _metadata(original: Original, header: Header, region: Region, *, is_crop: bool) -> dict[str, Any]:
-    metadata: dict[str, Any] = {
-        "original": {
-            "sha256": hashlib.sha256(original.data).hexdigest(),
-            "bytes": len(original.data),
-            "width": header.width,
-            "height": header.height,
-            "format": header.format,
-            "mode": header.mode,
-            "bit_depth": header.bit_depth,
-            "exif_orientation": header.orientation,
-            "icc_profile": header.icc_profile,
-        },
-        "is_original": region.is_original,
-        "reencoded": region.reencoded,
-        "converted_to_srgb": region.converted_to_srgb,
-    }
-    optional = {
-        "crop": list(region.box) if is_crop else None,
-        "not_lossless": region.not_lossless,
-        "alt_text": original.text,
-        "final_url": original.evidence.final_url,
-    }
-    return metadata | {name: value for name, value in optional.items() if value}
+def _origin(original: Original, header: Header, region: Region) -> Origin:
+    return Origin(
+        producer=PRODUCER,
+        sha256=hashlib.sha256(original.data).hexdigest(),
+        bytes=len(original.data),
+        width=header.width,
+        height=header.height,
+        format=header.format,
+        mode=header.mode,
+        bit_depth=header.bit_depth,
+        exif_orientation=header.orientation,
+        icc_profile=header.icc_profile or "",
+        final_url=original.evidence.final_url or "",
+        box=region.box,
+        scale=region.size[0] / (region.box[2] - region.box[0]),
+        is_original=region.is_original,
+        reencoded=region.reencoded,
+        converted_to_srgb=region.converted_to_srgb,
+        not_lossless=region.not_lossless,
+    )
