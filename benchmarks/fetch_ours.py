@@ -27,7 +27,7 @@ POLICY = FetchPolicy(honour_robots=False, honour_opt_out=False)
 async def fetch(dataset: str, number: int, num_fetchers: int) -> None:
     """Fetches every part whose number falls to this fetcher, some at the same time."""
     parts = load_plan(Store(dataset)).parts()[number::num_fetchers]
-    fetcher = Fetcher(FetchConfig(policy=POLICY, pace=IMPOLITE), True, num_fetchers)
+    fetcher = Fetcher(FetchConfig(policy=POLICY, pace=IMPOLITE), True, num_fetchers, number)
 
     async def work() -> None:
         while parts:

@@ -47,7 +47,21 @@ AllowPrivate = Annotated[
         "--allow-private", help="Let URLs lead to private addresses and any port. Own servers only."
     ),
 ]
-KeepSpool = Annotated[bool, typer.Option("--keep-spool", help="Keep the fetched bytes after packing.")]
+KeepSpool = Annotated[
+    bool,
+    typer.Option(
+        "--keep-spool", help="Keep the fetched bytes after packing; --set fetch.keep_spool=true too."
+    ),
+]
+RetryFailed = Annotated[
+    bool,
+    typer.Option(
+        "--retry-failed", help="Try again what failed for passing reasons: no connection, 429, 5xx, time."
+    ),
+]
+Extend = Annotated[
+    bool, typer.Option("--extend", help="Take in what SOURCE holds beyond what the dataset was made of.")
+]
 
 
 def settings_from(config: Path | None, overrides: list[str], print_config: bool) -> CurateConfig:

@@ -24,9 +24,11 @@ from supir_curate.arguments import (
     AllowPrivate,
     Branch,
     Dataset,
+    Extend,
     Fetchers,
     KeepSpool,
     Output,
+    RetryFailed,
     Source,
     Workers,
     begun_dataset,
@@ -60,6 +62,8 @@ def run(
     fetchers: Fetchers = 1,
     allow_private: AllowPrivate = False,
     keep_spool: KeepSpool = False,
+    retry_failed: RetryFailed = False,
+    extend: Extend = False,
     dry_run: DryRunOption = False,
     print_config: PrintConfigOption = False,
     as_json: JsonOption = False,
@@ -68,24 +72,26 @@ def run(
     settings = settings_from(config, overrides, print_config)
     store = begun_dataset("run", source, output)
     if dry_run:
-        return _finish_dry_run(source, settings, workers, as_json)
+        return _finish_dry_run(store, source, settings, workers, (extend, retry_failed), as_json)
     from supir_curate import pipeline
     from supir_curate.assess import assess_if_wanted, scorers_ready
     from supir_curate.reporting.report import is_reported, write_report
+    from supir_curate.reruns import Wishes, next_step, scored
     from supir_curate.selection.select import require_foreseen
     from supir_curate.selection.select import select as select_all
 
     require_foreseen(store, settings)
     with scorers_ready(store, settings, workers), cluster_of(workers, fetchers) as cluster:
-        plan = pipeline.score(store, source, settings, cluster, allow_private=allow_private)
+        wishes = Wishes(extend, retry_failed)
+        plan, rerun = scored(store, source, settings, cluster, wishes, allow_private=allow_private)
         unanswered = assess_if_wanted(store, plan, settings, workers)
         selection = select_all(store, plan, settings.select)
         manifest = pipeline.pack(store, plan, settings, cluster)
     if not is_reported(store):
         write_report(store, plan, settings)
-    if not keep_spool:
+    if not (keep_spool or settings.fetch.keep_spool):
         pipeline.drop_spool(store, plan)
-    return _finish_packed(store, selection, manifest, as_json, unanswered)
+    return _finish_packed(store, selection, manifest, as_json, unanswered, next_step(store, plan, rerun))
 
 
 @app.command()
@@ -97,6 +103,8 @@ def score(
     workers: Workers = 0,
     fetchers: Fetchers = 1,
     allow_private: AllowPrivate = False,
+    retry_failed: RetryFailed = False,
+    extend: Extend = False,
     dry_run: DryRunOption = False,
     print_config: PrintConfigOption = False,
     as_json: JsonOption = False,
@@ -105,16 +113,17 @@ def score(
     settings = settings_from(config, overrides, print_config)
     store = begun_dataset("score", source, output)
     if dry_run:
-        return _finish_dry_run(source, settings, workers, as_json)
-    from supir_curate import pipeline
+        return _finish_dry_run(store, source, settings, workers, (extend, retry_failed), as_json)
     from supir_curate.failures import failed_candidates, write_failures
+    from supir_curate.reruns import Wishes, next_step, scored
 
     with cluster_of(workers, fetchers) as cluster:
-        plan = pipeline.score(store, source, settings, cluster, allow_private=allow_private)
+        wishes = Wishes(extend, retry_failed)
+        plan, rerun = scored(store, source, settings, cluster, wishes, allow_private=allow_private)
     failed = sum(1 for _ in failed_candidates(store, plan))
     listed = f"{store.url}/{write_failures(store, plan)}"
     summary = {"dataset": store.url, "seen": plan.num_candidates, "failed": failed, "failures": listed}
-    return finish(summary, as_json, failed)
+    return finish(summary | next_step(store, plan, rerun), as_json, failed)
 
 
 @app.command()
@@ -129,7 +138,7 @@ def select(
     """Decide about every measured candidate by rules and duplicates; no picture is read."""
     settings = settings_from(config, overrides, print_config)
     store = existing_dataset("select", dataset)
-    from supir_curate.selection.select import branch
+    from supir_curate.selection.select import branch, rules_of_packed
     from supir_curate.selection.select import select as select_all
     from supir_curate.sources.plan import load_plan
 
@@ -138,6 +147,8 @@ def select(
     if output:
         old, store = store, new_dataset(output)
         plan = branch(old, store)
+    else:
+        rules = rules_of_packed(store, rules)
     _finish(store, select_all(store, plan, rules), as_json)
 
 
@@ -164,7 +175,7 @@ def pack(
         return finish(packing_cost(store, plan, pipeline.unpacked_parts(store, plan), settings.pack), as_json)
     with cluster_of(workers) as cluster:
         manifest = pipeline.pack(store, plan, settings, cluster)
-    if not keep_spool:
+    if not (keep_spool or settings.fetch.keep_spool):
         pipeline.drop_spool(store, plan)
     return _finish_packed(store, selection, manifest, as_json)
 
@@ -188,23 +199,35 @@ def report(
 
 def _selected(store: Store, settings: CurateConfig) -> tuple[Plan, Selection, CurateConfig]:
     """Returns what earlier steps left, and the config with what they recorded."""
-    from supir_curate.selection.select import load_selection
+    from supir_curate.selection.select import require_selected
     from supir_curate.sources.plan import load_plan
 
-    plan, selection = load_plan(store), load_selection(store)
+    plan = load_plan(store)
+    selection = require_selected(store, plan)
     return plan, selection, settings.with_recorded(store.url, plan.scoring, selection.config)
 
 
-def _finish_dry_run(source: str, settings: CurateConfig, workers: int, as_json: bool) -> None:
+def _finish_dry_run(
+    store: Store, source: str, settings: CurateConfig, workers: int, wishes: tuple[bool, bool], as_json: bool
+) -> None:
     from supir_curate.forecasting.cost import estimate
+    from supir_curate.reruns import Wishes, foreseen
+    from supir_curate.sources.plan import PLAN
 
     with cluster_of(workers) as cluster:
+        if any(wishes) and store.exists(PLAN):
+            return finish(foreseen(store, cluster, Wishes(*wishes)), as_json)
         figures = estimate(source, settings, workers, cluster.spread)
-    finish(figures, as_json, failed=figures["unreadable"])
+    return finish(figures, as_json, failed=figures["unreadable"])
 
 
 def _finish_packed(
-    store: Store, selection: Selection, manifest: Manifest, as_json: bool, unanswered: int = 0
+    store: Store,
+    selection: Selection,
+    manifest: Manifest,
+    as_json: bool,
+    unanswered: int = 0,
+    rerun: dict[str, Any] | None = None,
 ) -> None:
     from supir_curate.failures import FAILURES, changed_pictures
     from supir_curate.reporting.report import REPORT
@@ -215,11 +238,11 @@ def _finish_packed(
     places = {"failures": f"{store.url}/{FAILURES}"}
     if store.exists(REPORT):
         places["report"] = f"{store.url}/{REPORT}"
-    _finish(store, selection, as_json, num_changed=changed + unanswered, **figures, **places)
+    _finish(store, selection, as_json, num_changed=changed + unanswered, **figures, **places, **(rerun or {}))
 
 
 def _finish(store: Store, selection: Selection, as_json: bool, num_changed: int = 0, **more: Any) -> None:
-    counts = selection.model_dump(exclude={"select_hash", "config", "thresholds"})
+    counts = selection.model_dump(exclude={"select_hash", "config", "thresholds", "parts"})
     finish({"dataset": store.url, **counts, **more}, as_json, failed=selection.failed + num_changed)
 
 

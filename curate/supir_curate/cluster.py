@@ -131,11 +131,11 @@ class Fetching:
     """How parts get fetched before they are worked on.
 
     Args:
-        fetcher: makes a fetcher, given the number of fetchers; the fetcher has `fetch_part(dataset, part)`.
+        fetcher: makes a fetcher, given how many there are and its number; it has `fetch_part(dataset, part)`.
         dataset: path or URL of the dataset.
     """
 
-    def __init__(self, fetcher: Callable[[int], Any], dataset: str) -> None:
+    def __init__(self, fetcher: Callable[[int, int], Any], dataset: str) -> None:
         self._fetcher = fetcher
         self._dataset = dataset
 
@@ -149,7 +149,7 @@ class Fetching:
             max_restarts=WORKER_RETRIES,
             max_task_retries=WORKER_RETRIES,
         )(FetchActor)
-        return [actor.remote(self._fetcher, num_fetchers) for _ in range(num_fetchers)]
+        return [actor.remote(self._fetcher, num_fetchers, number) for number in range(num_fetchers)]
 
     def submit(self, actors: Sequence[Any], part: str) -> Any:
         """Returns a promise of the part's fetch, by the actor that its number falls to."""
@@ -160,8 +160,8 @@ class Fetching:
 class FetchActor:
     """A fetcher in a process of its own; Ray runs its calls in one event loop."""
 
-    def __init__(self, fetcher: Callable[[int], Any], num_fetchers: int) -> None:
-        self._fetcher = fetcher(num_fetchers)
+    def __init__(self, fetcher: Callable[[int, int], Any], num_fetchers: int, number: int) -> None:
+        self._fetcher = fetcher(num_fetchers, number)
 
     async def fetch_part(self, dataset: str, part: str) -> str:
         """Fetches a part; returns its name."""

@@ -1,7 +1,8 @@
 """The list of candidates that failed, for people: report/failures.csv.
 
-Place in the flow: `score`, `pack` and `report` write it anew. The law: a candidate without scores stands in it with
-what the ledger says, and so does a kept picture that was no longer what was scored when it was to be packed: `pack`
+Place in the flow: `score`, `pack` and `report` write it anew; it is a list of URLs like any other, so what failed can
+be given to another run as its source. The law: a candidate without scores stands in it with what the ledger says and
+what its source told, and so does a kept picture that was no longer what was scored when it was to be packed: `pack`
 notes those in `changed/`, one table a part, for the ledger and the selection never change.
 """
 
@@ -10,16 +11,17 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from supir_curate.ledger import read_scores
 from supir_curate.score import FAILED
-from supir_curate.sources.plan import Plan
+from supir_curate.sources.plan import Plan, candidates_path
 from supir_curate.verdict import Reason
-from supir_shards import Store
+from supir_shards import Store, ledger_path, part_of
 
 FAILURES = "report/failures.csv"
 CHANGED = "changed"
+SAID = ("source_row", "url", "reason", "detail")  # by the ledger
+TOLD = ("text", "licence", "role")  # by the source
 
 
 class Failure(NamedTuple):
@@ -30,6 +32,9 @@ class Failure(NamedTuple):
     url: str
     reason: str
     detail: str
+    text: str
+    licence: str
+    role: str
 
 
 def write_failures(store: Store, plan: Plan) -> str:
@@ -48,17 +53,29 @@ def write_failures(store: Store, plan: Plan) -> str:
 def failed_candidates(store: Store, plan: Plan) -> Iterator[Failure]:
     """Yields every candidate without scores."""
     for part in plan.parts():
-        ledger = read_scores(store, part)
+        ledger = store.read_table(ledger_path(part), ["status", *SAID])
         chosen = ledger.filter([status == FAILED for status in ledger.column("status").to_pylist()])
-        for row in chosen.select(Failure._fields).to_pylist():
-            yield Failure(**row)
+        yield from _told(store, part, chosen.select(SAID).to_pylist())
 
 
 def changed_pictures(store: Store) -> Iterator[Failure]:
     """Yields every kept picture that could not be packed."""
     for path in store.list(CHANGED):
-        for row in store.read_table(path).to_pylist():
-            yield Failure(reason=str(Reason.CHANGED_SINCE_SCORED), **row)
+        rows = store.read_table(path, SAID).to_pylist()
+        yield from _told(
+            store, part_of(path), [{"reason": str(Reason.CHANGED_SINCE_SCORED), **row} for row in rows]
+        )
+
+
+def _told(store: Store, part: str, rows: list[dict[str, Any]]) -> Iterator[Failure]:
+    """Yields failures with what their source tells of them."""
+    if not rows:
+        return
+    listed = (
+        store.read_table(candidates_path(part), TOLD).take([row["source_row"] for row in rows]).to_pylist()
+    )
+    for row, told in zip(rows, listed, strict=True):
+        yield Failure(part, *(row[name] for name in SAID), *(told.get(name) or "" for name in TOLD))
 
 
 def note_changed(store: Store, part: str, changed: Sequence[tuple[int, str, str]]) -> None:

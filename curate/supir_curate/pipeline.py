@@ -15,13 +15,14 @@ from supir_curate.config import CurateConfig, FetchConfig
 from supir_curate.failures import write_failures
 from supir_curate.packing.pack import begin_packing, pack_part
 from supir_curate.reporting.throughput import timed
+from supir_curate.retry import Retried, retry_failed, settle_moved
 from supir_curate.score import score_part
 from supir_curate.scorers.config import AssessConfig
-from supir_curate.selection.select import require_scored
+from supir_curate.selection.select import require_scored, require_selected
 from supir_curate.sources.originals import SPOOL, spool_store
 from supir_curate.sources.plan import Plan, make_plan
 from supir_curate.verdict import Tally
-from supir_shards import Manifest, Store, finish_dataset, index_path, ledger_path
+from supir_shards import MANIFEST, Manifest, Store, finish_dataset, index_path, ledger_path, load_manifest
 
 COMMAND = "supir-curate"
 LEDGER, INDEX = "ledger", "index"
@@ -38,15 +39,39 @@ def score(store: Store, source: str, config: CurateConfig, cluster: Cluster, *, 
         allow_private: whether URLs may lead to hosts outside the public internet.
     """
     plan = make_plan(store, source, config, cluster.spread)
+    score_parts(store, plan, config, cluster, allow_private=allow_private)
+    return plan
+
+
+def score_parts(
+    store: Store, plan: Plan, config: CurateConfig, cluster: Cluster, *, allow_private: bool
+) -> None:
+    """Fetches and measures the parts that are not in the ledger yet, as `score`."""
     done = set(store.list(LEDGER))
     todo = [part for part in plan.parts() if ledger_path(part) not in done]
     fetching = _fetching(store, config, allow_private) if plan.kind == "urls" and todo else None
+    sizes = plan.sizes()
     work = partial(timed, "score", store.url, partial(score_part, store.url, plan, config=config))
-    with Progress(_num_candidates(plan, config, todo), "score", "images") as progress:
+    with Progress(sum(sizes[part] for part in todo), "score", "images") as progress:
         for tally in cluster.run(work, todo, fetching):
             assert isinstance(tally, Tally)
             progress.advance(tally.seen)
-    return plan
+    has_moved = settle_moved(store)
+    if (todo or has_moved) and store.exists(MANIFEST):
+        _retell(store)
+
+
+def retry(
+    store: Store, plan: Plan, config: CurateConfig, cluster: Cluster, *, allow_private: bool
+) -> tuple[Plan, Retried]:
+    """Tries again what failed for passing reasons, and measures what came of it; as `retry.retry_failed`."""
+
+    def fetching(place: str) -> Fetching:
+        return _fetching(Store(place), config, allow_private)
+
+    plan, retried = retry_failed(store, plan, cluster, fetching)
+    score_parts(store, plan, config, cluster, allow_private=allow_private)
+    return plan, retried
 
 
 def pack(store: Store, plan: Plan, config: CurateConfig, cluster: Cluster) -> Manifest:
@@ -62,6 +87,7 @@ def pack(store: Store, plan: Plan, config: CurateConfig, cluster: Cluster) -> Ma
         UserError: parts are not scored, packing began under another config, or the source is gone.
     """
     require_scored(store, plan)
+    require_selected(store, plan)
     begin_packing(store, config.pack)
     todo = unpacked_parts(store, plan)
     if todo:
@@ -108,8 +134,7 @@ def _fetching(store: Store, config: CurateConfig, allow_private: bool) -> Fetchi
     return Fetching(partial(Fetcher, config.fetch, allow_private), store.url)
 
 
-def _num_candidates(plan: Plan, config: CurateConfig, parts: list[str]) -> int:
-    """Returns how many candidates these parts hold; every part but the last is full."""
-    last = plan.num_candidates - (plan.num_parts - 1) * config.source.part_size
-    has_last = plan.parts()[-1] in parts
-    return (len(parts) - has_last) * config.source.part_size + has_last * last
+def _retell(store: Store) -> None:
+    """Lets `dataset.json` of a packed dataset tell of files that changed since; what made it stays as recorded."""
+    made = next(step for step in reversed(load_manifest(store).lineage) if step.command == COMMAND)
+    finish_dataset(store, command=COMMAND, config=made.config, config_hash=made.config_hash)

@@ -10,6 +10,7 @@ goes in `detail`. The reasons are written to disk and never change their meaning
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -63,6 +64,19 @@ class Reason(StrEnum):
     OVER_QUOTA = "over_quota"
     # dropped: taken down; nothing else is known of it any more
     REMOVED = "removed"
+
+
+MAY_PASS = (Reason.CONNECTION_FAILED, Reason.TIMED_OUT)
+PASSING_STATUSES = (408, 425, 429)  # besides 500 and above
+
+_STATUS = re.compile(r"status (\d{3})$")
+
+
+def may_pass(reason: str, detail: str) -> bool:
+    """Returns whether a failure to fetch may be none on another day: no connection, no answer in time, a busy host."""
+    status = int(found[1]) if (found := _STATUS.search(detail)) else 0
+    is_busy = reason == Reason.HTTP_ERROR and (status >= 500 or status in PASSING_STATUSES)
+    return reason in MAY_PASS or is_busy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 Place in the flow: `cli` reads it; `score` records source, fetch.policy and probe in `plan.json`, `select` its rules in
 `selection.json`. The law: a later step works with what was recorded, and a key that is given to it with another
 value is refused; a key at its default counts as not given.
-The pace of fetching decides nothing and is not recorded.
+The pace of fetching, and whether its bytes are kept, decide nothing and are not recorded.
 """
 
 from __future__ import annotations
@@ -100,6 +100,10 @@ class FetchConfig(StrictConfig):
 
     policy: FetchPolicy = Field(default=FetchPolicy(), description="what may be fetched")
     pace: FetchPace = Field(default=FetchPace(), description="how fast")
+    keep_spool: bool = Field(
+        default=False,
+        description="keep the fetched bytes after packing, to pack them under other limits without fetching",
+    )
 
 
 class ProbeConfig(StrictConfig):
@@ -145,7 +149,7 @@ class CurateConfig(StrictConfig):
         Raises:
             UserError: a key differs from what was recorded, and from its default.
         """
-        fetch = FetchConfig(policy=scoring.policy, pace=self.fetch.pace)
+        fetch = self.fetch.model_copy(update={"policy": scoring.policy})
         recorded = CurateConfig(
             source=scoring.source,
             fetch=fetch,
@@ -163,11 +167,11 @@ class CurateConfig(StrictConfig):
         return recorded
 
     def record(self) -> dict[str, Any]:
-        """Returns what `dataset.json` records: all but the pace, which decides nothing, and the scorers.
+        """Returns what `dataset.json` records: all but the scorers, and what of fetching decides nothing.
 
         Scorers' answers name their config and weights themselves, whichever command had them made.
         """
-        return self.model_dump(mode="json", exclude={"fetch": {"pace"}, "assess": True})
+        return self.model_dump(mode="json", exclude={"fetch": {"pace", "keep_spool"}, "assess": True})
 
 
 class ScoringConfig(StrictConfig):

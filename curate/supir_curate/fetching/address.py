@@ -12,17 +12,15 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import re
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import NamedTuple
-from urllib.parse import quote, urlsplit
 
 from cachetools import TTLCache
 
-KEPT_LETTERS = "%/?:@!$&'()*+,;=~-._"  # besides letters and digits, of a path or query as it came
-PLAIN_TEXT = re.compile(rf"[{re.escape(KEPT_LETTERS)}A-Za-z0-9]*")
+from supir_curate.fetching.url import NoUrl, is_number, read_url
+
 DNS_THREADS = 64  # names are resolved by the system, one a thread
 KNOWN_NAMES, KNOWN_S = 100_000, 60.0  # answers that are kept, and for how long
 NO_SUCH_NAME = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
@@ -120,11 +118,11 @@ def system_addresses(host: str) -> list[str]:
     return list(dict.fromkeys(str(place[0]) for *_, place in found))
 
 
-def host_of(url: str) -> str:
-    """Returns the host that a URL names, in lower case; "" where it names none or is no URL at all."""
+def host_of(text: str) -> str:
+    """Returns the host that a URL names, as names are asked for; "" where it names none or is no URL at all."""
     try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
+        return read_url(text).host
+    except NoUrl:
         return ""
 
 
@@ -147,7 +145,7 @@ class Target(NamedTuple):
 
     Args:
         url: as it was given.
-        origin: scheme, host and port, as it was given.
+        origin: scheme, host and port.
         host: in lower case, as names are asked for: ASCII, an IPv6 address without brackets.
         port: TCP port.
         wire: the URL that goes to the host, put together from what was checked.
@@ -160,10 +158,8 @@ class Target(NamedTuple):
     wire: str
 
 
-def checked_url(url: str, reach: Reach) -> Target:
-    """Returns a URL that may be asked, taken apart once.
-
-    Letters that a URL may not hold are percent-encoded; the fragment goes.
+def checked_url(text: str, reach: Reach) -> Target:
+    """Returns a URL that may be asked, read as browsers read it.
 
     Raises:
         BadUrl: not http or https, no host, credentials in it, or a port that is not allowed.
@@ -174,57 +170,28 @@ def checked_url(url: str, reach: Reach) -> Target:
         'http://xn--bcher-kva.example/a%20b/%C3%BC%20.jpg?q=%C3%A4'
     """
     try:
-        parts = urlsplit(url)
-        given, host = parts.port, parts.hostname
-    except ValueError as error:
-        raise BadUrl(f"not a URL: {error}") from error
-    if parts.scheme not in ("http", "https"):
-        raise BadUrl(f"scheme {parts.scheme!r} is not http or https")
-    if not host:
-        raise BadUrl("no host")
-    if "@" in parts.netloc:
-        raise BadUrl("credentials in the URL")
-    host = _ascii(host)
-    port = given or (443 if parts.scheme == "https" else 80)
+        url = read_url(text)
+    except NoUrl as error:
+        raise BadUrl(str(error)) from error
     if not reach.private:
-        if port not in reach.ports:
-            raise BadUrl(f"port {port} is not one of {', '.join(map(str, reach.ports))}")
-        if _looks_numeric(host) and not is_public(host):
-            raise PrivateAddress(f"{host} is not public")
-    path = _encoded(parts.path or "/")
-    query = f"?{_encoded(parts.query)}" if parts.query else ""
-    wire = f"{parts.scheme}://{bracketed(host)}{f':{given}' if given else ''}{path}{query}"
-    return Target(url, f"{parts.scheme}://{parts.netloc}", host, port, wire)
+        if url.port not in reach.ports:
+            raise BadUrl(f"port {url.port} is not one of {', '.join(map(str, reach.ports))}")
+        if is_number(url.host):
+            _require_public(url.host)
+    return Target(text, url.origin, url.host, url.port, str(url))
 
 
-def bracketed(host: str) -> str:
-    """Returns a host as URLs write it: an IPv6 address in brackets."""
-    return f"[{host}]" if ":" in host else host
-
-
-def _encoded(text: str) -> str:
-    """Returns a path or query in letters that may stand there; most are so already."""
-    return text if PLAIN_TEXT.fullmatch(text) else quote(text, safe=KEPT_LETTERS)
-
-
-def _ascii(host: str) -> str:
-    try:
-        return host if host.isascii() else host.encode("idna").decode()
-    except UnicodeError as error:
-        raise BadUrl(f"not a URL: host {host!r} is no name: {error}") from error
-
-
-def _looks_numeric(host: str) -> bool:
-    """Returns whether a host is written as an address, which no resolver gets to see.
+def _require_public(host: str) -> None:
+    """Checks a host that is written as an address, which no resolver gets to see.
 
     Raises:
-        BadUrl: it is one of the old forms (127.1, 2130706433) that only some libraries understand.
+        BadUrl: it is one of the old forms (127.1, 2130706433, 0x7f.1) that only some programs understand.
+        PrivateAddress: it is not public.
     """
-    if ":" not in host and not host.replace(".", "").isdigit():
-        return False
     if not is_address(host):
         raise BadUrl(f"host {host!r} is not an address in its full form")
-    return True
+    if not is_public(host):
+        raise PrivateAddress(f"{host} is not public")
 
 
 def is_address(host: str) -> bool:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from supir_curate.fetching.held import Share
 from supir_curate.verdict import Reason
 
+OK = (200, 203)  # statuses whose body is what was asked for
 MAX_DETAIL = 200  # characters of a server's or library's words in the ledger
 
 
@@ -25,7 +26,7 @@ class Answer:
         address: the IP address that answered.
         status: HTTP status.
         headers: values as received, by name in lower case; bytes that are not UTF-8 are surrogates.
-        body: the whole body of a 200 answer, b"" of any other.
+        body: the whole body, without its content codings, where the status is one of `OK`; b"" of any other.
     """
 
     url: str
@@ -60,17 +61,23 @@ class FetchFailure(Exception):  # noqa: N818 - an outcome, not a defect
         self.answer: Answer | None = None  # where one came
 
 
+class BadLength(FetchFailure):
+    """A Content-Length that is no number, or two that differ: browsers read on until the connection ends."""
+
+
 class Expectation(NamedTuple):
-    """What a 200 answer must look like to be read; each function raises FetchFailure when it does not.
+    """What an answer must look like to be read; `head` and `start` raise FetchFailure when it does not.
 
     Args:
-        max_bytes: cap on the body.
+        max_bytes: cap on the body, as it comes and without its content codings.
         head: sees the answer before its body is read.
         start: sees the first 12 bytes, or the whole of a shorter body.
+        is_whole: says whether a body is whole by its own marks, though the host announced more of it.
         share: of the bytes that the fetcher holds; None where the cap is small.
     """
 
     max_bytes: int
     head: Callable[[Answer], None] | None = None
     start: Callable[[bytes], None] | None = None
+    is_whole: Callable[[bytes], bool] | None = None
     share: Share | None = None

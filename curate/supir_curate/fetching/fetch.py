@@ -13,9 +13,10 @@ from dataclasses import dataclass, field, replace
 
 from supir_curate.config import FetchConfig
 from supir_curate.fetching.address import Target
-from supir_curate.fetching.answer import MAX_DETAIL, Answer, Expectation, FetchFailure
+from supir_curate.fetching.answer import MAX_DETAIL, OK, Answer, Expectation, FetchFailure
 from supir_curate.fetching.held import Held, Share
 from supir_curate.fetching.in_order import in_order
+from supir_curate.fetching.pace import Sharing
 from supir_curate.fetching.robots import Robots, opt_out
 from supir_curate.fetching.web import Web, redirect_target, status_failure
 from supir_curate.sources.candidate import Candidate
@@ -25,12 +26,13 @@ from supir_curate.verdict import Reason
 from supir_shards import Store
 
 PICTURE_STARTS = (b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a")
+PICTURE_ENDS = (b"\xff\xd9", b"IEND\xaeB`\x82", b"\x00;")  # of JPEG, PNG and GIF
+PADDING = b"\x00\r\n"  # that some servers leave behind a picture
 REDIRECTS = (301, 302, 303, 307, 308)
 AHEAD = 8  # candidates of a part that were begun and have not ended, as a multiple of the concurrency
 HELD_BYTES = (
     2 * 2**20
 )  # of bodies that a fetcher holds, a request that may be under way, whatever servers send
-NO_IMAGE = ("text/html", "application/xhtml+xml", "application/json", "application/pdf", "video/", "audio/")
 
 
 class Fetcher:
@@ -40,12 +42,13 @@ class Fetcher:
         config: what may be fetched, and how fast.
         allow_private: whether hosts outside the public internet may be asked.
         num_fetchers: fetchers that share the pace.
+        number: of this one among them, from 0.
     """
 
-    def __init__(self, config: FetchConfig, allow_private: bool, num_fetchers: int) -> None:
+    def __init__(self, config: FetchConfig, allow_private: bool, num_fetchers: int, number: int = 0) -> None:
         self._config = config
         self._allow_private = allow_private
-        self._num_fetchers = num_fetchers
+        self._sharing = Sharing(number, num_fetchers)
         self._held = Held(HELD_BYTES * config.pace.concurrency)
         self._web: Web | None = None
         self._robots: Robots | None = None
@@ -94,34 +97,31 @@ class Fetcher:
     async def _picture(self, url: str, trace: Trace, share: Share) -> bytes:
         web, robots = self._opened()
         policy = self._config.policy
-        expected = Expectation(policy.max_bytes, self._judge_head, _require_picture, share)
+        expected = Expectation(policy.max_bytes, self._judge_head, _require_picture, _is_whole, share)
         for _ in range(policy.max_redirects + 1):
             target = web.target(url)
             if policy.honour_robots:
                 await _require_robots(robots, target, trace)
             answer = await web.get(target, expected)
             trace.answers.append(answer)
-            if answer.status == 200:
+            if answer.status in OK:
                 return answer.body
             if answer.status not in REDIRECTS or answer.header("location") is None:
                 raise status_failure(answer)
-            url = redirect_target(answer)
+            url = redirect_target(target, answer)
         raise FetchFailure(Reason.TOO_MANY_REDIRECTS, f"more than {policy.max_redirects}")
 
     def _judge_head(self, answer: Answer) -> None:
-        """Refuses an answer whose headers refuse use for AI, or say that it is no picture."""
+        """Refuses an answer whose headers refuse use for AI; what its Content-Type says decides nothing."""
         policy = self._config.policy
         tags = answer.headers.get("x-robots-tag", ())
         refusal = opt_out(tags, answer.header("tdm-reservation"), policy.user_agent)
         if policy.honour_opt_out and refusal:
             raise FetchFailure(Reason.OPTED_OUT, refusal)
-        kind = (answer.header("content-type") or "").lower()
-        if kind.startswith(NO_IMAGE):
-            raise FetchFailure(Reason.NOT_AN_IMAGE, f"Content-Type {kind}")
 
     def _opened(self) -> tuple[Web, Robots]:
         if self._web is None or self._robots is None:
-            self._web = Web(self._config, allow_private=self._allow_private, num_fetchers=self._num_fetchers)
+            self._web = Web(self._config, allow_private=self._allow_private, sharing=self._sharing)
             self._robots = Robots(self._web, self._config.policy.user_agent)
         return self._web, self._robots
 
@@ -178,3 +178,10 @@ def _require_picture(start: bytes) -> None:
     is_webp = start.startswith(b"RIFF") and start[8:12] == b"WEBP"
     if not (is_webp or start.startswith(PICTURE_STARTS)):
         raise FetchFailure(Reason.NOT_AN_IMAGE, f"the body begins {start.hex() or '(empty)'}")
+
+
+def _is_whole(body: bytes) -> bool:
+    """Returns whether a picture ends as its format does, for servers that announce more than they have."""
+    if body.startswith(b"RIFF"):
+        return len(body) >= int.from_bytes(body[4:8], "little") + 8
+    return body.rstrip(PADDING).endswith(PICTURE_ENDS)

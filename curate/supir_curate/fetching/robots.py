@@ -18,7 +18,7 @@ from typing import NamedTuple
 from protego import Protego
 
 from supir_curate.fetching.address import Target
-from supir_curate.fetching.answer import Answer, Expectation
+from supir_curate.fetching.answer import OK, Answer, Expectation
 from supir_curate.fetching.web import Web, redirect_target, status_failure
 
 MAX_ROBOTS_BYTES = 500 * 1024  # RFC 9309 §2.5: parse at least this much
@@ -79,7 +79,7 @@ class Robots:
         delay_s = rules.crawl_delay(self._user_agent)
         if delay_s:
             self._web.pace.slow_down(target.host, float(delay_s))
-        allowed = rules.can_fetch(target.url, self._user_agent)
+        allowed = rules.can_fetch(target.wire, self._user_agent)
         return RobotsVerdict(allowed, "allowed" if allowed else "disallowed")
 
     async def _file(self, origin: str) -> _File:
@@ -105,7 +105,7 @@ class Robots:
 
     async def _fetch(self, origin: str) -> _File:
         answer = await self._answer(f"{origin}/robots.txt")
-        if answer.status == 200:
+        if answer.status in OK:
             return _File(Protego.parse(answer.body.decode("utf-8", "replace")), "", len(answer.body))
         if 300 <= answer.status < 500 and answer.status != 429:
             return _File(None, f"status {answer.status}")
@@ -114,10 +114,11 @@ class Robots:
     async def _answer(self, url: str) -> Answer:
         """Returns the first answer that is no redirect, or the last of too many, which count as no file."""
         for _ in range(MAX_REDIRECTS):
-            answer = await self._web.get(self._web.target(url), Expectation(MAX_ROBOTS_BYTES))
+            target = self._web.target(url)
+            answer = await self._web.get(target, Expectation(MAX_ROBOTS_BYTES))
             if not 300 <= answer.status < 400:
                 return answer
-            url = redirect_target(answer)
+            url = redirect_target(target, answer)
         return await self._web.get(self._web.target(url), Expectation(MAX_ROBOTS_BYTES))
 
 

@@ -2,8 +2,8 @@
 
 Place in the flow: `web` makes one for every request. The law: a socket is opened to a checked address and port only,
 whatever name led there; the head is judged before the body is read, the body's start before the rest; a body above the
-cap or cut off is a failure, never a shorter body; compressed transfer was not asked for and is refused, so that the
-cap counts what is stored.
+cap or cut off is a failure, never a shorter body. Compressed transfer was not asked for; where a body comes so all the
+same, it is judged and counted as what it gives, and room for all that it may give is taken before.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import pycurl
 
 from supir_curate.fetching.address import Reach, is_public
-from supir_curate.fetching.answer import Answer, Expectation, FetchFailure
+from supir_curate.fetching.answer import OK, Answer, BadLength, Expectation, FetchFailure
+from supir_curate.fetching.coding import codings_of, decoded
 from supir_curate.verdict import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 START_BYTES = 12  # RIFF....WEBP is the longest mark
 GRANT_BYTES = 256 * 1024  # of the fetcher's share, taken at once
@@ -27,6 +28,7 @@ IGNORED_BYTES = 64 * 1024  # of an answer other than 200: read to keep the conne
 STOP = -1  # what a callback answers to end the transfer
 DNS, CERTIFICATE = pycurl.E_COULDNT_RESOLVE_HOST, pycurl.E_SSL_CACERT
 LASTING = (DNS, CERTIFICATE, pycurl.E_SSL_CACERT_BADFILE, pycurl.E_SSL_CERTPROBLEM)
+CUT_OFF = (pycurl.E_PARTIAL_FILE, pycurl.E_RECV_ERROR)
 NO_URL = (pycurl.E_URL_MALFORMAT, pycurl.E_UNSUPPORTED_PROTOCOL)
 
 
@@ -54,6 +56,7 @@ class Transfer:
         self._granted = 0  # body bytes that may be held
         self._cleared = 0  # body bytes up to which nothing is left to be judged
         self._is_started = expected.start is None
+        self._codings: list[str] = []
         self._fault: Exception | None = None
         self._sockets: list[socket.socket] = []
 
@@ -89,13 +92,13 @@ class Transfer:
         for line_text in lines[:-1]:
             name, _, value = line_text.partition(":")
             self._headers.setdefault(name.strip().lower(), []).append(value.strip())
-        return self._guarded(self._judge_head) if self._status == 200 else None
+        return self._guarded(self._judge_head) if self._status in OK else None
 
     def take_body(self, chunk: bytes) -> int | None:
         """Takes the next bytes of the body, pauses, or ends the transfer."""
         size = self._size + len(chunk)
         if size > self._cleared:
-            if self._status != 200:
+            if self._status not in OK:
                 self._size = size
                 return STOP if size > IGNORED_BYTES else None
             refusal = self._guarded(lambda: self._judge_body(chunk, size)) or self._clear(size)
@@ -121,13 +124,14 @@ class Transfer:
         try:
             if self._fault:
                 raise self._fault
-            if head and head.status != 200:
+            if head and head.status not in OK:
                 return head
-            if code or head is None:
+            is_whole = self._expected.is_whole if code in CUT_OFF and self._is_started else None
+            if head is None or (code and not is_whole):
                 raise _connection_failure(code, words)
-            body = b"".join(self._chunks)
-            if not self._is_started and self._expected.start:
-                self._expected.start(body)
+            body = self._body()
+            if is_whole and not is_whole(body):
+                raise _connection_failure(code, words)
             return Answer(self._url, address, head.status, head.headers, body)
         except FetchFailure as failure:
             failure.answer, body = head, b""
@@ -143,30 +147,48 @@ class Transfer:
         cap = self._expected.max_bytes
         if self._expected.head:
             self._expected.head(Answer(self._url, None, self._status, self._headers, b""))
-        announced = self._first("content-length")
-        if announced.isdecimal() and int(announced) > cap:
+        self._codings = codings_of(self._all("content-encoding"))
+        announced = next(iter(self._all("content-length")), "")
+        if announced.isdecimal() and int(announced) > cap and not self._all("transfer-encoding"):
             raise FetchFailure(Reason.TOO_MANY_BYTES, f"{announced} bytes announced, cap {cap}")
-        encoding = self._first("content-encoding").lower() or "identity"
-        if encoding != "identity":
-            raise FetchFailure(Reason.HTTP_ERROR, f"Content-Encoding {encoding} was not asked for")
 
     def _judge_body(self, chunk: bytes, size: int) -> None:
         cap, start = self._expected.max_bytes, self._expected.start
         if size > cap:
             raise FetchFailure(Reason.TOO_MANY_BYTES, f"more than {cap} bytes came")
         if start and not self._is_started and size >= START_BYTES:
-            start(b"".join((*self._chunks, chunk))[:START_BYTES])
+            begin = b"".join((*self._chunks, chunk))[:START_BYTES]
             self._is_started = True
+            try:
+                start(begin)
+                self._codings = []  # whatever its header says, it is what was asked for
+            except FetchFailure:
+                if not self._codings:
+                    raise
+
+    def _body(self) -> bytes:
+        """Returns the whole body without its codings.
+
+        Raises:
+            FetchFailure: it is not what was expected.
+        """
+        body, start, codings = b"".join(self._chunks), self._expected.start, self._codings
+        if start is None or self._is_started:
+            body = decoded(body, codings, self._expected.max_bytes)
+        if start and (codings or not self._is_started):
+            start(body[:START_BYTES])
+        return body
 
     def _clear(self, size: int) -> int | None:
         """Says how far the body may come without being looked at; pauses where it may hold no more."""
-        while size > self._granted:
+        reserved = self._expected.max_bytes if self._codings and self._is_started else 0
+        while size + reserved > self._granted:
             share = self._expected.share
             if share is not None and not share.take(GRANT_BYTES, self._go_on):
                 return int(pycurl.WRITEFUNC_PAUSE)
             self._granted += GRANT_BYTES
         if self._is_started:
-            self._cleared = min(self._granted, self._expected.max_bytes)
+            self._cleared = min(self._granted - reserved, self._expected.max_bytes)
         return None
 
     def _guarded(self, judge: Callable[[], None]) -> int | None:
@@ -178,9 +200,9 @@ class Transfer:
             return STOP
         return None
 
-    def _first(self, name: str) -> str:
+    def _all(self, name: str) -> Sequence[str]:
         headers: Mapping[str, list[str]] = self._headers
-        return headers[name][0] if name in headers else ""
+        return headers.get(name, ())
 
 
 def _connection_failure(code: int, words: str) -> FetchFailure:
@@ -188,6 +210,8 @@ def _connection_failure(code: int, words: str) -> FetchFailure:
         return FetchFailure(Reason.TIMED_OUT, f"no whole answer in time: {words}", may_pass=True)
     if code in NO_URL:
         return FetchFailure(Reason.BAD_URL, f"not a URL: {words}")
+    if code == pycurl.E_FTP_WEIRD_SERVER_REPLY and "content-length" in words.lower():
+        return BadLength(Reason.CONNECTION_FAILED, f"curl {code}: {words}")
     # A name that does not resolve or a bad certificate will not change within a minute.
     return FetchFailure(
         Reason.CONNECTION_FAILED, f"curl {code}: {words or 'no answer'}", may_pass=code not in LASTING

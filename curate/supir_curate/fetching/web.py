@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 from functools import partial
 from types import TracebackType
-from urllib.parse import urljoin
 
 import pycurl
 
@@ -26,18 +27,28 @@ from supir_curate.fetching.address import (
     PublicResolver,
     Reach,
     Target,
-    bracketed,
     checked_url,
     is_address,
 )
-from supir_curate.fetching.answer import Answer, Expectation, FetchFailure
-from supir_curate.fetching.pace import HostPace
+from supir_curate.fetching.answer import Answer, BadLength, Expectation, FetchFailure
+from supir_curate.fetching.pace import ALONE, HostPace, Sharing
 from supir_curate.fetching.transfer import Transfer
+from supir_curate.fetching.url import bracketed, joined
 from supir_curate.verdict import Reason
 
 RECEIVE_BYTES = 256 * 1024  # that libcurl hands over at once
 RETRIED_STATUSES = (429, 500, 502, 503, 504)
 MAX_RETRY_AFTER_S = 60.0
+
+Options = Mapping[int, int | list[str]]
+LENGTH_COUNTS: Options = {
+    pycurl.IGNORE_CONTENT_LENGTH: 0,
+    pycurl.HTTPHEADER: ["Accept-Encoding: identity"],
+}
+LENGTH_IGNORED: Options = {
+    pycurl.IGNORE_CONTENT_LENGTH: 1,  # the body then ends with the connection
+    pycurl.HTTPHEADER: ["Accept-Encoding: identity", "Connection: close"],
+}
 
 
 class Web:
@@ -46,14 +57,14 @@ class Web:
     Args:
         config: user agent, ports, pace and time cap.
         allow_private: whether hosts outside the public internet may be asked, at any port.
-        num_fetchers: how many fetchers share the pace; each starts requests that many times slower.
+        sharing: which of several fetchers this is; they share the pace.
     """
 
-    def __init__(self, config: FetchConfig, *, allow_private: bool, num_fetchers: int = 1) -> None:
+    def __init__(self, config: FetchConfig, *, allow_private: bool, sharing: Sharing = ALONE) -> None:
         pace = config.pace
         self._reach = Reach(private=allow_private, ports=config.policy.allowed_ports)
         self._resolver = PublicResolver(self._reach, pace.timeout_s)
-        self.pace = HostPace(pace.per_host_concurrency, pace.per_host_delay_s * num_fetchers)
+        self.pace = HostPace(pace.per_host_concurrency, pace.per_host_delay_s, sharing)
         self._timeout_s = pace.timeout_s
         self._user_agent = config.policy.user_agent
         self._certificates = ssl.get_default_verify_paths()
@@ -95,13 +106,19 @@ class Web:
         Raises:
             FetchFailure: nothing may be or could be had from that URL.
         """
+        try:
+            return await self._got(target, expected, LENGTH_COUNTS)
+        except BadLength:
+            return await self._got(target, expected, LENGTH_IGNORED)
+
+    async def _got(self, target: Target, expected: Expectation, options: Options) -> Answer:
         async with self.pace.turn(target.host):
             addresses = [] if is_address(target.host) else await self._addresses(target)
             curl = await self._handles.get()
             try:
                 with self._told(curl, target, addresses):
                     transfer = Transfer(target.url, expected, self._reach, partial(self._go_on, curl))
-                    _prepare(curl, target, transfer)
+                    _prepare(curl, target, transfer, options)
                     code, words = await self._run(curl)
                 return transfer.answer(curl.getinfo(pycurl.PRIMARY_IP) or None, code, words)
             finally:
@@ -172,7 +189,6 @@ class Web:
         curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
         curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
         curl.setopt(pycurl.USERAGENT, self._user_agent)
-        curl.setopt(pycurl.HTTPHEADER, ["Accept-Encoding: identity"])
         curl.setopt(pycurl.TIMEOUT_MS, max(1, round(self._timeout_s * 1000)))
         curl.setopt(pycurl.BUFFERSIZE, RECEIVE_BYTES)
         curl.setopt(pycurl.DNS_CACHE_TIMEOUT, 0)  # but for names that it is told
@@ -185,32 +201,48 @@ class Web:
         return curl
 
 
-def _prepare(curl: pycurl.Curl, target: Target, transfer: Transfer) -> None:
+def _prepare(curl: pycurl.Curl, target: Target, transfer: Transfer, options: Options) -> None:
+    for option, value in options.items():
+        curl.setopt(option, value)
     curl.setopt(pycurl.URL, target.wire)
     curl.setopt(pycurl.OPENSOCKETFUNCTION, transfer.open_socket)
     curl.setopt(pycurl.HEADERFUNCTION, transfer.take_header)
     curl.setopt(pycurl.WRITEFUNCTION, transfer.take_body)
 
 
-def redirect_target(answer: Answer) -> str:
+def redirect_target(target: Target, answer: Answer) -> str:
     """Returns the URL that a redirect leads to; it is not checked yet.
+
+    Args:
+        target: what was asked.
+        answer: its answer.
 
     Raises:
         FetchFailure: its Location is no URL.
     """
     location = answer.header("location") or ""
     try:
-        return urljoin(answer.url, location)
+        return joined(target.wire, location.encode("utf-8", "surrogateescape"))
     except ValueError as error:
         raise FetchFailure(Reason.BAD_URL, f"redirected to {location!r}: {error}") from error
 
 
 def status_failure(answer: Answer) -> FetchFailure:
-    """Returns the failure that an answer other than 200 is, with the pause that it asks for, at most a minute."""
-    wanted = answer.header("retry-after") or ""
+    """Returns the failure that an answer of another status is, with the pause that it asks for, at most a minute."""
+    wanted = _seconds(answer.header("retry-after") or "")
     return FetchFailure(
         Reason.HTTP_ERROR,
         f"status {answer.status}",
         may_pass=answer.status in RETRIED_STATUSES,
-        retry_after_s=min(float(wanted), MAX_RETRY_AFTER_S) if wanted.isdecimal() else 0.0,
+        retry_after_s=min(max(wanted, 0.0), MAX_RETRY_AFTER_S),
     )
+
+
+def _seconds(wanted: str) -> float:
+    """Returns the seconds of a Retry-After header, which gives them or a date; 0 where it gives neither."""
+    if wanted.isdecimal():
+        return float(wanted)
+    try:
+        return parsedate_to_datetime(wanted).timestamp() - time.time()
+    except ValueError:
+        return 0.0

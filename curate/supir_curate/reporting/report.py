@@ -56,8 +56,13 @@ def write_report(store: Store, plan: Plan, config: CurateConfig) -> str:
 
 def is_reported(store: Store) -> bool:
     """Returns whether the report on the present selection is there; after the spool went it cannot be made again."""
-    mark = f'<meta name="selection" content="{load_selection(store).select_hash}">'
+    mark = f'<meta name="selection" content="{_mark(load_selection(store))}">'
     return store.exists(REPORT) and mark.encode() in store.read(REPORT)
+
+
+def _mark(selection: Selection) -> str:
+    """Returns what tells a selection from others, and from itself before more was taken in."""
+    return f"{selection.select_hash} {selection.parts} {selection.seen} {selection.failed} {selection.kept}"
 
 
 def _earlier_thumbnails(store: Store, surveyed: Survey) -> dict[tuple[str, int], str]:
@@ -106,6 +111,7 @@ def _view(
     return {
         "source": plan.source,
         "selection": selection,
+        "mark": _mark(selection),
         "funnel": _funnel(selection, rules),
         "charts": [_chart(score, surveyed, rules) for score in surveyed.scores],
         "near": [

@@ -88,8 +88,13 @@ class Judge:
         """Returns the columns of a part that the judgement needs; many parts may be read at a time."""
         return read_scores(self._store, part, self._columns)
 
-    def add(self, ledger: pa.Table) -> None:
-        """Judges the next part, whose columns were read, by the rules with a given number."""
+    def add(self, ledger: pa.Table, kept: NDArray[np.bool_] | None = None) -> None:
+        """Judges the next part, whose columns were read, by the rules with a given number.
+
+        Args:
+            ledger: the part's columns.
+            kept: (N,) which candidates are kept, where that is settled already.
+        """
         scores = {name: numbers(ledger, PREFIX + name) for name in self._limited}
         failed, value = np.full(ledger.num_rows, PASSED, dtype=np.int16), np.empty(ledger.num_rows)
         for place, rule in reversed(self._first.items()):  # the first that fails has the last word
@@ -97,6 +102,8 @@ class Judge:
             np.copyto(failed, place, where=fails)
             np.copyto(value, scores[rule.score], where=fails)
         failed[np.asarray(ledger.column("status").to_numpy() != OK)] = UNMEASURED
+        if kept is not None:
+            failed = np.where(kept, PASSED, UNMEASURED).astype(np.int16)
         role = assigned(ledger, self._roles)
         self._judged.append(Judged(failed, value[failed >= 0], role))
         self._waiting.append(
@@ -104,7 +111,7 @@ class Judge:
         )
         passed = failed == PASSED
         ranked = ledger.select(self._ranking).filter(passed)
-        self._survivors.add(len(self._judged) - 1, ranked, role[passed])
+        self._survivors.add(len(self._judged) - 1, ranked, role[passed], settled=kept is not None)
 
     def settled(self) -> tuple[Thresholds, list[Judged]]:
         """Returns every rule's limit as a number and the judgement of every part; survivors are those that pass."""

@@ -3,7 +3,8 @@
 Place in the flow: after `score`, before `pack`; repeated in seconds when a limit changes, no picture is read. The law:
 `kept + dropped + failed == seen`; the result depends on the ledger and the select config alone. A part whose decisions
 stay as they are is not written. `selection.json` is written last and names the config and every limit as a number; a
-dataset that was packed keeps its selection.
+dataset that was packed keeps its selection: parts that came later are judged by the same numbers, and nothing of them
+displaces what was kept.
 
 The ledger's scores are read once, its texts once more for the parts' tables; what is held between is in `judging` and
 `survivors`.
@@ -16,10 +17,12 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from supir_console import Progress, UserError, config_hash
-from supir_curate.config.rules import Thresholds
+from supir_curate.config.rules import Rules, Thresholds
 from supir_curate.config.select import SelectConfig
 from supir_curate.ledger import AT_ONCE, require_known, require_scores, sidecar_scores
 from supir_curate.scores import SCORE_NAMES
@@ -32,6 +35,7 @@ from supir_curate.selection.judging import Judge
 from supir_curate.selection.roles import scores_of, with_given_roles
 from supir_curate.selection.survivors import Survivors
 from supir_curate.sidecar import deciding_scorers, require_seen
+from supir_curate.sources.additions import MOVED
 from supir_curate.sources.look_ahead import in_order
 from supir_curate.sources.plan import PLAN, Plan, candidates_path, load_plan, read_state, save_plan
 from supir_curate.tombstones import TOMBSTONES
@@ -53,7 +57,7 @@ WRITTEN_AT_ONCE = 64  # parts whose files share a wait for the disk
 class Selection(BaseModel):
     """The content of `selection.json`: the config and its hash, the limits, the counts, what each reason took.
 
-    `roles` counts the kept ones.
+    `roles` counts the kept ones; `parts` says of how many parts it decides.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -67,6 +71,7 @@ class Selection(BaseModel):
     kept: int
     reasons: dict[str, int]
     roles: dict[str, int]
+    parts: int = 0
 
 
 def select(store: Store, plan: Plan, config: SelectConfig) -> Selection:
@@ -85,34 +90,41 @@ def select(store: Store, plan: Plan, config: SelectConfig) -> Selection:
     if barred.names:
         wanted = hashlib.sha256(f"{wanted} {barred.digest()}".encode()).hexdigest()[:16]
     standing = load_selection(store) if store.exists(SELECTION) else None
-    if standing and standing.select_hash == wanted:
+    if standing and (standing.select_hash, standing.parts) == (wanted, plan.num_parts):
         return standing
-    if standing and store.exists(PACKING):
+    settled = standing if standing and store.exists(PACKING) else None
+    if settled and settled.select_hash != wanted:
         raise UserError(
-            f"{store.url} was packed from selection {standing.select_hash}, these rules are {wanted};"
+            f"{store.url} was packed from selection {settled.select_hash}, these rules are {wanted};"
             f" select into a new dataset: supir-curate select {store.url} -o NEW"
         )
     require_scored(store, plan)
     require_scores(store, plan, [*_limited(config), *scores_of(config.roles, config.quotas)])
-    store.delete(SELECTION)
-    counts, thresholds = _decide(store, plan, config, barred)
-    return write_selection(store, counts, config, thresholds, wanted)
+    if settled is None:
+        store.delete(SELECTION)
+    counts, thresholds = _decide(store, plan, config, barred, settled)
+    return write_selection(store, counts, config, thresholds, wanted, plan.num_parts)
 
 
-def _decide(store: Store, plan: Plan, config: SelectConfig, barred: Barred) -> tuple[Counts, Thresholds]:
-    """Judges every part, finds who is excluded among what passed, and writes the parts' decisions."""
+def _decide(
+    store: Store, plan: Plan, config: SelectConfig, barred: Barred, settled: Selection | None
+) -> tuple[Counts, Thresholds]:
+    """Judges every part, finds who is excluded among what passed, and writes the decisions that are not settled."""
     parts, survivors, counts = plan.parts(), Survivors(config.quotas), Counts()
-    judge = Judge(store, config.rules, config.roles, survivors, scores_of(config.roles, config.quotas))
+    num_settled = settled.parts if settled else 0
+    rules = _as_numbers(config.rules, settled.thresholds) if settled else config.rules
+    judge = Judge(store, rules, config.roles, survivors, scores_of(config.roles, config.quotas))
 
     def read(part: str) -> pa.Table:
         ledger = judge.read(part)
         return with_given_roles(store, part, ledger) if plan.scoring.source.role_column else ledger
 
     with Progress(2 * len(parts), "select", "parts") as progress:
-        for ledger in in_order(read, parts, AT_ONCE):
-            judge.add(ledger)
+        for number, ledger in enumerate(in_order(read, parts, AT_ONCE)):
+            judge.add(ledger, _kept(store, parts[number]) if number < num_settled else None)
             progress.advance()
         thresholds, judged = judge.settled()
+        thresholds = settled.thresholds if settled else thresholds
         _require_all_seen(store, parts, judge.named, survivors)
         embeddings = Embeddings(store, config.similar.scorer, parts) if config.similar else None
         excluded = survivors.excluded(
@@ -127,7 +139,9 @@ def _decide(store: Store, plan: Plan, config: SelectConfig, barred: Barred) -> t
             path, data = selection_path(part), table_bytes(table, REPEATING)
             return table, {} if path in standing and store.read(path) == data else {path: data}
 
-        for table, files in in_order(decided, range(len(parts)), AT_ONCE):
+        for part in parts[:num_settled]:
+            counts.add(store.read_table(selection_path(part)))
+        for table, files in in_order(decided, range(num_settled, len(parts)), AT_ONCE):
             counts.add(table)
             changed |= files
             if len(changed) >= WRITTEN_AT_ONCE:
@@ -136,6 +150,16 @@ def _decide(store: Store, plan: Plan, config: SelectConfig, barred: Barred) -> t
             progress.advance()
         store.write_many(changed)
     return counts, thresholds
+
+
+def _as_numbers(rules: Rules, thresholds: Thresholds) -> Rules:
+    """Returns the rules with the limits that were found for them."""
+    return {name: rule.model_copy(update={"limit": thresholds[name].limit}) for name, rule in rules.items()}
+
+
+def _kept(store: Store, part: str) -> NDArray[np.bool_]:
+    states = store.read_table(selection_path(part), ["state"]).column("state").to_pylist()
+    return np.array([state == KEPT for state in states], dtype=bool)
 
 
 def _require_all_seen(
@@ -167,7 +191,12 @@ class Counts:
 
 
 def write_selection(
-    store: Store, counts: Counts, config: SelectConfig, thresholds: Thresholds, select_hash: str
+    store: Store,
+    counts: Counts,
+    config: SelectConfig,
+    thresholds: Thresholds,
+    select_hash: str,
+    num_parts: int,
 ) -> Selection:
     """Writes `selection.json`, the mark that the decisions are complete.
 
@@ -177,6 +206,7 @@ def write_selection(
         config: what was selected under.
         thresholds: the limits that were used.
         select_hash: of the config and of the evaluation sets that it names.
+        num_parts: that were decided.
     """
     tally = counts.tally.checked()
     selection = Selection(
@@ -189,6 +219,7 @@ def write_selection(
         kept=tally.kept,
         reasons=dict(sorted(counts.reasons.items())),
         roles=dict(sorted(counts.roles.items())),
+        parts=num_parts,
     )
     store.write(SELECTION, selection.model_dump_json(indent=1).encode() + b"\n")
     return selection
@@ -209,6 +240,13 @@ def require_foreseen(store: Store, config: CurateConfig) -> None:
     foreseen |= {*SCORE_NAMES, *config.source.score_columns, *sidecar_scores(store)}
     wanted = [*_limited(config.select), *scores_of(config.select.roles, config.select.quotas)]
     require_known(store.url, wanted, foreseen)
+
+
+def rules_of_packed(store: Store, given: SelectConfig) -> SelectConfig:
+    """Returns what a packed dataset was selected under where nothing else is given, else what is given."""
+    if given == SelectConfig() and store.exists(PACKING) and store.exists(SELECTION):
+        return load_selection(store).config
+    return given
 
 
 def load_selection(store: Store) -> Selection:
@@ -260,6 +298,26 @@ def require_scored(store: Store, plan: Plan) -> None:
             f"{len(missing)} of {plan.num_parts} parts of {store.url} are not scored, first {missing[0]};"
             f" run: supir-curate score {plan.source} -o {store.url}"
         )
+    if store.list(MOVED):
+        raise UserError(
+            f"{store.url} was stopped while candidates that were tried again moved to new parts; run:"
+            f" supir-curate score {plan.source} -o {store.url}"
+        )
+
+
+def require_selected(store: Store, plan: Plan) -> Selection:
+    """Returns what was selected.
+
+    Raises:
+        UserError: nothing was yet, or parts came since.
+    """
+    selection = load_selection(store)
+    if selection.parts != plan.num_parts:
+        raise UserError(
+            f"{store.url} has {plan.num_parts} parts, its selection decides about {selection.parts};"
+            f" run: supir-curate select {store.url}"
+        )
+    return selection
 
 
 def _limited(config: SelectConfig) -> list[str]:

@@ -2,7 +2,8 @@
 
 Place in the flow: `select` collects them over all parts and asks which are excluded. The law: the best picture of a
 kind stays: most effective pixels a side, then most pixels, then the smaller key. Of files of the same bytes the one
-stays whose role and quota want it most; part and row decide where these are the same too. Quotas come last.
+stays whose role and quota want it most; part and row decide where these are the same too. Quotas come last. What is
+packed stays packed: it goes before all that came later.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ RANKING = (
     "score.effective_ratio",
     "score.short_side_px",
 )  # columns of the ledger
-COLUMNS = ("part", "row", "key_high", "key_low", "phash", "side", "area", "role", "wanted")
+COLUMNS = ("part", "row", "key_high", "key_low", "phash", "side", "area", "role", "wanted", "settled")
 KEPT, EXACT, NEAR, OVER, BARRED = range(5)
 REASONS = (
     "",
@@ -57,7 +58,7 @@ class Exclusion(NamedTuple):
 
 
 class Survivors:
-    """What is needed of every picture that passed the rules: 61 bytes each.
+    """What is needed of every picture that passed the rules: 62 bytes each.
 
     Args:
         quotas: of the roles.
@@ -67,8 +68,8 @@ class Survivors:
         self._quotas = quotas or {}
         self._columns: dict[str, list[NDArray[Any]]] = {name: [] for name in COLUMNS}
 
-    def add(self, part_number: int, ledger: pa.Table, codes: Codes) -> None:
-        """Adds rows of a part's ledger, all of which passed the rules, with their roles."""
+    def add(self, part_number: int, ledger: pa.Table, codes: Codes, *, settled: bool = False) -> None:
+        """Adds rows of a part's ledger, all of which passed the rules, with their roles; settled ones were kept."""
         key = np.frombuffer(bytes.fromhex("".join(ledger.column("key").to_pylist())), dtype=">u8")
         halves = key.reshape(-1, 2).astype(np.uint64)
         side = numbers(ledger, "score.effective_ratio") * numbers(ledger, "score.short_side_px")
@@ -82,6 +83,7 @@ class Survivors:
             "area": numbers(ledger, "width") * numbers(ledger, "height"),
             "role": codes,
             "wanted": preference(ledger, codes, self._quotas),
+            "settled": np.full(ledger.num_rows, settled),
         }
         for name in COLUMNS:
             self._columns[name].append(values[name])
@@ -118,7 +120,7 @@ class Survivors:
         # The last key sorts first; photo is the least of the roles.
         bytes_rank = (column["key_low"], column["key_high"], -column["area"], -column["side"])
         copy_rank = (column["row"], column["part"], -column["wanted"], -column["role"])
-        order = np.lexsort([*copy_rank, *bytes_rank])
+        order = np.lexsort([*copy_rank, *bytes_rank, ~column["settled"]])
         column = {name: values[order] for name, values in column.items()}
         code = np.full(len(order), KEPT, dtype=np.int8)
         better = np.zeros(len(order), dtype=np.int64)
@@ -129,8 +131,8 @@ class Survivors:
         for role, quota in self._quotas.items():
             chosen = np.flatnonzero((code == KEPT) & (column["role"] == ROLES.index(role)))
             if quota.score:
-                keys = (column["key_low"][chosen], column["key_high"][chosen], -column["wanted"][chosen])
-                chosen = chosen[np.lexsort(keys)]
+                keys = (column["key_low"], column["key_high"], -column["wanted"], ~column["settled"])
+                chosen = chosen[np.lexsort([key[chosen] for key in keys])]
             code[chosen[quota.count :]] = OVER
             better[chosen] = np.arange(1, len(chosen) + 1)
         return Excluded(column, code, better, self._quotas, barred.names)
@@ -184,14 +186,17 @@ class Excluded:
 
 
 def _mark_copies(column: dict[str, NDArray[Any]], code: NDArray[np.int8], better: Places) -> None:
-    """Marks every picture whose bytes a better place has too; in rank order, copies stand side by side."""
-    same = (column["key_high"][1:] == column["key_high"][:-1]) & (
-        column["key_low"][1:] == column["key_low"][:-1]
+    """Marks every picture whose bytes a better place has too."""
+    by_key = np.lexsort(
+        [column["key_low"], column["key_high"]]
+    )  # stable: of each key the best place is first
+    high, low = column["key_high"][by_key], column["key_low"][by_key]
+    is_copy = np.concatenate(
+        [np.zeros(min(1, len(code)), dtype=bool), (high[1:] == high[:-1]) & (low[1:] == low[:-1])]
     )
-    is_copy = np.concatenate([np.zeros(min(1, len(code)), dtype=bool), same])
     first = np.maximum.accumulate(np.where(is_copy, -1, np.arange(len(code))))
-    code[is_copy] = EXACT
-    better[is_copy] = first[is_copy]
+    code[by_key[is_copy]] = EXACT
+    better[by_key[is_copy]] = by_key[first[is_copy]]
 
 
 def _mark_by_hash(

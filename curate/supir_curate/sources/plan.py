@@ -23,7 +23,7 @@ from supir_curate.scores import PREFIX, SCORE_NAMES
 from supir_curate.sources.candidate import Candidate, Kind, candidates_from
 from supir_curate.sources.listing import IMAGE_SUFFIXES, Spread, here, list_source
 from supir_curate.sources.look_ahead import in_order
-from supir_shards import Store, absolute_url, part_name
+from supir_shards import Store, absolute_url, part_name, part_of
 from supir_shards.layout import PART, SCORES, part_files, scores_path
 from supir_shards.storage import table_bytes
 
@@ -41,7 +41,8 @@ class Plan(BaseModel):
     """The content of `plan.json`.
 
     `source` is an absolute path or URL; `scoring` is the config that the ledger is made under; `spool` is the dataset
-    that holds fetched bytes, "" for this one.
+    that holds fetched bytes, "" for this one; `added` are the candidates of each later addition, whose parts come last,
+    and `moved` those among them that stood in an earlier part before.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -52,10 +53,19 @@ class Plan(BaseModel):
     num_candidates: int
     num_parts: int
     spool: str = ""
+    added: tuple[int, ...] = ()
+    moved: int = 0
 
     def parts(self) -> list[str]:
         """Returns the names of all parts, in order."""
         return [part_name(number) for number in range(self.num_parts)]
+
+    def sizes(self) -> dict[str, int]:
+        """Returns how many candidates each part was made with; of the list and of each addition the last is short."""
+        size, sizes = self.scoring.source.part_size, list[int]()
+        for count in (self.num_candidates + self.moved - sum(self.added), *self.added):
+            sizes += [min(size, count - begin) for begin in range(0, count, size)]
+        return dict(zip(self.parts(), sizes, strict=True))
 
 
 def make_plan(store: Store, source: str, config: CurateConfig, spread: Spread = here) -> Plan:
@@ -78,8 +88,7 @@ def make_plan(store: Store, source: str, config: CurateConfig, spread: Spread = 
         return plan
     _require_new_scores(config.source)
     _require_outside(store.url, place)
-    for left in _parts_there(store):
-        store.delete(left)  # a killed listing's, perhaps of another config
+    clear_lists(store, 0)
     kind, tables = list_source(place, config.source, spread)
     tally = ListingTally()
     parts = in_parts(tally.counted(tables), config.source.part_size)
@@ -206,12 +215,13 @@ def _together(parts: Iterator[pa.Table], count: int) -> Iterator[dict[int, pa.Ta
 def _write_parts(store: Store, parts: dict[int, pa.Table]) -> dict[int, pa.Table]:
     files: dict[str, bytes] = {}
     for number, rows in parts.items():
-        files |= _files_of(part_name(number), rows)
+        files |= files_of(part_name(number), rows)
     store.write_many(files)
     return parts
 
 
-def _files_of(part: str, rows: pa.Table) -> dict[str, bytes]:
+def files_of(part: str, rows: pa.Table) -> dict[str, bytes]:
+    """Returns the files that list a part's candidates, by path: their table, and what the source scores of them."""
     import pyarrow as pa
 
     scores = [name for name in rows.column_names if name.startswith(PREFIX)]
@@ -227,6 +237,13 @@ def _require_new_scores(config: SourceConfig) -> None:
     taken = sorted(set(config.score_columns) & set(SCORE_NAMES))
     if taken:
         raise UserError(f"source.score_columns: {taken[0]} is a score of ours; rename the column")
+
+
+def clear_lists(store: Store, num_parts: int) -> None:
+    """Deletes what a killed listing, perhaps of another config, left behind the parts that there are."""
+    for path in _parts_there(store):
+        if part_of(path) >= part_name(num_parts):
+            store.delete(path)
 
 
 def _parts_there(store: Store) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 from supir_curate.config import CurateConfig
 from supir_curate.failures import write_failures
 from supir_curate.reporting.report import REPORT, write_report
+from supir_curate.retry import RETRY
 from supir_curate.score import REMOVED
 from supir_curate.selection.select import (
     DROPPED,
@@ -54,6 +55,8 @@ def purge(store: Store) -> Manifest:
     """
     tombstones = read_tombstones(store)
     plan = load_plan(store) if store.exists(PLAN) else None
+    for path in store.list(RETRY):
+        store.delete(path)  # of a retry that was stopped: it begins anew
     parts = sorted(
         {part_of(path) for folder in ("index", "ledger") for path in store.list(folder, ".parquet")}
     )
@@ -216,9 +219,11 @@ def _retell(store: Store, plan: Plan) -> None:
     if store.exists(SELECTION):
         selection = load_selection(store)
         counts = Counts()
-        for part in plan.parts():
+        for part in plan.parts()[: selection.parts]:
             counts.add(store.read_table(selection_path(part)))
-        write_selection(store, counts, selection.config, selection.thresholds, selection.select_hash)
+        write_selection(
+            store, counts, selection.config, selection.thresholds, selection.select_hash, selection.parts
+        )
         if store.exists(REPORT):
             config = CurateConfig().with_recorded(store.url, plan.scoring, selection.config)
             write_report(store, plan, config)
