@@ -97,8 +97,10 @@ def test_equal_bytes_keep_their_first_place():
     add(survivors, 0, [row])
     add(survivors, 2, [("c" * 32, 1, *row[2:])])
     excluded = survivors.excluded(None)
+    assert [rows.tolist() for rows in excluded.repeated(3)] == [[3], [], []]
+    excluded.name_repeated(0, np.array([3]), pa.array(["https://one.example/c.jpg"]))
     assert [excluded.of_part(part) for part in (0, 1)] == [[], []]
-    assert excluded.of_part(2) == [(1, Reason.EXACT_DUPLICATE, "part-000000 row 3")]
+    assert excluded.of_part(2) == [(1, Reason.EXACT_DUPLICATE, "https://one.example/c.jpg")]
 
 
 def test_a_chain_of_small_changes_does_not_merge_its_ends():
@@ -111,7 +113,9 @@ def test_of_equal_bytes_the_one_with_a_role_stays_wherever_it_stands():
     for roles in ([0, 1], [1, 0]):  # photo, face
         survivors = Survivors()
         survivors.add(0, ledger([row, ("c" * 32, 1, *row[2:])]), np.array(roles, dtype=np.int8))
-        assert [one.row for one in survivors.excluded(4).of_part(0)] == [roles.index(0)]
+        excluded = survivors.excluded(4)
+        excluded.name_repeated(0, excluded.repeated(1)[0], pa.array(["face.jpg"]))
+        assert [(one.row, one.detail) for one in excluded.of_part(0)] == [(roles.index(0), "face.jpg")]
 
 
 @pytest.mark.parametrize("count", [0, 1])

@@ -22,7 +22,6 @@ from supir_curate.selection.embeddings import Embeddings
 from supir_curate.selection.roles import ROLES, Codes, preference
 from supir_curate.selection.similar import near_any, similar_twins
 from supir_curate.verdict import Reason
-from supir_shards import part_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -159,19 +158,38 @@ class Excluded:
     ) -> None:
         self._column, self._code, self._better = column, code, better
         self._quotas, self._barred = quotas, barred
+        self._named: dict[int, tuple[Places, pa.Array]] = {}
         places = np.flatnonzero(code != KEPT)
         self._places = places[np.argsort(column["part"][places], kind="stable")]
         self._parts = column["part"][self._places]
 
+    def repeated(self, num_parts: int) -> list[Places]:
+        """Returns for each part the source rows whose bytes excluded pictures have too, ascending."""
+        first = np.unique(self._better[self._code == EXACT])
+        part, row = self._column["part"][first], self._column["row"][first].astype(np.int64)
+        order = np.lexsort((row, part))
+        return np.split(row[order], np.searchsorted(part[order], np.arange(1, num_parts)))
+
+    def name_repeated(self, number: int, rows: Places, urls: pa.Array) -> None:
+        """Takes the files or URLs of a part's repeated rows, by which their copies are told.
+
+        Args:
+            number: of the part.
+            rows: its repeated rows.
+            urls: (len(rows),) string.
+        """
+        self._named[number] = rows, urls
+
     def of_part(self, number: int) -> list[Exclusion]:
-        """Returns the excluded pictures of a part."""
+        """Returns the excluded pictures of a part; every part's repeated rows have been named."""
         begin, end = np.searchsorted(self._parts, [number, number + 1])
         return [self._exclusion(int(place)) for place in self._places[begin:end]]
 
     def _exclusion(self, place: int) -> Exclusion:
         code, other = self._code[place], int(self._better[place])
         if code == EXACT:
-            detail = f"{part_name(int(self._column['part'][other]))} row {self._column['row'][other]}"
+            rows, urls = self._named[int(self._column["part"][other])]
+            detail = urls[int(np.searchsorted(rows, self._column["row"][other]))].as_py()
         elif code == NEAR:
             detail = f"{self._column['key_high'][other]:016x}{self._column['key_low'][other]:016x}"
         elif code == BARRED:

@@ -136,7 +136,9 @@ def is_binary(kind: pa.DataType) -> bool:
     """Returns whether a column holds bytes."""
     import pyarrow as pa
 
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+    return any(
+        is_it(kind) for is_it in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
+    )
 
 
 @contextmanager
