@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn, TypeGuard
 
@@ -45,8 +46,11 @@ def entry(app: typer.Typer) -> Callable[[], None]:
             level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"
         )
         # These log a line for every request or file; their warnings still reach the user.
-        for chatty in ("httpx", "aiohttp.access", "aiobotocore", "botocore", "fsspec", "PIL"):
+        for chatty in ("httpx", "aiohttp.access", "aiobotocore", "botocore", "fsspec"):
             logging.getLogger(chatty).setLevel(logging.WARNING)
+        # What Pillow thinks of a user's file is recorded with that file by whoever reads it.
+        logging.getLogger("PIL").setLevel(logging.ERROR)
+        warnings.filterwarnings("ignore", module=r"PIL\.")
         # Another package's optional kernels are of no use here; it warns that they are missing at every start.
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
         try:

@@ -24,6 +24,14 @@ def main(case: str, json: bool = typer.Option(False, "--json")) -> None:
         raise NoCredentialsError()
     if case == "died":
         raise Unfinished("1 of 2 parts failed: the node died; rerun to continue")
+    if case == "pillow":
+        from io import BytesIO
+        from PIL import Image
+        file = BytesIO()
+        Image.new("RGB", (8, 8)).save(file, "JPEG", exif=b"Exif\\x00\\x00MM\\x00*\\x00\\x00\\x00\\x08\\x00\\x09")
+        Image.open(file).getexif()  # warns of corrupt EXIF data
+        Image.MAX_IMAGE_PIXELS = 60
+        Image.open(file)  # warns of a decompression bomb
     if case == "defect":
         raise ValueError("inner shapes differ")
     finish({"images": 3}, as_json=json, failed=int(case == "failed"))
@@ -65,6 +73,11 @@ def test_debug_shows_the_traceback_of_the_same_error():
 def test_json_summary_is_alone_on_stdout_and_failures_leave_with_one():
     done = run_program("failed", "--json")
     assert (done.returncode, json.loads(done.stdout), done.stderr) == (1, {"images": 3}, "")
+
+
+def test_what_pillow_thinks_of_a_file_stays_off_the_terminal():
+    done = run_program("pillow", "--json")
+    assert (done.returncode, json.loads(done.stdout), done.stderr) == (0, {"images": 3}, "")
 
 
 def test_wrong_usage_leaves_with_two():
