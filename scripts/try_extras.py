@@ -1,6 +1,6 @@
 """Installs each extra alone into a fresh virtual environment and runs its command for real.
 
-Place in the flow: by hand and before a release, `python scripts/try_extras.py [EXTRA …] [--python python3.13]`. The law:
+Place in the flow: by hand and before a release: `python scripts/try_extras.py [EXTRA …] [--python python3.13]`. Law:
 an extra is what its commands need; pip's resolver decides, constraints.txt holds the versions, and nothing of the
 environment that this runs in is seen. Each environment is deleted after its try; the largest takes some 6 GB until
 then. What is measured is printed: installed bytes and packages, then each command with its exit code.
