@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from limits import HANGS_AFTER_S
 from typer.testing import CliRunner
 
 from supir_caption.cli import app
@@ -37,7 +38,9 @@ TAGS = [
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(
+        [*COMMAND, *arguments], capture_output=True, text=True, timeout=HANGS_AFTER_S, check=False
+    )
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -60,7 +63,7 @@ def start(*arguments: str) -> subprocess.Popen[str]:
 
 
 def wait_for(process: subprocess.Popen[str], what: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 250
+    deadline = time.monotonic() + HANGS_AFTER_S
     while not what():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
@@ -105,7 +108,7 @@ def test_driver_and_actor_killed_it_still_leaves_the_bytes_of_an_undisturbed_run
     with start(str(dataset), *TAGS, "--json") as again:
         wait_for(again, lambda: actor_of(again.pid) is not None)
         os.kill(actor_of(again.pid), signal.SIGKILL)  # the run replaces it
-        stdout, stderr = again.communicate(timeout=300)
+        stdout, stderr = again.communicate(timeout=HANGS_AFTER_S)
     reference = run(str(undisturbed), *TAGS, "--json")  # nothing is left to do but to finish
     summary = json.loads(stdout)
     assert (again.returncode, reference.returncode) == (1, 1)  # the half picture is listed

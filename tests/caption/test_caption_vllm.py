@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from limits import HANGS_AFTER_S
 from PIL import Image
 from PIL.ImageOps import pad
 
@@ -69,7 +70,7 @@ def test_a_llava_captions_a_dataset_through_ray(tmp_path: Path, photo, as_sample
         "regions.size_px": 256,
     }
     command += [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
-    first = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
+    first = subprocess.run(command, capture_output=True, text=True, timeout=HANGS_AFTER_S, check=False)
     assert first.returncode == 0, first.stderr
     summary = json.loads(first.stdout)
     assert (summary["images"], summary["captions"], summary["failed"]) == (2, 8, 0)
@@ -89,7 +90,7 @@ def test_a_llava_captions_a_dataset_through_ray(tmp_path: Path, photo, as_sample
     assert summary["checks"]["finish_reason"] == 8 - stopped
 
     before = store.read("captions/llava/part-000000.parquet")
-    again = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    again = subprocess.run(command, capture_output=True, text=True, timeout=HANGS_AFTER_S, check=False)
     assert json.loads(again.stdout)["parts_done_before"] == 1
     assert store.read("captions/llava/part-000000.parquet") == before
 

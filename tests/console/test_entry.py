@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from limits import HANGS_AFTER_S
 
 PROGRAM = """
 import typer
@@ -44,7 +45,7 @@ SCRIPTS = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text
 
 def run_program(*arguments):
     return subprocess.run(
-        [sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True, timeout=HANGS_AFTER_S
     )
 
 
@@ -93,6 +94,8 @@ def test_help_of_every_command_loads_nothing_heavy(command):
         f"heavy = {HEAVY!r} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=HANGS_AFTER_S
+    )
     assert done.returncode == 0, done.stderr
     assert "Usage:" in done.stdout

@@ -8,6 +8,7 @@ import time
 import pycurl
 import pytest
 from fetch_settings import CONFIG, MAX_BYTES, PACE
+from limits import HANGS_AFTER_S
 
 from supir_curate.config import FetchConfig, FetchPolicy
 from supir_curate.fetching.held import Share
@@ -129,7 +130,7 @@ def test_bodies_are_held_to_a_cap_and_paused_ones_go_on(fetched, web_server, jpe
             handler.end_headers()
             handler.wfile.write(whole[:50_000])
             handler.wfile.flush()
-            all_begun.wait(20)
+            all_begun.wait(HANGS_AFTER_S)
             time.sleep(0.5)  # meanwhile the fetcher gets these
             handler.wfile.write(whole[50_000:])
 

@@ -10,10 +10,9 @@ import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
+from limits import HANGS_AFTER_S
 
 from supir_shards import verify
-
-PATIENCE_S = 120
 
 
 def killed_when(words: list[str], dataset: Path, pattern: str, count: int) -> bool:
@@ -24,9 +23,9 @@ def killed_when(words: list[str], dataset: Path, pattern: str, count: int) -> bo
     process = subprocess.Popen(
         words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + HANGS_AFTER_S
     while process.poll() is None and len(list(dataset.glob(pattern))) < count:
-        assert time.monotonic() < deadline, f"no {count} files {pattern} in {PATIENCE_S} s"
+        assert time.monotonic() < deadline, f"no {count} files {pattern} in {HANGS_AFTER_S} s"
         time.sleep(0.002)
     was_running = process.poll() is None
     process.kill()

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from limits import HANGS_AFTER_S
 
 WRITER = Path(__file__).with_name("killed_writer.py")
 
@@ -17,7 +18,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str
     """What killed_writer.py saw: deaths at every file operation, and at 25 moments of the clock."""
     folder = tmp_path_factory.mktemp("killed")
     command = [sys.executable, str(WRITER), str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANGS_AFTER_S, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from limits import HANGS_AFTER_S
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -82,18 +83,18 @@ def test_a_signal_ends_with_a_checkpoint_and_the_same_command_goes_on(configure,
     path.write_text(config_yaml(config))
     process = subprocess.Popen([*CLI, str(path)], stderr=subprocess.PIPE, text=True, process_group=0)
     metrics = config.run / "metrics.jsonl"
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + HANGS_AFTER_S
     while (
         not (metrics.exists() and len(metrics.read_text().splitlines()) > 3) and time.monotonic() < deadline
     ):
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGTERM)
-    _, stderr = process.communicate(timeout=180)
+    _, stderr = process.communicate(timeout=HANGS_AFTER_S)
     assert process.returncode == 143, stderr
     steps = int(re.search(r"stopped after step (\d+)", stderr)[1])
     assert load_checkpoint(list_checkpoints(config.run / "checkpoints")[-1]).progress.step == steps
     again = [*CLI, str(path), "--json", "--set", f"optimize.steps={steps + 2}"]
-    done = subprocess.run(again, capture_output=True, text=True, timeout=180)
+    done = subprocess.run(again, capture_output=True, text=True, timeout=HANGS_AFTER_S)
     assert (done.returncode, json.loads(done.stdout)["steps"]) == (0, steps + 2), done.stderr
 
 
