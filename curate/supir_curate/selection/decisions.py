@@ -15,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from supir_curate.config.rules import PASSED, Threshold, Thresholds
+from supir_curate.ledger import AT_ONCE
 from supir_curate.score import FAILED, REMOVED
 from supir_curate.selection.judging import UNMEASURED, Judged
 from supir_curate.selection.roles import ROLES
-from supir_curate.selection.survivors import REASONS, Exclusion
+from supir_curate.selection.survivors import REASONS, Excluded, Exclusion
+from supir_curate.sources.look_ahead import in_order
 from supir_curate.verdict import Reason, Tally
 from supir_shards import Store, ledger_path
 
@@ -30,6 +32,27 @@ DECIDING = ("source_row", "key", "status", "reason", "detail")
 STATES = (KEPT, DROPPED, FAILED)
 Places = NDArray[np.int64]
 REPEATING = ("state", "reason", "role")  # columns of a table with few different values
+
+
+def name_repeated(store: Store, parts: Sequence[str], excluded: Excluded) -> None:
+    """Reads the files or URLs of those candidates whose bytes excluded ones have too, for `selection_table`.
+
+    Args:
+        store: the dataset, with its ledger.
+        parts: names of all parts.
+        excluded: takes the names.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    def named(number: int) -> tuple[int, pa.Array]:
+        table = store.read_table(ledger_path(parts[number]), ["source_row", "url"])
+        place = pc.index_in(pa.array(repeated[number]), table.column("source_row").combine_chunks())
+        return number, pc.take(table.column("url"), place).combine_chunks()
+
+    repeated = excluded.repeated(len(parts))
+    for number, urls in in_order(named, [n for n, rows in enumerate(repeated) if len(rows)], AT_ONCE):
+        excluded.name_repeated(number, repeated[number], urls)
 
 
 def selection_table(

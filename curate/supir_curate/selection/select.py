@@ -29,11 +29,17 @@ from supir_curate.scores import SCORE_NAMES
 from supir_curate.selection.barred import Barred, read_barred
 from supir_curate.selection.decisions import DROPPED as DROPPED
 from supir_curate.selection.decisions import KEPT as KEPT
-from supir_curate.selection.decisions import REPEATING, counted, selection_table, tally_of
+from supir_curate.selection.decisions import (
+    REPEATING,
+    counted,
+    name_repeated,
+    selection_table,
+    tally_of,
+)
 from supir_curate.selection.embeddings import Embeddings
 from supir_curate.selection.judging import Judge
 from supir_curate.selection.roles import scores_of, with_given_roles
-from supir_curate.selection.survivors import Excluded, Survivors
+from supir_curate.selection.survivors import Survivors
 from supir_curate.sidecar import deciding_scorers, require_seen
 from supir_curate.sources.additions import MOVED
 from supir_curate.sources.look_ahead import in_order
@@ -130,7 +136,7 @@ def _decide(
         excluded = survivors.excluded(
             config.max_hash_distance, barred, embeddings, config.similar.min_cosine if config.similar else 1
         )
-        _name_repeated(store, parts, excluded)
+        name_repeated(store, parts, excluded)
 
         standing, changed = set(store.list("selection")), dict[str, bytes]()
 
@@ -161,21 +167,6 @@ def _as_numbers(rules: Rules, thresholds: Thresholds) -> Rules:
 def _kept(store: Store, part: str) -> NDArray[np.bool_]:
     states = store.read_table(selection_path(part), ["state"]).column("state").to_pylist()
     return np.array([state == KEPT for state in states], dtype=bool)
-
-
-def _name_repeated(store: Store, parts: Sequence[str], excluded: Excluded) -> None:
-    """Reads of each part the files or URLs of those rows whose bytes other candidates have too."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    def named(number: int) -> tuple[int, pa.Array]:
-        table = store.read_table(ledger_path(parts[number]), ["source_row", "url"])
-        place = pc.index_in(pa.array(repeated[number]), table.column("source_row").combine_chunks())
-        return number, pc.take(table.column("url"), place).combine_chunks()
-
-    repeated = excluded.repeated(len(parts))
-    for number, urls in in_order(named, [n for n, rows in enumerate(repeated) if len(rows)], AT_ONCE):
-        excluded.name_repeated(number, repeated[number], urls)
 
 
 def _require_all_seen(
