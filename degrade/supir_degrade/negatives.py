@@ -78,7 +78,8 @@ class NegativesConfig(Config):
     )
     filter_margin: float = Field(0.0, ge=0, description="how much lower a score has to be, in its own unit")
     score: str = Field(
-        SHARPNESS, description="quality score: sharpness, or a no-reference metric of an installed pyiqa"
+        SHARPNESS,
+        description="quality score: sharpness, niqe, or a no-reference metric of pyiqa (extra [iqa])",
     )
 
     @model_validator(mode="after")
