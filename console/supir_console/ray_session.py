@@ -10,8 +10,13 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from typing import Any
+
+from supir_console.entry import Unfinished
 
 OBJECT_STORE_BYTES = 256 * 2**20  # names and counts pass through it, never pictures
+START_ATTEMPTS = 4
+SLOW_START = "timed out during startup"  # in the message of Ray's error
 
 
 @contextmanager
@@ -20,6 +25,9 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
 
     Args:
         num_cpus: cores of a cluster that is started here; None takes the machine's.
+
+    Raises:
+        Unfinished: Ray did not start.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # A worker's error reaches the driver, which tells it in one line; Ray would print the other workers' too.
@@ -34,8 +42,30 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
     if os.environ.get("RAY_ADDRESS"):
         address, size = "auto", {}
     with redirect_stdout(sys.stderr):
-        ray.init(address, include_dashboard=False, log_to_driver=False, logging_level="error", **size)
+        _connect(address, size)
         try:
             yield
         finally:
             ray.shutdown()
+
+
+def _connect(address: str, size: dict[str, Any]) -> None:
+    """Connects, or starts Ray here; what a busy machine did not start in Ray's own 30 s is started again.
+
+    Raises:
+        Unfinished: it did not start in any of the attempts.
+    """
+    import ray
+
+    for _ in range(START_ATTEMPTS):
+        try:
+            ray.init(address, include_dashboard=False, log_to_driver=False, logging_level="error", **size)
+            return
+        except Exception as error:
+            if SLOW_START not in str(error):  # Ray has no class for it
+                raise
+            ray.shutdown()
+    raise Unfinished(
+        f"Ray did not start in {START_ATTEMPTS} attempts of 30 s: this machine has too much else to do;"
+        " the same command again goes on from what is done"
+    )
