@@ -84,8 +84,8 @@ def test_a_removed_picture_stands_in_no_file_and_the_rest_is_as_it_was(enriched,
     }
     assert {*after} - {*before} == {"removed.json"}
     left = list(Dataset(enriched).samples())
-    assert [(one.key, one.image, one.metadata) for one in left] == [
-        (one.key, one.image, one.metadata) for one in old if one.key != record.key
+    assert [(one.key, one.image, one.origin) for one in left] == [
+        (one.key, one.image, one.origin) for one in old if one.key != record.key
     ]
     assert record.key not in read_captions(Store(enriched), "plain", record.part)
     assert len(rows(enriched, "scores")) == 59
