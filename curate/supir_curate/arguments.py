@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from supir_shards import Store
 
 # Arguments may be left out so that --print-config works alone; every command asks for them after it.
-Source = Annotated[
-    str,
+Sources = Annotated[
+    list[str],
     typer.Argument(
-        help="Folder of images, WebDataset tars, or Parquet files with URLs or pictures; or one tar or Parquet file.",
+        metavar="SOURCE…",
+        help="Folder of images, WebDataset tars, or Parquet files with URLs or pictures; one tar or Parquet file; or a"
+        " dataset of ours. Several are merged.",
         show_default=False,
     ),
 ]
@@ -75,10 +77,10 @@ def settings_from(config: Path | None, overrides: list[str], print_config: bool)
     return settings
 
 
-def begun_dataset(command: str, source: str, output: str) -> Store:
-    """Returns the dataset that -o names, for a command that begins with a source."""
-    if not source or not output:
-        missing = "-o DATASET" if source else "SOURCE"
+def begun_dataset(command: str, sources: list[str], output: str) -> Store:
+    """Returns the dataset that -o names, for a command that begins with sources."""
+    if not sources or not output:
+        missing = "-o DATASET" if sources else "SOURCE"
         raise UserError(f"{missing} is missing; type: supir-curate {command} SOURCE -o DATASET")
     return new_dataset(output)
 

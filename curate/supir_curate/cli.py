@@ -29,7 +29,7 @@ from supir_curate.arguments import (
     KeepSpool,
     Output,
     RetryFailed,
-    Source,
+    Sources,
     Workers,
     begun_dataset,
     cluster_of,
@@ -54,7 +54,7 @@ app = typer.Typer(
 
 @app.command()
 def run(
-    source: Source = "",
+    sources: Sources = [],  # noqa: B006
     output: Output = "",
     config: ConfigOption = None,
     overrides: SetOption = [],  # noqa: B006 - typer copies it
@@ -68,11 +68,11 @@ def run(
     print_config: PrintConfigOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Score, select, pack and report: the whole way from SOURCE to a dataset."""
+    """Score, select, pack and report: the whole way from SOURCE, or several, to a dataset."""
     settings = settings_from(config, overrides, print_config)
-    store = begun_dataset("run", source, output)
+    store = begun_dataset("run", sources, output)
     if dry_run:
-        return _finish_dry_run(store, source, settings, workers, (extend, retry_failed), as_json)
+        return _finish_dry_run(store, sources, settings, workers, (extend, retry_failed), as_json)
     from supir_curate import pipeline
     from supir_curate.assess import assess_if_wanted, scorers_ready
     from supir_curate.reporting.report import is_reported, write_report
@@ -83,7 +83,7 @@ def run(
     require_foreseen(store, settings)
     with scorers_ready(store, settings, workers), cluster_of(workers, fetchers) as cluster:
         wishes = Wishes(extend, retry_failed)
-        plan, rerun = scored(store, source, settings, cluster, wishes, allow_private=allow_private)
+        plan, rerun = scored(store, sources, settings, cluster, wishes, allow_private=allow_private)
         unanswered = assess_if_wanted(store, plan, settings, workers)
         selection = select_all(store, plan, settings.select)
         manifest = pipeline.pack(store, plan, settings, cluster)
@@ -96,7 +96,7 @@ def run(
 
 @app.command()
 def score(
-    source: Source = "",
+    sources: Sources = [],  # noqa: B006
     output: Output = "",
     config: ConfigOption = None,
     overrides: SetOption = [],  # noqa: B006 - typer copies it
@@ -111,15 +111,15 @@ def score(
 ) -> None:
     """Fetch and measure every candidate into the ledger; nothing is decided yet."""
     settings = settings_from(config, overrides, print_config)
-    store = begun_dataset("score", source, output)
+    store = begun_dataset("score", sources, output)
     if dry_run:
-        return _finish_dry_run(store, source, settings, workers, (extend, retry_failed), as_json)
+        return _finish_dry_run(store, sources, settings, workers, (extend, retry_failed), as_json)
     from supir_curate.failures import failed_candidates, write_failures
     from supir_curate.reruns import Wishes, next_step, scored
 
     with cluster_of(workers, fetchers) as cluster:
         wishes = Wishes(extend, retry_failed)
-        plan, rerun = scored(store, source, settings, cluster, wishes, allow_private=allow_private)
+        plan, rerun = scored(store, sources, settings, cluster, wishes, allow_private=allow_private)
     failed = sum(1 for _ in failed_candidates(store, plan))
     listed = f"{store.url}/{write_failures(store, plan)}"
     summary = {"dataset": store.url, "seen": plan.num_candidates, "failed": failed, "failures": listed}
@@ -208,7 +208,12 @@ def _selected(store: Store, settings: CurateConfig) -> tuple[Plan, Selection, Cu
 
 
 def _finish_dry_run(
-    store: Store, source: str, settings: CurateConfig, workers: int, wishes: tuple[bool, bool], as_json: bool
+    store: Store,
+    sources: list[str],
+    settings: CurateConfig,
+    workers: int,
+    wishes: tuple[bool, bool],
+    as_json: bool,
 ) -> None:
     from supir_curate.forecasting.cost import estimate
     from supir_curate.reruns import Wishes, foreseen
@@ -217,7 +222,7 @@ def _finish_dry_run(
     with cluster_of(workers) as cluster:
         if any(wishes) and store.exists(PLAN):
             return finish(foreseen(store, cluster, Wishes(*wishes)), as_json)
-        figures = estimate(source, settings, workers, cluster.spread)
+        figures = estimate(sources, settings, workers, cluster.spread)
     return finish(figures, as_json, failed=figures["unreadable"])
 
 
@@ -230,12 +235,16 @@ def _finish_packed(
     rerun: dict[str, Any] | None = None,
 ) -> None:
     from supir_curate.failures import FAILURES, changed_pictures
+    from supir_curate.packing.carry import captions_left_out
     from supir_curate.reporting.report import REPORT
+    from supir_curate.sources.plan import load_plan
 
     changed = sum(1 for _ in changed_pictures(store))
     totals = manifest.totals
     figures = {"changed": changed, "samples": totals.num_samples, "image_bytes": totals.image_bytes}
-    places = {"failures": f"{store.url}/{FAILURES}"}
+    places: dict[str, Any] = {"failures": f"{store.url}/{FAILURES}"}
+    if left_out := captions_left_out(load_plan(store)):
+        places["captions_left_out"] = left_out
     if store.exists(REPORT):
         places["report"] = f"{store.url}/{REPORT}"
     _finish(store, selection, as_json, num_changed=changed + unanswered, **figures, **places, **(rerun or {}))

@@ -224,12 +224,11 @@ def _from_hex(column: pa.ChunkedArray, words: int) -> Hashes:
 def _fingerprints(column: pa.ChunkedArray) -> Hashes:
     """Returns a 64-bit hash of each row's scores, names and values, in any order."""
     table = column.combine_chunks()
-    names = table.keys.dictionary_encode()
+    pairs = table.flatten()
+    names, values = pairs.field("name").dictionary_encode(), pairs.field("value")
     seeds = [hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names.dictionary.to_pylist()]
     seed = np.frombuffer(b"".join(seeds), dtype=np.uint64)[names.indices.to_numpy()]
-    mixed = _mixed(
-        seed ^ _mixed(np.ascontiguousarray(table.items.to_numpy(zero_copy_only=False)).view(np.uint64))
-    )
+    mixed = _mixed(seed ^ _mixed(np.ascontiguousarray(values.to_numpy(zero_copy_only=False)).view(np.uint64)))
     ends = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(mixed, dtype=np.uint64)])
     offsets = table.offsets.to_numpy() - table.offsets[0].as_py()
     return np.asarray(ends[offsets[1:]] - ends[offsets[:-1]])

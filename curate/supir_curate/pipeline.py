@@ -6,13 +6,16 @@ yet and nothing else, so a run that was stopped anywhere continues, and a finish
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from supir_console import Progress, UserError, config_hash
 from supir_curate.cluster import Cluster, Fetching
 from supir_curate.config import CurateConfig, FetchConfig
 from supir_curate.failures import write_failures
+from supir_curate.packing.carry import carry_captioners
 from supir_curate.packing.pack import begin_packing, pack_part
 from supir_curate.reporting.throughput import timed
 from supir_curate.retry import Retried, retry_failed, settle_moved
@@ -28,17 +31,24 @@ COMMAND = "supir-curate"
 LEDGER, INDEX = "ledger", "index"
 
 
-def score(store: Store, source: str, config: CurateConfig, cluster: Cluster, *, allow_private: bool) -> Plan:
+def score(
+    store: Store,
+    sources: str | Sequence[str],
+    config: CurateConfig,
+    cluster: Cluster,
+    *,
+    allow_private: bool,
+) -> Plan:
     """Fetches and measures every candidate that is not in the ledger yet; returns the plan.
 
     Args:
         store: the dataset.
-        source: see `sources.list_source`.
+        sources: one or several, see `sources.list_source`.
         config: the run's config.
         cluster: where the parts are worked on.
         allow_private: whether URLs may lead to hosts outside the public internet.
     """
-    plan = make_plan(store, source, config, cluster.spread)
+    plan = make_plan(store, sources, config, cluster.spread)
     score_parts(store, plan, config, cluster, allow_private=allow_private)
     return plan
 
@@ -49,11 +59,13 @@ def score_parts(
     """Fetches and measures the parts that are not in the ledger yet, as `score`."""
     done = set(store.list(LEDGER))
     todo = [part for part in plan.parts() if ledger_path(part) not in done]
-    fetching = _fetching(store, config, allow_private) if plan.kind == "urls" and todo else None
+    fetched = [part for part in todo if plan.piece_of(part).kind == "urls"]
+    fetching = _fetching(store, config, allow_private) if fetched else None
+    there = [part for part in todo if plan.piece_of(part).kind != "urls"]
     sizes = plan.sizes()
     work = partial(timed, "score", store.url, partial(score_part, store.url, plan, config=config))
     with Progress(sum(sizes[part] for part in todo), "score", "images") as progress:
-        for tally in cluster.run(work, todo, fetching):
+        for tally in chain(cluster.run(work, there), cluster.run(work, fetched, fetching)):
             assert isinstance(tally, Tally)
             progress.advance(tally.seen)
     has_moved = settle_moved(store)
@@ -96,6 +108,7 @@ def pack(store: Store, plan: Plan, config: CurateConfig, cluster: Cluster) -> Ma
     with Progress(len(todo), "pack", "parts") as progress:
         for _ in cluster.run(work, todo):
             progress.advance()
+    carry_captioners(store, plan)
     write_failures(store, plan)
     # What is not recorded must not make two datasets differ.
     recorded = config.model_copy(
@@ -115,15 +128,18 @@ def require_source(plan: Plan) -> None:
 
     One picture that went is noted and left out; without this, all of them would be.
     """
-    place = Path(plan.source)
-    is_there = place.is_file() or (place.is_dir() and any(place.iterdir()))
-    if plan.kind != "urls" and "://" not in plan.source and not is_there:
-        raise UserError(f"{place} is gone or empty, but pictures of it are to be packed; mount or restore it")
+    for piece in plan.all_pieces():
+        place = Path(piece.source)
+        is_there = place.is_file() or (place.is_dir() and any(place.iterdir()))
+        if piece.kind != "urls" and "://" not in piece.source and not is_there:
+            raise UserError(
+                f"{place} is gone or empty, but pictures of it are to be packed; mount or restore it"
+            )
 
 
 def drop_spool(store: Store, plan: Plan) -> None:
     """Deletes the fetched bytes; the shards hold what was kept."""
-    if plan.kind == "urls" and spool_store(store, plan).url == store.url:
+    if plan.has("urls") and spool_store(store, plan).url == store.url:
         for path in store.list(SPOOL):
             store.delete(path)
 

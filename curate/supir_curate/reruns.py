@@ -8,6 +8,7 @@ the words to type.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from supir_console import UserError
@@ -29,13 +30,19 @@ class Wishes(NamedTuple):
 
 
 def scored(
-    store: Store, source: str, config: CurateConfig, cluster: Cluster, wishes: Wishes, *, allow_private: bool
+    store: Store,
+    sources: str | Sequence[str],
+    config: CurateConfig,
+    cluster: Cluster,
+    wishes: Wishes,
+    *,
+    allow_private: bool,
 ) -> tuple[Plan, dict[str, Any]]:
     """Scores what is not scored yet, and what is wished for; returns the plan, and figures for the summary.
 
     Args:
         store: the dataset.
-        source: see `sources.list_source`.
+        sources: one or several, see `sources.list_source`.
         config: the run's config.
         cluster: where the parts are worked on.
         wishes: what is taken in and tried again.
@@ -44,7 +51,7 @@ def scored(
     _require_own_bytes(store, wishes)
     was_scored = store.exists(PLAN) and not _unscored(store, load_plan(store))
     figures: dict[str, Any] = {}
-    plan = make_plan(store, source, config, cluster.spread)
+    plan = make_plan(store, sources, config, cluster.spread)
     if wishes.extend:
         plan, counts = extend(store, plan, cluster.spread)
         figures |= _at_source(counts) | {"taken_in": counts["new"]}

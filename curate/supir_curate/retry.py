@@ -63,7 +63,7 @@ def passing_failures(store: Store, plan: Plan) -> dict[str, list[int]]:
     """Returns the source rows that failed for a passing reason, of each part that has some."""
     found: dict[str, list[int]] = {}
     columns = ["source_row", "status", "reason", "detail"]
-    for part in plan.parts() if plan.kind == "urls" else []:
+    for part in (part for part in plan.parts() if plan.piece_of(part).kind == "urls"):
         rows = store.read_table(ledger_path(part), columns).to_pylist()
         failed = [row for row in rows if row["status"] == FAILED]
         if chosen := [row["source_row"] for row in failed if may_pass(row["reason"], row["detail"] or "")]:

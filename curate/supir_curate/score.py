@@ -8,23 +8,27 @@ the part is done. A candidate without scores is done too, and is never looked at
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+from supir_curate.carry import Brought, looked_at
 from supir_curate.config import CurateConfig, ProbeConfig
 from supir_curate.measure import Measurement, measure
 from supir_curate.pictures.memory import keep_freed_memory
 from supir_curate.pictures.picture import BadPicture, Picture, decode
-from supir_curate.scores import SCORE_NAMES
+from supir_curate.scores import PROBES_STAMP, SCORE_NAMES, probes_stamp
 from supir_curate.sources.originals import Original, read_originals, valid_text
-from supir_curate.sources.plan import Plan
-from supir_curate.tombstones import read_tombstones, without_removed
+from supir_curate.sources.plan import Plan, read_candidates
+from supir_curate.tombstones import REMOVED_URL, is_buried, read_tombstones, without_removed
 from supir_curate.verdict import Reason, Tally
 from supir_shards import Store, ledger_path, ledger_schema
 from supir_shards.record import KEY_LENGTH
 
 OK, FAILED, REMOVED = "ok", "failed", "removed"  # status in the ledger
 MAX_DETAIL = 200  # characters of a library's words in the ledger
+
+Look = Callable[[Original, ProbeConfig], dict[str, Any]]
 
 
 def score_part(dataset: str, plan: Plan, part: str, config: CurateConfig) -> Tally:
@@ -40,15 +44,51 @@ def score_part(dataset: str, plan: Plan, part: str, config: CurateConfig) -> Tal
 
     keep_freed_memory()
     store = Store(dataset)
-    originals = read_originals(store, plan, part, lambda _row: True, config.fetch.policy.max_bytes)
     tombstones = read_tombstones(store)
-    rows = [_ledger_row(part, without_removed(one, tombstones), config.probe) for one in originals]
-    store.write_table(ledger_path(part), pa.Table.from_pylist(rows, schema=ledger_schema(SCORE_NAMES)))
+    if plan.piece_of(part).kind == "dataset":
+        rows = _sample_rows(store, plan, part, config, tombstones)
+    else:
+        originals = read_originals(store, plan, part, lambda _row: True, config.fetch.policy.max_bytes)
+        rows = [_ledger_row(part, without_removed(one, tombstones), config.probe) for one in originals]
+    stamp = {PROBES_STAMP: probes_stamp(config.probe.working_side_px)}
+    schema = ledger_schema(SCORE_NAMES).with_metadata(stamp)
+    store.write_table(ledger_path(part), pa.Table.from_pylist(rows, schema=schema))
     failed, kept = (sum(row["status"] == status for row in rows) for status in (FAILED, OK))
     return Tally(seen=len(rows), failed=failed, dropped=len(rows) - failed - kept, kept=kept).checked()
 
 
-def _ledger_row(part: str, original: Original, config: ProbeConfig) -> dict[str, Any]:
+def _sample_rows(
+    store: Store, plan: Plan, part: str, config: CurateConfig, tombstones: frozenset[str]
+) -> list[dict[str, Any]]:
+    """Returns the ledger rows of a part whose candidates are samples of a dataset."""
+    candidates = read_candidates(store, part)
+    brought = Brought(plan.piece_of(part).source, candidates, config.probe)
+    unmeasured = set(brought.unmeasured())
+    max_bytes = config.fetch.policy.max_bytes
+    originals = {
+        one.row: one for one in read_originals(store, plan, part, unmeasured.__contains__, max_bytes)
+    }
+    rows = []
+    for number, candidate in enumerate(candidates):
+        if is_buried(tombstones, candidate.url, candidate.key, candidate.source_key):
+            gone = Original(row=number, url=REMOVED_URL, reason=Reason.REMOVED)
+            rows.append(_ledger_row(part, gone, config.probe))
+        elif number in originals:
+            one = without_removed(originals[number], tombstones)
+            look = looked_at if brought.is_negative(number) else None
+            row = _ledger_row(part, one, config.probe, look)
+            rows.append(row | brought.identity(number) if row.get("sha256") else row)
+        else:
+            known = brought.row(number)
+            assert known is not None, f"{part} row {number} has neither bytes nor scores"
+            rows.append(known | {"part": part, "source_row": number})
+    return rows
+
+
+def _ledger_row(
+    part: str, original: Original, config: ProbeConfig, look: Look | None = None
+) -> dict[str, Any]:
+    """Returns the row of a candidate; `look` gives its measured columns, all scores where it is left out."""
     row: dict[str, Any] = {
         "url": original.url,
         "part": part,
@@ -65,6 +105,8 @@ def _ledger_row(part: str, original: Original, config: ProbeConfig) -> dict[str,
     # The key begins it, as `sample_key` says, which would hash the bytes once more.
     row |= {"key": sha256[:KEY_LENGTH], "sha256": sha256, "bytes": len(original.data)}
     try:
+        if look is not None:
+            return row | look(original, config)
         picture = decode(original.data, config.max_pixels, config.working_side_px)
         return row | _measured(picture, measure(picture, config.working_side_px))
     except BadPicture as error:

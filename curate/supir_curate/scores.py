@@ -9,6 +9,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 PREFIX = "score."  # of the columns that hold scores
+PROBE_VERSION = 1
+"""Goes up whenever a probe gives other numbers for the same picture: scores are carried over only within a version."""
+
+PROBES_STAMP = b"supir.probes"  # in the metadata of a ledger's file
+
+
+def probes_stamp(working_side_px: int) -> bytes:
+    """Returns what a ledger says of the probes that made it."""
+    return f"version {PROBE_VERSION}, working side {working_side_px} px".encode()
 
 
 class Score(NamedTuple):

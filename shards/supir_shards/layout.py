@@ -59,6 +59,11 @@ def part_name(number: int) -> str:
     return f"part-{number:06d}"
 
 
+def part_number(part: str) -> int:
+    """The number of a part: 7 for ``part-000007``."""
+    return int(_checked(part).rpartition("-")[2])
+
+
 def shard_path(part: str) -> str:
     """The part's tar."""
     return f"{SHARDS}/{_checked(part)}.tar"

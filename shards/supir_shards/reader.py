@@ -110,9 +110,9 @@ class Dataset:
         try:
             content = _read_sample(io.BytesIO(piece), row | {"offset": tarfile.BLOCKSIZE}, len(piece))
         except RejectedError as error:
-            raise DatasetError(
-                f"{self.store.url}/{path}: sample {row['key']}: {error.detail}; run verify"
-            ) from error
+            is_altered = error.reason is QuarantineReason.ALTERED
+            what = f" was altered ({error.detail})" if is_altered else f": {error.detail}"
+            raise DatasetError(f"{self.store.url}/{path}: sample {row['key']}{what}; run verify") from error
         return record_from(part, row, content, [])
 
     def _size(self, part: str) -> int:

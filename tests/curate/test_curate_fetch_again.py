@@ -123,7 +123,7 @@ def test_what_failed_for_a_passing_reason_is_tried_again_and_the_rest_stays(
     samples = {record.source.rpartition("/")[2]: record for record in Dataset(dataset).samples()}
     assert {"4.jpg", "7.jpg"} <= samples.keys()
     sample = samples["4.jpg"]
-    assert (str(sample.role), sample.licence, sample.metadata["alt_text"]) == (
+    assert (str(sample.role), sample.licence, sample.text) == (
         "face",
         "CC-BY-4.0",
         "called /4.jpg",
@@ -148,7 +148,7 @@ def test_a_dataset_that_was_not_packed_ends_as_if_all_had_answered_at_once(
 
     def kept(dataset):
         told = [
-            (one.key, one.source, one.licence, one.role, one.metadata) for one in Dataset(dataset).samples()
+            (one.key, one.source, one.licence, one.role, one.text) for one in Dataset(dataset).samples()
         ]
         return sorted(told, key=lambda one: one[0])
 

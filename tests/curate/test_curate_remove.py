@@ -24,6 +24,7 @@ from supir_curate.takedown.purge import COMMAND
 from supir_shards import (
     Caption,
     Dataset,
+    Origin,
     Role,
     Sample,
     Store,
@@ -83,8 +84,8 @@ def test_a_removed_picture_stands_in_no_file_and_the_rest_is_as_it_was(enriched,
     }
     assert {*after} - {*before} == {"removed.json"}
     left = list(Dataset(enriched).samples())
-    assert [(one.key, one.image, one.metadata) for one in left] == [
-        (one.key, one.image, one.metadata) for one in old if one.key != record.key
+    assert [(one.key, one.image, one.origin) for one in left] == [
+        (one.key, one.image, one.origin) for one in old if one.key != record.key
     ]
     assert record.key not in read_captions(Store(enriched), "plain", record.part)
     assert len(rows(enriched, "scores")) == 59
@@ -236,17 +237,27 @@ def test_negatives_made_from_a_photo_go_by_its_key(own_copy, here, tmp_path):
         Sample(
             key=name * 32,
             image=name.encode(),
-            source=f"negative:{key}",
-            metadata={"source_key": key},
+            source_key=key,
+            origin=Origin(parent_key=parent),
             **about,
         )
-        for name, key in (("a", photo.key), ("b", "c" * 32))
+        for name, key, parent in (
+            ("a", photo.key, photo.key),
+            ("b", "c" * 32, "d" * 32),
+            ("e", "c" * 32, "f" * 32),
+        )
     ]
     write_part(Store(negatives), "part-000000", samples)
     finish_dataset(Store(negatives), command="supir-degrade negatives", config={}, config_hash="0")
     outcome = here("remove", negatives, "--key", photo.key)
     assert (outcome.summary["samples"], outcome.summary["still_standing"]) == (["a" * 32], [])
-    assert [one.key for one in Dataset(negatives).samples()] == ["b" * 32]
+    assert [one.key for one in Dataset(negatives).samples()] == ["b" * 32, "e" * 32]
+    outcome = here(
+        "remove", negatives, "--key", "d" * 32
+    )  # a crop: what was made from it, not from its photo
+    assert (outcome.summary["samples"], outcome.summary["still_standing"]) == (["b" * 32], [])
+    outcome = here("remove", negatives, "--sha256", "c" * 64)
+    assert (outcome.summary["samples"], outcome.summary["still_standing"]) == (["e" * 32], [])
     assert verify(Store(negatives)) == []
     assert load_manifest(Store(negatives)).lineage[-1].command == COMMAND
 

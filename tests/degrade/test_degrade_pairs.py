@@ -180,10 +180,10 @@ def test_an_unfinished_or_newer_dataset_is_refused(photos: Path, tmp_path: Path,
     shutil.copytree(photos, tmp_path / "photos")
     arguments = [command, str(tmp_path / "photos"), "-o", str(tmp_path / "out.png")]
     manifest = tmp_path / "photos/dataset.json"
-    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format_version": 2}))
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format_version": 3}))
     newer = CliRunner().invoke(app, arguments).exception
     assert isinstance(newer, DatasetError)
-    assert "has format 2, this release of supir-stack reads 1; upgrade it" in str(newer)
+    assert "has format 3, this release of supir-stack reads 2; upgrade it" in str(newer)
     manifest.unlink()
     unfinished = CliRunner().invoke(app, arguments).exception
     assert isinstance(unfinished, DatasetError)

@@ -33,11 +33,13 @@ def test_the_code_runs_as_written(
     for block in BLOCKS:
         exec(compile(block, "README.md", "exec"), {})
     lines = capsys.readouterr().out.splitlines()
-    assert len(BLOCKS) == 2
+    assert len(BLOCKS) == 4
     assert lines[0].endswith("a cat on a chair")
     assert lines[1:] == [
         "sample cat ['jpg']",
         "refused ../cat.jpg bad_name the name leaves the archive's folder",
+        "to train on (70, 80, 3) a cat on a chair CC0-1.0",
+        "datasets reads CC0-1.0 [{'name': 'texture', 'value': 0.7}]",
     ]
 
 

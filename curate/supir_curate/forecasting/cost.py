@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from supir_curate.carry import num_known
 from supir_curate.config import CurateConfig
 from supir_curate.config.pack import PackConfig
 from supir_curate.fetching.address import host_of
@@ -25,8 +26,8 @@ from supir_curate.sources.candidate import Candidate, Kind, candidates_from
 from supir_curate.sources.folder import Folder
 from supir_curate.sources.listing import Spread, here, list_source, source_folder
 from supir_curate.sources.originals import Original, read_rows
-from supir_curate.sources.plan import ListingTally, Plan, nothing_to_read
-from supir_shards import DatasetError, Store, absolute_url
+from supir_curate.sources.plan import ListingTally, Plan, nothing_to_read, places_of
+from supir_shards import DatasetError, Store
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,22 +40,36 @@ ASSUMED_SECONDS = 0.4  # to score a picture on one core
 SCORERS = "scorer_seconds_a_picture"
 
 
-def estimate(source: str, config: CurateConfig, workers: int, spread: Spread = here) -> dict[str, Any]:
+def estimate(
+    sources: str | Sequence[str], config: CurateConfig, workers: int, spread: Spread = here
+) -> dict[str, Any]:
     """Returns the plan and cost of a run; nothing is fetched or written.
 
     Args:
-        source: see `sources.list_source`.
+        sources: one or several, see `sources.list_source`.
         config: the run's config.
         workers: processes that score at the same time; 0 for every core.
         spread: lists many files.
 
     Raises:
-        UserError: the source does not exist, or holds nothing to look at, or nothing that can be read.
+        UserError: a source does not exist, or holds nothing to look at, or nothing that can be read.
     """
-    place = absolute_url(source)
+    cores = workers or os.cpu_count() or 1
+    told = [_estimate(place, config, cores, spread) for place in places_of(sources)]
+    if len(told) == 1:
+        return told[0]
+    summed = ("candidates", "unreadable", "parts", "score_hours")
+    totals = {name: round(sum(one[name] for one in told), 3) for name in summed}
+    shared = ("workers", "memory_bytes_a_worker_at_most")
+    return {**totals, **{name: told[0][name] for name in shared}, "sources": told}
+
+
+def _estimate(place: str, config: CurateConfig, cores: int, spread: Spread) -> dict[str, Any]:
     kind, tables = list_source(place, config.source, spread)
     tally = ListingTally()
-    tables = (table.filter(table.column("reason").is_null()) for table in tally.counted(tables))
+    counted = Counter[str]()
+    tables = _counting(tally.counted(tables), counted)
+    tables = (table.filter(table.column("reason").is_null()) for table in tables)
     if kind == "urls":
         figures = _urls(tables, config)
     else:
@@ -62,22 +77,30 @@ def estimate(source: str, config: CurateConfig, workers: int, spread: Spread = h
         figures = _files(source_folder(place), kind, candidates, config)
     if tally.unread == tally.seen:
         raise nothing_to_read(place, tally)
-    cores = workers or os.cpu_count() or 1
     count = tally.seen - tally.unread
     if scorers := figures.pop(SCORERS):
         figures |= {SCORERS: scorers, "assess_hours_at_most": hours_at_most(scorers, count, cores)}
+    if kind == "dataset":
+        figures["scored_already"] = num_known(place, config.probe)
+        count -= figures["scored_already"]
     return {
         "source": place,
         "kind": kind,
         "candidates": tally.seen,
         "unreadable": tally.unread,
         "first_unreadable": tally.first_unread,
-        "parts": -(-tally.seen // config.source.part_size),
+        "parts": counted["parts"] if kind == "dataset" else -(-tally.seen // config.source.part_size),
         **figures,
         "score_hours": round(count * figures["seconds_a_picture"] / cores / 3600, 3),
         "workers": cores,
         "memory_bytes_a_worker_at_most": BASE_BYTES + BYTES_A_PIXEL * config.probe.max_pixels,
     }
+
+
+def _counting(tables: Iterator[pa.Table], counted: Counter[str]) -> Iterator[pa.Table]:
+    for table in tables:
+        counted["parts"] += 1
+        yield table
 
 
 def packing_cost(store: Store, plan: Plan, parts: Sequence[str], config: PackConfig) -> dict[str, Any]:
@@ -96,9 +119,8 @@ def packing_cost(store: Store, plan: Plan, parts: Sequence[str], config: PackCon
         rows = read_scores(store, part, columns).to_pylist()
         kept = [row for state, row in zip(states, rows, strict=True) if state == KEPT]
         photos += len(kept)
-        samples += (
-            len(kept) if config.mode == "whole" else sum(len(layout_of(row, config).boxes) for row in kept)
-        )
+        is_whole = config.mode == "whole" or plan.piece_of(part).kind == "dataset"
+        samples += len(kept) if is_whole else sum(len(layout_of(row, config).boxes) for row in kept)
         original_bytes += sum(row["bytes"] for row in kept)
     return {
         "dataset": store.url,

@@ -74,7 +74,7 @@ def outlook(
         "roles": _roles(figures, quotas, count),
         "reasons": figures.reasons(count),
         "duplicates": figures.law(count),
-        **_bytes(store, pilot, count, kept, plan.kind == "urls", totals.shard_bytes if totals else None),
+        **_bytes(store, pilot, count, kept, plan.has("urls"), totals.shard_bytes if totals else None),
         **_hours(pilot, pace, count, kept, cores),
         "memory_bytes_a_worker_at_most": BASE_BYTES + BYTES_A_PIXEL * config.probe.max_pixels,
         "memory_bytes_of_select": _memory_of_select(passing, count).rounded(),

@@ -163,7 +163,7 @@ def measured_pace(store: Store, plan: Plan, config: CurateConfig) -> Pace:
 
 
 def _read_part(store: Store, plan: Plan, part: str, reading: _Reading) -> None:
-    is_web = plan.kind == "urls"
+    is_web = plan.piece_of(part).kind == "urls"
     ledger = read_scores(store, part, ["bytes", "width", "height", *(["url"] if is_web else [])])
     chosen = store.read_table(selection_path(part), ["key", "reason", "state", "detail", "role"])
     reasons = chosen.column("reason").to_pylist()
@@ -200,7 +200,7 @@ def _sample(
     store: Store, plan: Plan, config: CurateConfig
 ) -> Iterator[tuple[Original, dict[str, Any], Role]]:
     """Yields the first kept picture of parts from all over the dataset, as far as their bytes are still there."""
-    parts = plan.parts()
+    parts = [part for part in plan.parts() if plan.piece_of(part).kind != "dataset"]
     for part in parts[:: max(1, len(parts) // SAMPLE)][:SAMPLE]:
         chosen = store.read_table(selection_path(part), ["source_row", "state", "role"]).to_pylist()
         first = next((row for row in chosen if row["state"] == KEPT), None)

@@ -22,6 +22,7 @@ from supir_curate.config import CurateConfig
 from supir_curate.config.pack import PackConfig
 from supir_curate.failures import note_changed
 from supir_curate.ledger import read_scores
+from supir_curate.packing.carry import carried_samples
 from supir_curate.packing.crops import Layout, cut_texture, lay_out
 from supir_curate.packing.regions import Region, store_regions
 from supir_curate.pictures.picture import Header, read_header
@@ -83,6 +84,8 @@ def pack_part(dataset: str, plan: Plan, part: str, config: CurateConfig) -> int:
     selection = store.read_table(selection_path(part)).to_pylist()
     roles = {row["source_row"]: Role(row["role"]) for row in selection if row["state"] == KEPT}
     ledger = {row["source_row"]: row for row in read_scores(store, part).to_pylist()}
+    if roles and plan.piece_of(part).kind == "dataset":
+        return write_part(store, part, carried_samples(store, plan, part, ledger, roles)).num_samples
     max_bytes = config.fetch.policy.max_bytes
     originals = read_originals(store, plan, part, roles.__contains__, max_bytes) if roles else iter(())
     return write_part(store, part, _samples(store, part, originals, ledger, roles, config.pack)).num_samples

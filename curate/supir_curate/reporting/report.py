@@ -134,7 +134,7 @@ def _view(
         ],
         "steps": list(steps),
         "images": {"score": selection.seen, "pack": selection.kept},
-        "hosts": _hosts(surveyed) if plan.kind == "urls" else [],
+        "hosts": _hosts(surveyed) if plan.has("urls") else [],
         "failures": selection.failed,
     }
 

@@ -47,7 +47,8 @@ def thumbnails(
     shown = {}
     for part in sorted({part for part, _ in places}):
         rows = {row for name, row in places if name == part}
-        layouts = kept_layouts(store, part, rows, config.pack)
+        is_cut = plan.piece_of(part).kind != "dataset"  # whose samples are as they are
+        layouts = kept_layouts(store, part, rows, config.pack) if is_cut else {}
         for original in _available(store, plan, part, rows, config.fetch.policy.max_bytes):
             uri = data_uri(original.data, layouts.get(original.row), config.probe.max_pixels)
             if uri:
@@ -66,7 +67,7 @@ def kept_layouts(store: Store, part: str, rows: set[int], config: PackConfig) ->
 
 
 def _available(store: Store, plan: Plan, part: str, rows: set[int], max_bytes: int) -> Iterator[Original]:
-    if plan.kind == "urls" and not spool_store(store, plan).exists(spool_path(part)):
+    if plan.piece_of(part).kind == "urls" and not spool_store(store, plan).exists(spool_path(part)):
         return
     yield from read_originals(store, plan, part, rows.__contains__, max_bytes)
 

@@ -2,7 +2,8 @@
 
 Place in the flow: `select` hands in every part's columns, then asks for the limits that are quantiles or top shares and
 for the judgement under them; `decisions` writes it down. The law: the first rule of the table that a candidate fails
-decides. A relative rule's limit is known when every part was seen; until then its scores are held of those candidates
+decides; of a sample of a dataset, which passed the rules of its own run, only a rule that is not the default judges
+again. A relative rule's limit is known when every part was seen; until then its scores are held of those candidates
 that no earlier rule has dropped.
 
 Memory: 3 bytes a candidate; 8 for one that fails a rule; 8 a relative rule for one that it may still decide about.
@@ -18,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from supir_curate.config.rules import PASSED, Rules, Threshold, Thresholds
-from supir_curate.config.select import RoleRules
+from supir_curate.config.select import RoleRules, SelectConfig
 from supir_curate.ledger import numbers, read_scores
 from supir_curate.score import OK
 from supir_curate.scores import PREFIX
-from supir_curate.selection.roles import Codes, assigned
+from supir_curate.selection.roles import SOURCE_KEY, Codes, assigned
 from supir_curate.selection.survivors import RANKING, Survivors
 from supir_curate.selection.thresholds import found_threshold, given_thresholds
 from supir_shards import Store
@@ -73,6 +74,10 @@ class Judge:
         }
         numbered = enumerate(self._given.get(name) for name in rules)
         self._first = {place: rule for place, rule in numbered if rule and rule.limit is not None}
+        standard = SelectConfig().rules
+        self._standard = {
+            place for place, (name, rule) in enumerate(rules.items()) if rule == standard.get(name)
+        }
         self._limited = [rule.score for rule in rules.values() if rule.limit is not None]
         self.named = [*self._limited, *other_scores]
         """Scores that decide."""
@@ -99,6 +104,8 @@ class Judge:
         failed, value = np.full(ledger.num_rows, PASSED, dtype=np.int16), np.empty(ledger.num_rows)
         for place, rule in reversed(self._first.items()):  # the first that fails has the last word
             fails = _fails(rule, scores[rule.score])
+            if SOURCE_KEY in ledger.column_names and place in self._standard:
+                continue  # a sample has passed the rules of its own run; only a rule that was given judges it again
             np.copyto(failed, place, where=fails)
             np.copyto(value, scores[rule.score], where=fails)
         failed[np.asarray(ledger.column("status").to_numpy() != OK)] = UNMEASURED
@@ -110,7 +117,8 @@ class Judge:
             {place: scores[rule.score][_open_to(failed, place)] for place, rule in self._relative.items()}
         )
         passed = failed == PASSED
-        ranked = ledger.select(self._ranking).filter(passed)
+        told = [name for name in (SOURCE_KEY,) if name in ledger.column_names]
+        ranked = ledger.select([*self._ranking, *told]).filter(passed)
         self._survivors.add(len(self._judged) - 1, ranked, role[passed], settled=kept is not None)
 
     def settled(self) -> tuple[Thresholds, list[Judged]]:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ROLES = tuple(Role)
+SOURCE_KEY = "source_key"
+"""Column of the candidates that only samples of a dataset have: the key of the photo that one was made from."""
+
 Codes = NDArray[np.int8]
 """Numbers of roles in `ROLES`."""
 
@@ -52,10 +55,12 @@ def assigned(ledger: pa.Table, roles: RoleRules) -> Codes:
     return codes
 
 
-def with_given_roles(store: Store, part: str, ledger: pa.Table) -> pa.Table:
-    """Returns a part's ledger with a column `role`: what the source says, "" where it says nothing."""
-    given = store.read_table(candidates_path(part), ["role"]).column("role")
-    return ledger.append_column("role", given.take(ledger.column("source_row")))
+def with_told(store: Store, part: str, ledger: pa.Table) -> pa.Table:
+    """Returns a part's ledger with what the source says: `role`, "" where it says nothing; of samples `source_key`."""
+    told = store.read_table(candidates_path(part), ["role", SOURCE_KEY])
+    for name in told.column_names:
+        ledger = ledger.append_column(name, told.column(name).take(ledger.column("source_row")))
+    return ledger
 
 
 def preference(ledger: pa.Table, codes: Codes, quotas: Quotas) -> NDArray[np.float64]:

@@ -38,8 +38,8 @@ from supir_curate.selection.decisions import (
 )
 from supir_curate.selection.embeddings import Embeddings
 from supir_curate.selection.judging import Judge
-from supir_curate.selection.roles import scores_of, with_given_roles
-from supir_curate.selection.survivors import Survivors
+from supir_curate.selection.roles import scores_of, with_told
+from supir_curate.selection.survivors import Excluded, Survivors
 from supir_curate.sidecar import deciding_scorers, require_seen
 from supir_curate.sources.additions import MOVED
 from supir_curate.sources.look_ahead import in_order
@@ -123,7 +123,8 @@ def _decide(
 
     def read(part: str) -> pa.Table:
         ledger = judge.read(part)
-        return with_given_roles(store, part, ledger) if plan.scoring.source.role_column else ledger
+        tells = plan.scoring.source.role_column or plan.piece_of(part).kind == "dataset"
+        return with_told(store, part, ledger) if tells else ledger
 
     with Progress(2 * len(parts), "select", "parts") as progress:
         for number, ledger in enumerate(in_order(read, parts, AT_ONCE)):
@@ -281,7 +282,7 @@ def branch(store: Store, new: Store) -> Plan:
         UserError: the new dataset was begun from something else.
     """
     plan = load_plan(store)
-    branched = plan.model_copy(update={"spool": plan.spool or store.url}) if plan.kind == "urls" else plan
+    branched = plan.model_copy(update={"spool": plan.spool or store.url}) if plan.has("urls") else plan
     if new.exists(PLAN):
         if load_plan(new) != branched:
             raise UserError(f"{new.url} is another dataset; give a new folder with -o")

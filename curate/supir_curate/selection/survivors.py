@@ -19,9 +19,10 @@ from supir_curate.ledger import numbers
 from supir_curate.selection.barred import NOBODY, Barred, first_barred
 from supir_curate.selection.dedup import twins
 from supir_curate.selection.embeddings import Embeddings
-from supir_curate.selection.roles import ROLES, Codes, preference
+from supir_curate.selection.roles import ROLES, SOURCE_KEY, Codes, preference
 from supir_curate.selection.similar import near_any, similar_twins
 from supir_curate.verdict import Reason
+from supir_shards import Role
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,7 +36,19 @@ RANKING = (
     "score.effective_ratio",
     "score.short_side_px",
 )  # columns of the ledger
-COLUMNS = ("part", "row", "key_high", "key_low", "phash", "side", "area", "role", "wanted", "settled")
+COLUMNS = (
+    "part",
+    "row",
+    "key_high",
+    "key_low",
+    "photo",
+    "phash",
+    "side",
+    "area",
+    "role",
+    "wanted",
+    "settled",
+)
 KEPT, EXACT, NEAR, OVER, BARRED = range(5)
 REASONS = (
     "",
@@ -57,7 +70,7 @@ class Exclusion(NamedTuple):
 
 
 class Survivors:
-    """What is needed of every picture that passed the rules: 62 bytes each.
+    """What is needed of every picture that passed the rules: 70 bytes each.
 
     Args:
         quotas: of the roles.
@@ -77,6 +90,7 @@ class Survivors:
             "row": ledger.column("source_row").to_numpy(),
             "key_high": halves[:, 0],
             "key_low": halves[:, 1],
+            "photo": _first_half(ledger.column(SOURCE_KEY if SOURCE_KEY in ledger.column_names else "key")),
             "phash": ledger.column("phash").to_numpy(),
             "side": np.nan_to_num(side),
             "area": numbers(ledger, "width") * numbers(ledger, "height"),
@@ -229,9 +243,9 @@ def _mark_by_hash(
     found = first_barred(column["phash"][places], barred.hashes, max_distance or 0)
     _mark(places, found, BARRED, code, better)
     if max_distance is not None:
-        places = np.flatnonzero(code == KEPT)
-        twin = twins(column["phash"][places], max_distance)
-        _mark(places, np.where(twin >= 0, places[twin], -1), NEAR, code, better)
+        for places in _comparable(column, np.flatnonzero(code == KEPT)):
+            twin = twins(column["phash"][places], max_distance)
+            _mark(places, _of_other_photos(column, places, twin), NEAR, code, better)
 
 
 def _mark_by_embedding(
@@ -254,11 +268,31 @@ def _mark_by_embedding(
         found = near_any(features, barred.features, min_cosine)
         _mark(places, found, BARRED, code, better)
         features[found >= 0] = 0  # near to nothing any more
-    twin = similar_twins(features, min_cosine)
-    _mark(places, np.where(twin >= 0, places[twin], -1), NEAR, code, better)
+    for chosen in _comparable(column, places):
+        twin = similar_twins(features[np.searchsorted(places, chosen)], min_cosine)
+        _mark(chosen, _of_other_photos(column, chosen, twin), NEAR, code, better)
     led = np.flatnonzero(code == NEAR)
     led = led[code[better[led]] != KEPT]
     code[led], better[led] = code[better[led]], better[better[led]]
+
+
+def _comparable(column: dict[str, NDArray[Any]], places: Places) -> list[Places]:
+    """Returns the places that may repeat each other: a negative looks like its photo and repeats negatives alone."""
+    is_negative = column["role"][places] == ROLES.index(Role.NEGATIVE)
+    return [places[~is_negative], places[is_negative]]
+
+
+def _of_other_photos(column: dict[str, NDArray[Any]], places: Places, twin: Places) -> Places:
+    """Returns the place of each one's twin, -1 without; samples of one photo (its crops) are no twins."""
+    better = np.where(twin >= 0, places[twin], -1) if len(places) else places
+    is_same_photo = column["photo"][places] == column["photo"][better]
+    return np.where(is_same_photo, -1, better)
+
+
+def _first_half(keys: pa.ChunkedArray) -> NDArray[np.uint64]:
+    """Returns the first 64 bits of keys; two photos that share them are not told apart as twins, which is no harm."""
+    digits = "".join(key[:16] for key in keys.to_pylist())
+    return np.frombuffer(bytes.fromhex(digits), dtype=">u8").astype(np.uint64)
 
 
 def _mark(places: Places, found: Places, reason: int, code: NDArray[np.int8], better: Places) -> None:

@@ -102,7 +102,12 @@ class Comparison:
 
 
 def compare(store: Store, plan: Plan, spread: Spread) -> dict[str, int]:
-    """Returns how many candidates of the source are new, gone and changed; the source is listed for it."""
+    """Returns how many candidates of the source are new, gone and changed; the source is listed for it.
+
+    Raises:
+        UserError: it is several sources, or a dataset; it is gone, or holds another kind of thing now.
+    """
+    _require_comparable(plan)
     comparison = Comparison(store, plan)
     for _ in comparison.new_rows(_listed(plan, spread)):
         pass
@@ -113,8 +118,9 @@ def extend(store: Store, plan: Plan, spread: Spread) -> tuple[Plan, dict[str, in
     """Takes in what the source holds beyond the plan; returns the plan with its new parts, and the counts.
 
     Raises:
-        UserError: the source is gone, or holds another kind of thing now.
+        UserError: as `compare`.
     """
+    _require_comparable(plan)
     comparison = Comparison(store, plan)
     plan = append_parts(store, plan, comparison.new_rows(_listed(plan, spread)))
     return plan, comparison.counts()
@@ -160,6 +166,14 @@ def append_parts(
     )
     save_plan(store, grown)
     return grown
+
+
+def _require_comparable(plan: Plan) -> None:
+    if plan.kind in ("several", "dataset"):
+        raise UserError(
+            "what came since is taken in from one source of pictures or URLs; of several sources, or of a dataset, make"
+            " a new dataset: supir-curate run SOURCE… -o NEW (what is scored is not scored again)"
+        )
 
 
 def _listed(plan: Plan, spread: Spread) -> Iterator[pa.Table]:

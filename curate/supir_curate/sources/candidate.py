@@ -20,8 +20,11 @@ from supir_curate.verdict import Reason
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Kind = Literal["folder", "tars", "images", "urls"]
+Kind = Literal["folder", "tars", "images", "urls", "dataset"]
 MAX_DETAIL = 300  # characters of a library's words
+
+
+LATE = ("role", "scores", "key", "source_key")  # columns that not every list has
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,8 @@ class Candidate:
         detail: what was seen then.
         role: what the source says it is for, "" where it says nothing.
         scores: what the source says of it, one number a column of `source.score_columns`; NaN where it says none.
+        key: of a sample of a dataset; "" elsewhere, where the bytes give it.
+        source_key: of the photo that such a sample was made from.
     """
 
     url: str
@@ -51,9 +56,11 @@ class Candidate:
     detail: str = ""
     role: str = ""
     scores: tuple[float, ...] = ()
+    key: str = ""
+    source_key: str = ""
 
 
-TOLD = tuple(field.name for field in fields(Candidate) if field.name not in ("role", "scores"))
+TOLD = tuple(field.name for field in fields(Candidate) if field.name not in LATE)
 
 
 def listing_schema(config: SourceConfig) -> pa.Schema:

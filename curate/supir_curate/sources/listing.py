@@ -16,6 +16,7 @@ from supir_console import UserError
 from supir_curate.config import SourceConfig
 from supir_curate.sources.candidate import Kind, listing
 from supir_curate.sources.columns import with_known_roles
+from supir_curate.sources.dataset import dataset_at, list_dataset
 from supir_curate.sources.folder import Folder, escaped
 from supir_curate.sources.tables import kind_of, list_tables
 from supir_curate.sources.tars import list_tars
@@ -49,13 +50,16 @@ def list_source(place: str, config: SourceConfig, spread: Spread = here) -> List
     """Returns the kind of a source and its candidates, as tables of `candidate.listing_schema`.
 
     Args:
-        place: folder of pictures, tars or Parquet files, or one tar or Parquet file; absolute path or fsspec URL.
+        place: folder of pictures, tars or Parquet files, one tar or Parquet file, or a dataset; absolute path or
+            fsspec URL.
         config: how it is read.
         spread: lists many files.
 
     Raises:
         UserError: the source does not exist, is of two kinds, or no file of it has the columns.
     """
+    if dataset := dataset_at(place):
+        return Listing("dataset", list_dataset(dataset, config))
     if "://" not in place and not Path(place).exists():
         raise UserError(f"{place} does not exist; give a folder of images, WebDataset tars, or Parquet files")
     folder = source_folder(place)
@@ -92,6 +96,8 @@ def list_files(place: str, kind: Kind, config: SourceConfig, files: Sequence[str
 
 def source_folder(place: str) -> Folder:
     """Returns the folder that a source's paths are below: itself, or the one that a single file lies in."""
+    if dataset := dataset_at(place):
+        return Folder(dataset)
     return Folder(place.rpartition("/")[0] if _is_file(place) else place)
 
 

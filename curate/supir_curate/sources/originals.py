@@ -123,11 +123,12 @@ def read_originals(
     Raises:
         UserError: the fetched bytes are gone.
     """
-    if plan.kind == "urls":
+    piece = plan.piece_of(part)
+    if piece.kind == "urls":
         yield from _read_spool(spool_store(store, plan), part, wanted)
         return
     rows = [(row, one) for row, one in enumerate(read_candidates(store, part)) if wanted(row)]
-    yield from read_rows(source_folder(plan.source), plan.kind, rows, plan.scoring.source, max_bytes)
+    yield from read_rows(source_folder(piece.source), piece.kind, rows, plan.scoring.source, max_bytes)
 
 
 def read_rows(

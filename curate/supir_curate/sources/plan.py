@@ -8,11 +8,13 @@ meanwhile do not shift the parts. A dataset belongs to one source and one scorin
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -24,7 +26,7 @@ from supir_curate.sources.candidate import Candidate, Kind, candidates_from
 from supir_curate.sources.listing import IMAGE_SUFFIXES, Spread, here, list_source
 from supir_curate.sources.look_ahead import in_order
 from supir_shards import Store, absolute_url, part_name, part_of
-from supir_shards.layout import PART, SCORES, part_files, scores_path
+from supir_shards.layout import PART, SCORES, part_files, part_number, scores_path
 from supir_shards.storage import table_bytes
 
 if TYPE_CHECKING:
@@ -37,17 +39,30 @@ SOURCE_SCORES = "source"  # the sidecar of what the source itself says
 State = TypeVar("State", bound=BaseModel)
 
 
+class Piece(BaseModel):
+    """One source among several: the candidates of `num_parts` parts in a row."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Kind
+    source: str
+    num_candidates: int
+    num_parts: int
+
+
 class Plan(BaseModel):
     """The content of `plan.json`.
 
     `source` is an absolute path or URL; `scoring` is the config that the ledger is made under; `spool` is the dataset
     that holds fetched bytes, "" for this one; `added` are the candidates of each later addition, whose parts come last,
-    and `moved` those among them that stood in an earlier part before.
+    and `moved` those among them that stood in an earlier part before. Of several sources the kind is "several",
+    `source` names all of them, and `pieces` are they in the order in which they were given. `part_rows` says how many
+    candidates each part was made with where parts are not cut to one size: of several sources and of a dataset.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Kind
+    kind: Kind | Literal["several"]
     source: str
     scoring: ScoringConfig
     num_candidates: int
@@ -55,6 +70,27 @@ class Plan(BaseModel):
     spool: str = ""
     added: tuple[int, ...] = ()
     moved: int = 0
+    pieces: tuple[Piece, ...] = ()
+    part_rows: tuple[int, ...] = ()
+
+    def all_pieces(self) -> tuple[Piece, ...]:
+        """Returns the sources, one or several."""
+        if self.kind != "several":
+            one = {"num_candidates": self.num_candidates, "num_parts": self.num_parts}
+            return (Piece(kind=self.kind, source=self.source, **one),)
+        return self.pieces
+
+    def piece_of(self, part: str) -> Piece:
+        """Returns the source that a part's candidates are of; parts of several that were added are of the URLs."""
+        pieces = self.all_pieces()
+        place = bisect_right(list(accumulate(piece.num_parts for piece in pieces)), part_number(part))
+        if place < len(pieces):
+            return pieces[place]
+        return next((piece for piece in pieces if piece.kind == "urls"), pieces[-1])
+
+    def has(self, kind: Kind) -> bool:
+        """Returns whether one of the sources is of a kind."""
+        return any(piece.kind == kind for piece in self.all_pieces())
 
     def parts(self) -> list[str]:
         """Returns the names of all parts, in order."""
@@ -62,18 +98,21 @@ class Plan(BaseModel):
 
     def sizes(self) -> dict[str, int]:
         """Returns how many candidates each part was made with; of the list and of each addition the last is short."""
-        size, sizes = self.scoring.source.part_size, list[int]()
-        for count in (self.num_candidates + self.moved - sum(self.added), *self.added):
+        size, sizes = self.scoring.source.part_size, list(self.part_rows)
+        first = [] if sizes else [self.num_candidates + self.moved - sum(self.added)]
+        for count in (*first, *self.added):
             sizes += [min(size, count - begin) for begin in range(0, count, size)]
         return dict(zip(self.parts(), sizes, strict=True))
 
 
-def make_plan(store: Store, source: str, config: CurateConfig, spread: Spread = here) -> Plan:
+def make_plan(
+    store: Store, sources: str | Sequence[str], config: CurateConfig, spread: Spread = here
+) -> Plan:
     """Returns the dataset's plan, written first if the dataset has none.
 
     Args:
         store: the dataset.
-        source: see `sources.list_source`; local or fsspec URL.
+        sources: one or several, see `sources.list_source`; local or fsspec URLs.
         config: its source section cuts the parts.
         spread: lists many files; the plan does not depend on it.
 
@@ -81,33 +120,68 @@ def make_plan(store: Store, source: str, config: CurateConfig, spread: Spread = 
         UserError: nothing to look at, or nothing that can be read; the dataset belongs to another source or config, or
             would lie inside its source.
     """
-    place = absolute_url(source)
+    places = places_of(sources)
     if store.exists(PLAN):
         plan = load_plan(store)
-        _require_same(plan, place, config.scoring(), store.url)
+        _require_same(plan, " ".join(places), config.scoring(), store.url)
         return plan
     _require_new_scores(config.source)
-    _require_outside(store.url, place)
+    for place in places:
+        _require_outside(store.url, place)
     clear_lists(store, 0)
-    kind, tables = list_source(place, config.source, spread)
-    tally = ListingTally()
-    parts = in_parts(tally.counted(tables), config.source.part_size)
-    together = _together(parts, max(1, WRITTEN_ROWS // config.source.part_size))
-    num_parts = 0
+    pieces: list[Piece] = []
+    part_rows: list[int] = []
     with Progress(None, "list", "candidates") as progress:
-        for written in in_order(partial(_write_parts, store), together, 2):
-            progress.advance(sum(part.num_rows for part in written.values()))
-            num_parts += len(written)
-    if tally.unread == tally.seen:
-        for part in map(part_name, range(num_parts)):
-            store.delete(candidates_path(part))
-            store.delete(scores_path(SOURCE_SCORES, part))
-        raise nothing_to_read(place, tally)
+        for place in places:
+            first = sum(piece.num_parts for piece in pieces)
+            piece, rows = _list_piece(store, place, first, config, spread, progress)
+            pieces.append(piece)
+            part_rows += rows
+    is_even = len(pieces) == 1 and pieces[0].kind != "dataset"
     plan = Plan(
-        kind=kind, source=place, scoring=config.scoring(), num_candidates=tally.seen, num_parts=num_parts
+        kind=pieces[0].kind if len(pieces) == 1 else "several",
+        source=" ".join(places),
+        scoring=config.scoring(),
+        num_candidates=sum(piece.num_candidates for piece in pieces),
+        num_parts=sum(piece.num_parts for piece in pieces),
+        pieces=tuple(pieces) if len(pieces) > 1 else (),
+        part_rows=() if is_even else tuple(part_rows),
     )
     save_plan(store, plan)
     return plan
+
+
+def places_of(sources: str | Sequence[str]) -> list[str]:
+    """Returns the absolute paths or URLs of sources.
+
+    Raises:
+        UserError: one is named twice.
+    """
+    places = [absolute_url(one) for one in ([sources] if isinstance(sources, str) else sources)]
+    twice = [place for place, count in Counter(places).items() if count > 1]
+    if twice:
+        raise UserError(f"SOURCE {twice[0]} is named twice; name it once")
+    return places
+
+
+def _list_piece(
+    store: Store, place: str, first: int, config: CurateConfig, spread: Spread, progress: Progress
+) -> tuple[Piece, list[int]]:
+    """Writes the candidates of one source down, as parts from a number on; returns it and the parts' sizes."""
+    kind, tables = list_source(place, config.source, spread)
+    tally = ListingTally()
+    listed = tally.counted(tables)
+    # A dataset's parts stay what they are, so that what stands beside them, captions, still fits.
+    parts = listed if kind == "dataset" else in_parts(listed, config.source.part_size)
+    together = _together(parts, max(1, WRITTEN_ROWS // config.source.part_size), first)
+    sizes: list[int] = []
+    for written in in_order(partial(_write_parts, store), together, 2):
+        sizes += [part.num_rows for part in written.values()]
+        progress.advance(sum(part.num_rows for part in written.values()))
+    if tally.unread == tally.seen:
+        clear_lists(store, 0)
+        raise nothing_to_read(place, tally)
+    return Piece(kind=kind, source=place, num_candidates=tally.seen, num_parts=len(sizes)), sizes
 
 
 class ListingTally:
@@ -205,9 +279,9 @@ def read_candidates(store: Store, part: str) -> list[Candidate]:
     return candidates_from(store.read_table(candidates_path(part)))
 
 
-def _together(parts: Iterator[pa.Table], count: int) -> Iterator[dict[int, pa.Table]]:
-    """Yields the parts by their numbers, some at a time."""
-    numbered = enumerate(parts)
+def _together(parts: Iterator[pa.Table], count: int, first: int) -> Iterator[dict[int, pa.Table]]:
+    """Yields the parts by their numbers from `first` on, some at a time."""
+    numbered = enumerate(parts, first)
     while some := dict(islice(numbered, count)):
         yield some
 

@@ -2,11 +2,13 @@
 
 Place in the flow: `remove` searches here, then `purge` deletes. The law: a picture is its bytes and its URL, so
 whatever shares either with a match is meant too, until nothing is added; pictures that merely look alike are named, for
-the user to decide. Every dataset is searched: one without ledger (negatives, pairs) by its index.
+the user to decide. Every dataset is searched: one without ledger (negatives, pairs) by its index. With a photo goes all
+that was made from it, its crops, negatives and pairs (`source_key`); with a crop, its negatives and pairs alone.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,14 +21,15 @@ from supir_console import UserError
 from supir_curate.selection.select import selection_path
 from supir_curate.tombstones import REMOVED_URL, digest, read_tombstones
 from supir_curate.verdict import Reason
-from supir_shards import Store, index_path, ledger_path, part_of
+from supir_shards import Dataset, Record, Role, Store, index_path, ledger_path, load_manifest, part_of
+from supir_shards.record import KEY_LENGTH
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 LINES = "redirects"  # the one column of several names, one a line
 LEDGER_NAMES = ("url", "final_url", LINES, "sha256", "key")
-INDEX_NAMES = ("key", "source", "sha256")
+INDEX_NAMES = ("key", "source", "sha256", "source_key")
 
 
 @dataclass(slots=True)
@@ -91,16 +94,18 @@ def find(store: Store, targets: Sequence[str]) -> Found:
         UserError: none of them is there or was removed before.
     """
     wanted = {form for target in targets for form in _forms(target)}
-    found, seen, rows = Found(), set[str](), list[dict[str, Any]]()
+    found, seen, rows, samples = Found(), set[str](), list[dict[str, Any]](), list[dict[str, Any]]()
     while len(wanted) > len(found.names):
         found.names = set(wanted)
         rows = list(_matches(store, ledger_path, LEDGER_NAMES, wanted))
-        wanted |= {row[name] for row in rows for name in ("url", "sha256", "key") if row[name]}
-    samples = list(_matches(store, index_path, INDEX_NAMES, wanted))
+        samples = list(_matches(store, index_path, INDEX_NAMES, wanted))
+        wanted |= {name for row in rows for name in _further_names(row, wanted)}
+        wanted |= {name for row in samples for name in _further_names_of_sample(row, wanted)}
+        wanted |= _made_from(store, wanted)
     for row in (*rows, *samples):
         seen.update(_names(row))
+    seen |= _parents(store, wanted)
     found.candidates, found.samples = len(rows), [row["key"] for row in samples]
-    wanted |= {row[name] for row in samples for name in ("key", "sha256")}
     found.digests = set(map(digest, wanted))
     buried = read_tombstones(store)
     found.unknown = [
@@ -161,8 +166,39 @@ def _names(row: dict[str, Any]) -> list[str]:
 
 
 def _forms(target: str) -> list[str]:
-    """Returns how a target may stand in a dataset; what was made of a photo names its key as its source."""
-    return [target, f"negative:{target}"]
+    """Returns how a target may stand in a dataset; the SHA-256 of an original begins with its photo's key."""
+    return [target, target[:KEY_LENGTH]] if re.fullmatch("[0-9a-f]{64}", target) else [target]
+
+
+def _further_names(row: dict[str, Any], wanted: set[str]) -> list[str]:
+    """Returns the names that a candidate goes by; of a crop that is meant by its own key, not those of its photo."""
+    is_crop = row["key"] and not (row["sha256"] or "").startswith(row["key"])
+    meant = {name for name in LEDGER_NAMES if wanted.intersection((row[name] or "").split("\n"))}
+    names = ("sha256", "key") if is_crop and meant <= {"key", "sha256"} else ("url", "sha256", "key")
+    return [row[name] for name in names if row[name] and row[name] != REMOVED_URL]
+
+
+def _further_names_of_sample(row: dict[str, Any], wanted: set[str]) -> list[str]:
+    """Returns the names that a sample goes by; those of its photo too where the photo is meant."""
+    is_photo_meant = row["source_key"] in wanted or row["source"] in wanted
+    names = INDEX_NAMES if is_photo_meant else ("key", "sha256")
+    return [row[name] for name in names if row[name]]
+
+
+def _made_from(store: Store, keys: set[str]) -> set[str]:
+    """Returns the keys of the negatives that were made from one of the samples; only their KEY.json says so."""
+    return {record.key for record in _negatives(store) if record.origin.parent_key in keys}
+
+
+def _parents(store: Store, keys: set[str]) -> set[str]:
+    return {record.origin.parent_key for record in _negatives(store)} & keys
+
+
+def _negatives(store: Store) -> Iterator[Record]:
+    if load_manifest(store).totals.samples.get(Role.NEGATIVE):
+        for record in Dataset(store).samples(on_bad=lambda _: None):
+            if record.role is Role.NEGATIVE:
+                yield record
 
 
 def _twins(store: Store, names: set[str]) -> list[dict[str, str]]:
