@@ -287,9 +287,7 @@ def test_where_all_pairs_are_identical_there_is_no_average(command, sets):
     assert figures["identical"] == {"restored": ["0", "1"]}
     out = command(main, sets / "hq", "--reference", sets / "hq", *FAST).out.splitlines()
     assert out[1].split() == ["restored", "-", "-"]
-    assert out[5] == (
-        "2 of 2 restored pictures are their reference pixel for pixel and in no average: 0, 1"
-    )
+    assert out[5] == ("2 of 2 restored pictures are their reference pixel for pixel and in no average: 0, 1")
 
 
 def test_pictures_that_are_identical_inside_the_crop_border_are_identical(command, sets):
