@@ -60,8 +60,8 @@ Sums = dict[str, tuple[float, float]]
 class Means:
     """Running means of named figures since the last `take`, over all processes of a run.
 
-    Of figures that stand for one image each, those at infinity (the PSNR of an image that is its reference) are left out:
-    one of them would be all of the mean. NAME_infinite is their share of the images.
+    Of figures that stand for one image each, those at infinity (the PSNR of an image that is its reference) are left
+    out: one of them would be all of the mean. NAME_infinite is their share of the images.
 
     Args:
         world: the processes.
