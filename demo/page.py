@@ -41,11 +41,11 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class MetricRow:
-    """One metric's means, in the order of the page's columns, and what exactly it is."""
+    """One metric's means and medians, in the order of the page's columns, and what exactly it is."""
 
     name: str
     higher_is_better: bool
-    means: list[str]
+    averages: list[str]
     identity: str
 
 
@@ -110,9 +110,15 @@ def _pairs(work: Path) -> Iterator[tuple[str, str, str, str]]:
 def _metric_rows(report: dict[str, Any]) -> Iterator[MetricRow]:
     for identity in report["metrics"]:
         name = identity["metric"]
-        means = [f"{figures[name]:.3f}" for figures in report["means"].values()]
-        what = f"{identity['implementation']}, {identity['colour_space']}, {report['num_images']} images"
-        yield MetricRow(name, identity["better"] == "higher", means, what)
+        averages = [
+            f"{report['means'][row][name]:.3f} (median {report['medians'][row][name]:.3f})"
+            if report["num_averaged"]
+            else "-"
+            for row in report["means"]
+        ]
+        images = f"{report['num_averaged']} of {report['num_images']} images"
+        what = f"{identity['implementation']}, {identity['colour_space']}, {images}"
+        yield MetricRow(name, identity["better"] == "higher", averages, what)
 
 
 def _captions(work: Path) -> Iterator[tuple[str, str]]:

@@ -8,6 +8,7 @@ from supir_console.config import Config, config_hash, config_yaml, load_config
 from supir_console.entry import Unfinished, UserError, entry, is_our_word_on_input
 from supir_console.options import ConfigOption, DryRunOption, JsonOption, PrintConfigOption, SetOption
 from supir_console.progress import Progress, track
+from supir_console.ray_nodes import NodeWait
 from supir_console.ray_pool import Outcome, run_on_actors
 from supir_console.ray_session import ray_session
 from supir_console.summary import finish
@@ -18,6 +19,7 @@ __all__ = [
     "ConfigOption",
     "DryRunOption",
     "JsonOption",
+    "NodeWait",
     "Outcome",
     "PrintConfigOption",
     "Progress",

@@ -15,7 +15,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from supir_console import Outcome, Progress, UserError, config_hash, ray_session, run_on_actors
+from supir_console import (
+    NodeWait,
+    Outcome,
+    Progress,
+    Unfinished,
+    UserError,
+    config_hash,
+    ray_session,
+    run_on_actors,
+)
 from supir_curate.assess_actor import (
     Assessed,
     PartAssessor,
@@ -110,17 +119,22 @@ def check_scorers(config: CurateConfig) -> dict[str, Identity]:
 
     Raises:
         UserError: one cannot be loaded; the message says how to get it.
+        Unfinished: the workers that tried it died, or no node is left for one.
     """
     import ray
 
-    task = ray.remote(num_cpus=1, num_gpus=_gpu_share(config), max_retries=0)(load_identities)
+    share = _gpu_share(config)
+    task = ray.remote(num_cpus=1, num_gpus=share, max_retries=ATTEMPTS - 1)(load_identities)
+    nodes = NodeWait(lambda: {"CPU": 1, "GPU": share} if share else {"CPU": 1})
     try:
-        identities: dict[str, Identity] = ray.get(task.remote(for_workers(config)))
+        identities: dict[str, Identity] = ray.get(nodes.first_done([task.remote(for_workers(config))]))
     except ray.exceptions.RayTaskError as error:
         cause = getattr(error, "cause", None)
         if isinstance(cause, UserError):
             raise cause from error
         raise
+    except ray.exceptions.RayError as error:
+        raise Unfinished(f"loading the scorers stopped ({error}); run the same command again") from error
     return identities
 
 

@@ -1,8 +1,8 @@
 """Parts spread over a Ray cluster, and a source's files before them; the work itself is plain functions of a name.
 
 Place in the flow: `pipeline` hands in a function of a part's name and gets results as parts finish. The law: a part
-is done when its file is there, so a killed run loses at most the parts under way; a worker that dies is replaced and
-its part tried again; a part that fails does not stop the others, and is named at the end.
+is done when its file is there, so a killed run loses at most the parts under way; a worker that dies, alone or with
+its node, is replaced and its part tried again; a part that fails does not stop the others, and is named at the end.
 
 Runs on a cluster of its own, started in this process and ended with it, or on the one that RAY_ADDRESS names. Only
 names and counts pass through the object store; pictures never do.
@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from supir_console import Unfinished, UserError, is_our_word_on_input, ray_session
+from supir_console import NodeWait, Unfinished, UserError, is_our_word_on_input, ray_session
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from supir_curate.sources.listing import ListFiles
 
-WORKER_RETRIES = 2  # after a worker process died; an exception of ours is not retried
+WORKER_RETRIES = 2  # of a part, after a worker process or its node died; an exception of ours is not retried
 READ_AHEAD = 2  # parts submitted a worker, so that none waits for the driver
 PARTS_A_FETCHER = 8  # fetched at the same time by one fetcher: a slow URL holds up its part alone
 
@@ -77,7 +77,7 @@ class Cluster:
 
         Raises:
             UserError: the input of a part is wrong; the others are done.
-            Unfinished: Ray or a node died under a part; the others are done.
+            Unfinished: Ray or a node died under a part and the others are done, or no node is left for the work.
             PartsFailed: a part failed for another reason; the others are done.
         """
         if not parts:
@@ -92,12 +92,13 @@ class Cluster:
         waiting = list(reversed(parts))
         part_of: dict[Any, str] = {}
         failures: dict[str, Exception] = {}
+        nodes = NodeWait(lambda: {"CPU": 1})
         while waiting or part_of:
             while waiting and len(part_of) < limit:
                 part = waiting.pop()
                 fetched = fetching.submit(fetchers, part) if fetching else None
                 part_of[task.remote(work, part, fetched)] = part
-            (done,), _ = ray.wait(list(part_of))
+            done = nodes.first_done(list(part_of))
             part = part_of.pop(done)
             try:
                 yield ray.get(done)
@@ -146,7 +147,7 @@ class Fetching:
         actor = ray.remote(
             max_concurrency=PARTS_A_FETCHER,
             num_cpus=0,
-            max_restarts=WORKER_RETRIES,
+            max_restarts=-1,  # a long run may outlive any number of nodes; each part's own tries are counted
             max_task_retries=WORKER_RETRIES,
         )(FetchActor)
         return [actor.remote(self._fetcher, num_fetchers, number) for number in range(num_fetchers)]

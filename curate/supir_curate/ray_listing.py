@@ -11,10 +11,12 @@ Source: Ray Data's `DataContext` and `ExecutionOptions.preserve_order` as ray 2.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
-from supir_console import Unfinished
+from supir_console import NodeWait, Unfinished
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from supir_curate.sources.listing import ListFiles
 
 BLOCK_BYTES = 4 * 2**20
+POLL_S = 1.0
 TASKS = 64  # at least, where files are few; more of them go into a task up to FILES_A_TASK
 FILES_A_TASK = 16
 
@@ -35,7 +38,7 @@ def listed_by_ray(list_files: ListFiles, files: Sequence[str], workers: int | No
         workers: files are listed by so many processes at most; None for every core.
 
     Raises:
-        Unfinished: Ray or a node died under it.
+        Unfinished: Ray or a node died under it, or no node is left for the work.
     """
     import ray
     from ray.data import DataContext, TaskPoolStrategy, from_items
@@ -57,8 +60,42 @@ def listed_by_ray(list_files: ListFiles, files: Sequence[str], workers: int | No
             tables_of, batch_size=None, batch_format="pyarrow", compute=TaskPoolStrategy(workers)
         )
     try:
-        yield from listings.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1)
+        yield from _watched(
+            iter(listings.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1))
+        )
     except ray.exceptions.RayTaskError:
         raise  # our defect
     except ray.exceptions.RayError as error:
         raise Unfinished(f"listing the source stopped ({error}); run the same command again") from error
+
+
+def _watched(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """Yields the same tables; a cluster that has no node for the next one for too long raises Unfinished."""
+    while True:
+        nodes = NodeWait(lambda: {"CPU": 1})
+        coming = _next_in_thread(tables)
+        while True:
+            try:
+                table = coming.result(timeout=POLL_S)
+                break
+            except TimeoutError:
+                if coming.done():
+                    raise  # the listing's own
+                nodes.check()
+        if table is None:
+            return
+        yield table
+
+
+def _next_in_thread(tables: Iterator[pa.Table]) -> Future[pa.Table | None]:
+    """The next table, None at the end, waited for by a thread that does not keep the process if it never comes."""
+    future: Future[pa.Table | None] = Future()
+
+    def pull() -> None:
+        try:
+            future.set_result(next(tables, None))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=pull, daemon=True).start()
+    return future

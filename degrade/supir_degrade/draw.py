@@ -7,6 +7,7 @@ Source: parameter distributions of Real-ESRGAN (arXiv 2107.10833, §3 and its tr
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
@@ -63,7 +64,7 @@ def draw(recipe: Recipe, size: Size, rng: np.random.Generator) -> Trace:
         rng: the sample's own generator, see `sample_generator`.
     """
     height, width = size
-    clean = rng.random() < recipe.clean_share
+    clean = rng.random() < recipe.clean_share  # the first number of all: `draws_clean` looks at it
     scale = _weighted(rng, recipe.scale)
     output = (max(1, int(height / scale)), max(1, int(width / scale)))
     canvas = _Canvas(input=size, output=output, current=size)
@@ -71,6 +72,11 @@ def draw(recipe: Recipe, size: Size, rng: np.random.Generator) -> Trace:
     if not clean and canvas.current != size:
         drawn.append(canvas.resize(size, _even(rng, recipe.enlarge)))
     return Trace(recipe=recipe.name, height=height, width=width, ops=tuple(drawn))
+
+
+def draws_clean(recipe: Recipe, rng: np.random.Generator) -> bool:
+    """Returns whether `draw` would give this generator's sample to the clean share; the generator is left as it is."""
+    return bool(copy.deepcopy(rng).random() < recipe.clean_share)
 
 
 @dataclass(slots=True)

@@ -117,8 +117,7 @@ def _outcomes(
 
     with ray_session(), Progress(planned.num_todo, "negatives", "samples") as progress:
         resources = ray.cluster_resources()
-        num_gpus, num_cpus = int(resources.get("GPU", 0)), int(resources["CPU"])
-        # An actor that finds no free core would wait for ever with its part.
+        num_gpus, num_cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 0))
         wanted = num_gpus or min(num_workers or num_cpus, num_cpus)
         actor = ray.remote(num_gpus=min(num_gpus, 1), num_cpus=1)(NegativeWorker)
         yield from run_on_actors(
@@ -127,7 +126,7 @@ def _outcomes(
             start=lambda worker, part: worker.make_part.options(num_returns="streaming").remote(
                 part, planned.parts[part]
             ),
-            num_actors=min(wanted, len(planned.todo)),
+            num_actors=max(1, min(wanted, len(planned.todo))),
             attempts=ATTEMPTS,
             count=lambda made: made,
             progress=progress,

@@ -5,7 +5,8 @@ key, that of the photo which the crop was taken from, in parts of one name; so t
 folders of equally named PNG files. Role, source, licence, text and source key are the photo's. `trace` of the LQ is the
 degradation; replaying it on the HQ gives the LQ.
 The law it keeps: the same dataset and options give the same bytes, on every run with one set of library versions on
-one kind of CPU.
+one kind of CPU. What the recipe would leave clean is degraded as its other draws say, unless clean pairs are asked for:
+they measure nothing, and as many pairs come as were asked for either way.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
 
 from supir_console import Config, Progress, config_hash
-from supir_degrade.draw import sample_generator
+from supir_degrade.draw import draws_clean, sample_generator
 from supir_degrade.job import (
     FAILURES,
     UNREADABLE,
@@ -67,9 +68,17 @@ class PairsConfig(Config):
     count: int = Field(100, ge=1, description="number of pairs")
     crop_px: int = Field(512, ge=16, description="side of the square crop, px")
     seed: int = Field(0, description="chooses photos, crops and degradations")
+    clean: bool = Field(
+        False,
+        description="keep the recipe's share of clean pairs, LQ equal to HQ, instead of degrading them too",
+    )
     estimate_targets: bool = Field(
         False, description="write a degradation estimator's targets into the scores of OUT/lq"
     )
+
+    def degradation(self) -> Recipe:
+        """Returns the recipe of the LQ side: without its clean share, unless clean pairs are asked for."""
+        return self.recipe if self.clean else self.recipe.model_copy(update={"clean_share": 0.0})
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +96,7 @@ def plan(dataset: Dataset, out: str, config: PairsConfig) -> Plan:
         UserError: too few photos, `out` holds other work, or the recipe needs what is not there.
         DatasetError: the dataset is not finished, damaged, or of another format.
     """
-    check_recipe(config.recipe)
+    check_recipe(config.degradation())
     sources = choose_sources(dataset, count=config.count, min_side_px=config.crop_px, seed=config.seed)
     # The LQ part is written last: where it is, the HQ part is too.
     return plan_job([Store(f"{out}/{side}") for side in ("hq", "lq")], COMMAND, config, sources)
@@ -127,8 +136,11 @@ def make_pairs(dataset: Dataset, out: str, config: PairsConfig) -> dict[str, int
             store, command=COMMAND, config=config.model_dump(mode="json"), config_hash=config_hash(config)
         )
     failed = write_failures(hq, planned.parts, {})
+    chosen = sum(_is_chosen_clean(source.key, config) for part in planned.parts.values() for source in part)
     return {
         "pairs": config.count - failed,
+        "clean": chosen if config.clean else 0,
+        "clean_left_out": 0 if config.clean else chosen,
         "failed": failed,
         "failures": f"{hq.url}/{FAILURES}" if failed else None,
         "hq": hq.url,
@@ -143,18 +155,29 @@ def make_pair(photo: Photo, config: PairsConfig) -> Pair:
         photo: no side of it is shorter than the crop.
         config: see `PairsConfig`.
     """
-    key, pixels = photo.record.key, photo.pixels
-    rng = sample_generator(config.seed, key, 0)
-    side = config.crop_px
-    y, x = (int(rng.random() * (length - side + 1)) for length in pixels.shape[:2])
+    key, pixels, side = photo.record.key, photo.pixels, config.crop_px
+    rng, corner = _drawn_corner(key, config)
+    y, x = (int(share * (length - side + 1)) for share, length in zip(corner, pixels.shape[:2], strict=True))
     box = (x, y, x + side, y + side)
     crop = pixels[y : y + side, x : x + side]
-    lq, trace = degrade(crop, config.recipe, rng)
+    lq, trace = degrade(crop, config.degradation(), rng)
     targets = estimate_targets(trace) if config.estimate_targets else {}
     return Pair(
         hq=_sample(photo.record, box, crop),
         lq=_sample(photo.record, box, lq, scores=targets, trace=trace.to_json()),
     )
+
+
+def _drawn_corner(key: str, config: PairsConfig) -> tuple[np.random.Generator, tuple[float, float]]:
+    """The photo's generator, and what it gave first: where the crop begins, as shares of the room down and across."""
+    rng = sample_generator(config.seed, key, 0)
+    return rng, (rng.random(), rng.random())
+
+
+def _is_chosen_clean(key: str, config: PairsConfig) -> bool:
+    """Whether the recipe leaves this photo's crop as it is."""
+    rng, _ = _drawn_corner(key, config)
+    return draws_clean(config.recipe, rng)
 
 
 def _sample(photo: Record, box: Box, image: NDArray[np.uint8], **more: Any) -> Sample:

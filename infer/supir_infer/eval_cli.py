@@ -16,9 +16,11 @@ import typer
 from supir_console import JsonOption, Progress, UserError, entry, finish
 
 if TYPE_CHECKING:
-    from supir_infer.evaluate import Evaluation
+    from supir_infer.evaluate import Averages, Evaluation
 
 DEFAULT_METRICS = "psnr,psnr_y,ssim,ssim_y,lpips,niqe"
+STATISTICS = {"means": "", "medians": "median", "lower_quartiles": "25 %", "upper_quartiles": "75 %"}
+NAMED = 5  # identical pairs that the table names; the summary below it names all
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -68,24 +70,30 @@ def evaluate(
     incomplete = len(evaluation.failed) + sum(len(names) for names in evaluation.matches.missing.values())
     if not as_json:
         sys.stdout.write(table(report))
-        for key in ("means", "metrics", "change"):
+        for key in (*STATISTICS, "metrics", "change"):
             report.pop(key, None)
     finish(report, as_json, incomplete)
 
 
 def table(report: dict[str, Any]) -> str:
-    """Returns the means as a text table, and one line of identity a metric."""
+    """Returns means, medians and quartiles as a text table, what is not in them, and one line of identity a metric."""
     identities = report["metrics"]
     names = [identity["metric"] for identity in identities]
     arrows = {"higher": "↑", "lower": "↓"}
     head = [f"{identity['metric']} {arrows[identity['better']]}" for identity in identities]
     rows = [["", *head]]
-    for title, figures in [*report["means"].items(), *_changes(report)]:
-        rows.append([title, *(f"{figures[name]:.4f}" for name in names)])
+    for title, figures in [*_statistics(report), *_changes(report)]:
+        rows.append([title, *("-" if figures[name] is None else f"{figures[name]:.4f}" for name in names)])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
+    for row, identical in report["identical"].items():
+        more = ", …" if len(identical) > NAMED else ""
+        lines.append(
+            f"{len(identical)} of {report['num_images']} {row} pictures are their reference pixel for pixel and in no"
+            f" average: {', '.join(identical[:NAMED])}{more}"
+        )
     for identity in identities:
         weights = ", ".join(f"{file} sha256:{digest[:12]}" for file, digest in identity["weights"]) or "none"
         parts = (identity["implementation"], f"weights {weights}", identity["colour_space"])
@@ -93,13 +101,21 @@ def table(report: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _changes(report: dict[str, Any]) -> list[tuple[str, dict[str, float]]]:
+def _statistics(report: dict[str, Any]) -> list[tuple[str, Averages]]:
+    return [
+        (f"{row} {title}".rstrip(), figures)
+        for key, title in STATISTICS.items()
+        for row, figures in report[key].items()
+    ]
+
+
+def _changes(report: dict[str, Any]) -> list[tuple[str, Averages]]:
     return [(f"change of {row}", figures) for row, figures in report.get("change", {}).items()]
 
 
 def _write_per_image(evaluation: Evaluation, path: Path) -> None:
     rows: list[dict[str, Any]] = [
-        {"name": name, "row": row, **figures}
+        {"name": name, "row": row, "identical": name in evaluation.identical.get(row, ()), **figures}
         for name, by_row in evaluation.figures.items()
         for row, figures in by_row.items()
     ]
@@ -109,7 +125,7 @@ def _write_per_image(evaluation: Evaluation, path: Path) -> None:
 
         pq.write_table(pa.Table.from_pylist(rows), path)
         return
-    columns = ["name", "row", *(metric.identity.metric for metric in evaluation.metrics)]
+    columns = ["name", "row", "identical", *(metric.identity.metric for metric in evaluation.metrics)]
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, columns)
         writer.writeheader()

@@ -3,8 +3,9 @@
 Place in the flow: `eval_cli` prints the report; the demo and benchmarks read it. Pictures come through
 `images`, so both sides are sRGB and upright.
 The law it keeps: nothing is resized to fit: a restored picture whose size differs from its reference is a
-failure with its sizes. The only resize is the baseline's: the LQ, bicubic to the restored size. Means are
-over the same pictures in every row and column.
+failure with its sizes. The only resize is the baseline's: the LQ, bicubic to the restored size. Means,
+medians and quartiles are over the same pictures in every row and column: those of which no row is its
+reference pixel for pixel. An identical pair has no PSNR; it is counted and named apart.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
 from supir_console import UserError
@@ -31,11 +33,14 @@ SAME_IN_BOTH = (
     "sample_list_sha256",
     "reference_list_sha256",
     "num_images",
+    "averaged_list_sha256",
     "crop_border_px",
     "resize_policy",
     "metrics",
 )
 Row = dict[str, float]
+Averages = dict[str, float | None]
+"""By metric; None where no picture is averaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,10 @@ class Partners:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Per picture: figures by row ("restored", "bicubic") and metric, size, partners' hashes; the failed ones."""
+    """Per picture: figures by row ("restored", "bicubic") and metric, size, partners' hashes; the failed ones.
+
+    `identical` holds for each row the pictures that are their reference, pixel for pixel, inside the crop border.
+    """
 
     metrics: list[Metric]
     skipped: dict[str, str]
@@ -58,15 +66,31 @@ class Evaluation:
     failed: dict[str, str] = field(default_factory=dict)
     sizes: dict[str, str] = field(default_factory=dict)
     partners: dict[str, Partners] = field(default_factory=dict)
+    identical: dict[str, list[str]] = field(default_factory=dict)
 
-    def means(self) -> dict[str, Row]:
-        """Returns the mean of each metric over the measured pictures, by row."""
-        rows = next(iter(self.figures.values()), {})
-        names = [metric.identity.metric for metric in self.metrics]
+    def averaged(self) -> list[str]:
+        """Returns the measured pictures that the averages are over."""
+        apart = {name for names in self.identical.values() for name in names}
+        return [name for name in self.figures if name not in apart]
+
+    def means(self) -> dict[str, Averages]:
+        """Returns the mean of each metric over `averaged`, by row."""
+        return self._over_pictures(lambda values: sum(values) / len(values))
+
+    def quantiles(self, share: float) -> dict[str, Averages]:
+        """Returns the value that `share` of the `averaged` pictures lie below, by row; between two it is linear."""
+        return self._over_pictures(lambda values: float(np.quantile(values, share)))
+
+    def _over_pictures(self, average: Callable[[list[float]], float]) -> dict[str, Averages]:
+        rows, names = next(iter(self.figures.values()), {}), self.averaged()
         return {
             row: {
-                name: sum(figure[row][name] for figure in self.figures.values()) / len(self.figures)
-                for name in names
+                metric.identity.metric: average(
+                    [self.figures[name][row][metric.identity.metric] for name in names]
+                )
+                if names
+                else None
+                for metric in self.metrics
             }
             for row in rows
         }
@@ -75,12 +99,18 @@ class Evaluation:
         """Returns the report, ready for JSON."""
         return {
             "means": self.means(),
+            "medians": self.quantiles(0.5),
+            "lower_quartiles": self.quantiles(0.25),
+            "upper_quartiles": self.quantiles(0.75),
+            "identical": self.identical,
+            "num_averaged": len(self.averaged()),
             "metrics": [asdict(metric.identity) for metric in self.metrics],
             "skipped_metrics": self.skipped,
             "crop_border_px": self.crop_border_px,
             "resize_policy": RESIZE_POLICY,
             "num_images": len(self.figures),
             "sample_list_sha256": _list_hash(self.figures),
+            "averaged_list_sha256": _list_hash(self.averaged()),
             "reference_list_sha256": self._partners_hash("reference"),
             "lq_list_sha256": self._partners_hash("lq"),
             "sizes": dict(Counter(self.sizes.values()).most_common(3)),
@@ -138,18 +168,20 @@ def evaluate(
     for sample in matches.samples:
         try:
             picture = read_picture(sample.restored).rgb
-            partners, figures = _measure(sample, picture, usable)
+            partners, figures, identical = _measure(sample, picture, usable, crop_border_px)
         except ImageError as error:
             evaluation.failed[sample.name] = str(error)
         else:
             evaluation.figures[sample.name] = figures
             evaluation.partners[sample.name] = partners
             evaluation.sizes[sample.name] = _size(picture)
+            for row in identical:
+                evaluation.identical.setdefault(row, []).append(sample.name)
         on_image()
     return evaluation
 
 
-def compare(report: dict[str, Any], earlier_path: Path) -> dict[str, Row]:
+def compare(report: dict[str, Any], earlier_path: Path) -> dict[str, Averages]:
     """Returns how much the means changed against an earlier report, by row.
 
     Raises:
@@ -166,7 +198,10 @@ def compare(report: dict[str, Any], earlier_path: Path) -> dict[str, Row]:
     rows = earlier["means"].keys() & now["means"].keys()
     try:
         return {
-            row: {name: value - earlier["means"][row][name] for name, value in now["means"][row].items()}
+            row: {
+                name: None if value is None else value - earlier["means"][row][name]
+                for name, value in now["means"][row].items()
+            }
             for row in sorted(rows)
         }
     except (LookupError, TypeError) as error:
@@ -195,8 +230,9 @@ def _no_report(path: Path, reason: str | None) -> UserError:
 
 
 def _measure(
-    sample: Sample, restored: FloatImage, metrics: Sequence[Metric]
-) -> tuple[Partners, dict[str, Row]]:
+    sample: Sample, restored: FloatImage, metrics: Sequence[Metric], crop_border_px: int
+) -> tuple[Partners, dict[str, Row], list[str]]:
+    """The partners, the figures by row, and the rows that are the reference itself."""
     reference = read_picture(sample.reference) if sample.reference else None
     lq = read_picture(sample.lq) if sample.lq else None
     clean = reference.rgb if reference else None
@@ -209,7 +245,14 @@ def _measure(
     if lq:
         rows["bicubic"] = resize(lq.rgb, (restored.shape[1], restored.shape[0]))
     partners = Partners(reference.sha256 if reference else None, lq.sha256 if lq else None)
-    return partners, {row: _figures(sample.name, image, clean, metrics) for row, image in rows.items()}
+    figures = {row: _figures(sample.name, image, clean, metrics) for row, image in rows.items()}
+    inside = slice(crop_border_px, -crop_border_px or None)
+    same = [
+        row
+        for row, image in rows.items()
+        if clean is not None and np.array_equal(image[inside, inside], clean[inside, inside])
+    ]
+    return partners, figures, same
 
 
 def _figures(name: str, image: FloatImage, reference: FloatImage | None, metrics: Sequence[Metric]) -> Row:

@@ -27,7 +27,7 @@ from supir_quality import MeasureMissing, niqe
 from supir_quality.pyiqa_package import import_pyiqa
 
 BT601_Y = "Y of YCbCr (BT.601, 16..235)"
-PSNR_CAP_DB = 100.0  # two equal pictures; infinity has no place in JSON or in a mean
+PSNR_CAP_DB = 100.0  # of two equal pictures, which `evaluate` averages with no others; JSON has no infinity
 SSIM_WINDOW_PX = 11
 LPIPS_MIN_PX = 32  # AlexNet's poolings leave nothing of less
 NIQE_MIN_PX = 2 * niqe.BLOCK_PX  # two of its blocks a side

@@ -10,7 +10,7 @@ nothing before the middle block is trained.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -121,7 +121,7 @@ class _DecoderStep:
         return self.transformer(hidden, **text, return_dict=False)[0]
 
 
-def _run(block: nn.Module, step: _DecoderStep, *tensors: Tensor | None) -> Tensor:
+def _run(block: nn.Module, step: Callable[..., Tensor], *tensors: Tensor | None) -> Tensor:
     if torch.is_grad_enabled() and block.gradient_checkpointing:
         return checkpoint(step, *tensors, use_reentrant=False)
     return step(*tensors)

@@ -273,3 +273,30 @@ def test_pictures_that_no_decoder_takes_are_recorded_and_the_rest_is_made(
 def test_too_few_photos_are_told_with_both_numbers(photos: Path, tmp_path: Path) -> None:
     result = _run(photos, "-o", tmp_path / "x", "--count", 6, "--crop", 128)
     assert "has 5 photos of 128 px or more on the shorter side, 6 were asked for" in str(result.exception)
+
+
+def _pairs(folder: Path) -> dict[str, tuple[bytes, bytes]]:
+    hq, lq = ({one.key: one.image for one in Dataset(folder / side).samples()} for side in ("hq", "lq"))
+    return {key: (hq[key], lq[key]) for key in hq}
+
+
+def test_the_clean_share_is_degraded_and_counted_unless_it_is_asked_for(photos: Path, tmp_path: Path) -> None:
+    options = ("--count", 5, "--crop", 128, "--seed", 2, "--set", "recipe.clean_share=0.5", "--json")
+    left_out = json.loads(_run(photos, "-o", tmp_path / "a", *options).stdout)
+    kept = json.loads(_run(photos, "-o", tmp_path / "b", *options, "--set", "clean=true").stdout)
+    without, with_clean = _pairs(tmp_path / "a"), _pairs(tmp_path / "b")
+    identical = {key for key, (hq, lq) in with_clean.items() if hq == lq}
+    assert 0 < len(identical) < 5
+    assert (left_out["pairs"], left_out["clean"], left_out["clean_left_out"]) == (5, 0, len(identical))
+    assert (kept["pairs"], kept["clean"], kept["clean_left_out"]) == (5, len(identical), 0)
+    assert len(without) == 5
+    assert all(hq != lq for hq, lq in without.values())
+    assert {key for key in without if without[key] != with_clean[key]} == identical
+
+
+def test_a_recipe_that_is_all_clean_still_gives_degraded_pairs(
+    made: Path, photos: Path, tmp_path: Path
+) -> None:
+    config = CONFIG.model_copy(update={"recipe": load_recipe("realesrgan", ["clean_share=1"])})
+    assert make_pairs(Dataset(photos), str(tmp_path / "all"), config)["clean_left_out"] == 5
+    assert _pairs(tmp_path / "all") == _pairs(made)

@@ -183,8 +183,11 @@ def test_the_table_has_a_row_a_source_and_a_line_of_identity_a_metric(command, s
     assert out[0].split() == ["psnr", "↑", "ssim_y", "↑"]
     assert out[1].split()[:2] == ["restored", f"{(psnr(4) + psnr(8)) / 2:.4f}"]
     assert out[2].split()[0] == "bicubic"
-    assert out[4].startswith("ssim_y: scikit-image ")
-    assert out[4].endswith("; weights none; Y of YCbCr (BT.601, 16..235)")
+    assert out[3].split()[:3] == ["restored", "median", f"{(psnr(4) + psnr(8)) / 2:.4f}"]
+    assert out[5].split()[:4] == ["restored", "25", "%", f"{0.25 * psnr(4) + 0.75 * psnr(8):.4f}"]
+    assert out[7].split()[:4] == ["restored", "75", "%", f"{0.75 * psnr(4) + 0.25 * psnr(8):.4f}"]
+    assert out[10].startswith("ssim_y: scikit-image ")
+    assert out[10].endswith("; weights none; Y of YCbCr (BT.601, 16..235)")
 
 
 def test_single_files_are_compared_whatever_their_names_and_folders_by_name(command, sets):
@@ -232,3 +235,73 @@ def test_a_picture_that_niqe_has_no_value_for_is_named(command, tmp_path):
     ended = command(main, tmp_path, "--metrics", "niqe", "--json")
     assert ended.code == 1
     assert "niqe has no value (nan)" in json.loads(ended.out)["failed"]["flat"]
+
+
+@pytest.fixture
+def three(sets: Path) -> Path:
+    """The sets with a third picture whose restored and LQ side are its reference."""
+    clean = data.astronaut()[0:96, 100:196]
+    for name in ("hq", "restored", "lq"):
+        Image.fromarray(clean).save(sets / name / "same.png")
+    return sets
+
+
+def test_an_identical_pair_is_named_and_in_no_average(command, three):
+    figures = report(command, three, "--lq", three / "lq", "--per-image", three / "rows.csv")
+    assert figures["identical"] == {"restored": ["same"], "bicubic": ["same"]}
+    assert (figures["num_images"], figures["num_averaged"]) == (3, 2)
+    middle = pytest.approx((psnr(4) + psnr(8)) / 2, abs=1e-3)
+    assert figures["means"]["restored"]["psnr"] == figures["medians"]["restored"]["psnr"] == middle
+    assert figures["means"]["restored"]["ssim_y"] < 0.9999
+    with (three / "rows.csv").open() as stream:
+        rows = {(row["name"], row["row"]): row["identical"] for row in csv.DictReader(stream)}
+    assert {key for key, identical in rows.items() if identical == "True"} == {
+        ("same", "restored"),
+        ("same", "bicubic"),
+    }
+
+
+def test_a_picture_that_is_identical_in_one_row_is_in_no_average_of_the_others(command, three):
+    Image.open(three / "hq" / "0.png").save(three / "restored" / "0.png")
+    figures = report(command, three, "--lq", three / "lq")
+    assert figures["identical"] == {"restored": ["0", "same"], "bicubic": ["same"]}
+    assert figures["num_averaged"] == 1
+    assert figures["means"]["restored"]["psnr"] == pytest.approx(psnr(8), abs=1e-3)
+
+
+def test_quartiles_are_those_of_the_pictures(command, sets):
+    clean = np.asarray(Image.open(sets / "hq" / "0.png"))
+    for offset in (1, 2, 16):
+        Image.fromarray(clean).save(sets / "hq" / f"more{offset}.png")
+        Image.fromarray(clean + np.uint8(offset)).save(sets / "restored" / f"more{offset}.png")
+    figures = report(command, sets)
+    found = [figures[name]["restored"]["psnr"] for name in ("lower_quartiles", "medians", "upper_quartiles")]
+    assert found == pytest.approx([psnr(8), psnr(4), psnr(2)], abs=1e-3)
+
+
+def test_where_all_pairs_are_identical_there_is_no_average(command, sets):
+    ended = command(main, sets / "hq", "--reference", sets / "hq", *FAST, "--json")
+    figures = json.loads(ended.out)
+    assert ended.code == 0
+    assert figures["means"]["restored"] == figures["medians"]["restored"] == {"psnr": None, "ssim_y": None}
+    assert figures["identical"] == {"restored": ["0", "1"]}
+    out = command(main, sets / "hq", "--reference", sets / "hq", *FAST).out.splitlines()
+    assert out[1].split() == ["restored", "-", "-"]
+    assert out[5] == ("2 of 2 restored pictures are their reference pixel for pixel and in no average: 0, 1")
+
+
+def test_pictures_that_are_identical_inside_the_crop_border_are_identical(command, sets):
+    framed = np.asarray(Image.open(sets / "hq" / "0.png")).copy()
+    framed[:3] = 0
+    Image.fromarray(framed).save(sets / "restored" / "0.png")
+    assert report(command, sets)["identical"] == {}
+    assert report(command, sets, "--crop-border", 3)["identical"] == {"restored": ["0"]}
+
+
+def test_averages_over_other_pictures_are_not_compared(command, three):
+    (three / "before.json").write_text(json.dumps(report(command, three)))
+    Image.open(three / "restored" / "0.png").resize((96, 96)).save(three / "restored" / "same.png")
+    line = (three / "restored", "--reference", three / "hq", *FAST, "--against", three / "before.json")
+    ended = command(main, *line)
+    assert ended.code == 2
+    assert "before.json cannot be compared: averaged_list_sha256 is " in ended.err

@@ -39,6 +39,22 @@ def test_a_picture_does_not_depend_on_its_neighbours_in_a_batch(supir, quick, fa
     assert largest_difference(together[0].image, alone) > 20
 
 
+def test_captions_of_other_lengths_in_the_batch_and_in_the_tiles_change_nothing_but_rounding(
+    supir, quick, face
+):
+    tiles = quick.model_copy(update={"tile_px": 64, "tile_stride_px": 32, "tile_batch": 3})
+    captions = ["a woman", "a cup of coffee on a table " * 12, "a wall " * 80]
+    lengths = [supir.encode_prompt([text]).context.shape[1] // 77 for text in captions]
+    assert lengths[0] < lengths[1] < lengths[2]
+    restorer = Restorer(supir, tiles)
+    alone = [restorer.restore(face, caption, seed).image for seed, caption in enumerate(captions)]
+    together = restorer.restore_batch([face] * 3, captions, range(3))
+    assert together[0].num_tiles == 4
+    for result, expected in zip(together, alone, strict=True):
+        assert largest_difference(result.image, expected) <= 1
+    assert largest_difference(alone[0], alone[1]) > 20
+
+
 def test_pictures_of_different_working_sizes_are_no_batch(supir, quick, face):
     with pytest.raises(ValueError, match=r"working sizes \[\(96, 96\), \(64, 64\)\] differ"):
         Restorer(supir, quick).restore_batch([face, face[:64, :64]], ["", ""], [0, 0])

@@ -16,7 +16,7 @@ from supir_model.guidance import LinearScale, guided
 from supir_model.memory import compile_blocks, offload, store_in_float8
 from supir_model.text import joined
 
-WORDS = "a red fox crosses an old stone bridge at dawn while mist rises from the river".split()
+WORDS = "red fox crosses old stone bridge while mist rises".split()  # noqa: SIM905 - reads as a text
 SAME = partial(torch.testing.assert_close, rtol=0, atol=1e-5)
 
 

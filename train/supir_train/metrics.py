@@ -2,7 +2,8 @@
 
 A training line holds step, phase, phase_step, images (seen in the phase), the means since the last line of the loss
 and of what the stage logs beside it, grad_norm (before clipping), lr, images_per_s and seconds (training time of
-the phase since this start). A validation line holds step, phase, phase_step and `validation_…` figures.
+the phase since this start); psnr_db is over the images that are not their reference, psnr_db_infinite the share of the
+others. A validation line holds step, phase, phase_step and `validation_…` figures.
 A line of traces.jsonl holds step and phase, and what one training pair was made from: key, crop (x0, y0, x1, y1 in the
 stored picture), flip, and the trace of its degradation, from which `supir_degrade.replay` makes the LQ side again, or
 where `data.degrade_on` is device, `supir_degrade.batch.replay_batch` on that kind of device.
@@ -57,7 +58,10 @@ Sums = dict[str, tuple[float, float]]
 
 
 class Means:
-    """Running means of named scalars since the last `take`, over all processes of a run.
+    """Running means of named figures since the last `take`, over all processes of a run.
+
+    Of figures that stand for one image each, those at infinity (the PSNR of an image that is its reference) are left
+    out: one of them would be all of the mean. NAME_infinite is their share of the images.
 
     Args:
         world: the processes.
@@ -66,7 +70,7 @@ class Means:
 
     def __init__(self, world: World, sums: Sums | None = None) -> None:
         self._world = world
-        self._sums: dict[str, tuple[torch.Tensor, float]] = {}
+        self._sums: dict[str, tuple[torch.Tensor, torch.Tensor | float]] = {}
         if sums and world.writes:
             self._sums = {
                 name: (torch.tensor(total, dtype=torch.float64), count)
@@ -74,15 +78,23 @@ class Means:
             }
 
     def add(self, figures: Mapping[str, torch.Tensor], count: int = 1) -> None:
-        """Counts the scalars of `count` equally weighted items whose mean `figures` are."""
+        """Counts scalars, the mean of `count` equally weighted items, and vectors, one figure an image."""
         for name, value in figures.items():
-            term = value.detach().double() * count
-            total, counted = self._sums.get(name, (0.0, 0))
-            self._sums[name] = (term + total, counted + count)
+            figure = value.detach().double()
+            if figure.ndim:
+                infinite = torch.isposinf(figure)
+                self._count(name, figure.where(~infinite, 0.0).sum(), (~infinite).sum())
+                self._count(f"{name}_infinite", infinite.sum(), len(figure))
+            else:
+                self._count(name, figure * count, count)
+
+    def _count(self, name: str, term: torch.Tensor, count: torch.Tensor | float) -> None:
+        total, counted = self._sums.get(name, (0.0, 0))
+        self._sums[name] = (term + total, counted + count)
 
     def merged(self) -> Sums:
         """Returns the sums over all processes; to be called by all of them."""
-        own = {name: (float(total), count) for name, (total, count) in self._sums.items()}
+        own = {name: (float(total), float(count)) for name, (total, count) in self._sums.items()}
         merged: Sums = {}
         for sums in self._world.gather(own):
             for name, (total, count) in sums.items():
@@ -91,10 +103,10 @@ class Means:
         return merged
 
     def take(self) -> dict[str, float]:
-        """Returns the means, and starts again; to be called by all processes."""
+        """Returns the means of what has any, and starts again; to be called by all processes."""
         merged = self.merged()
         self._sums = {}
-        return {name: total / count for name, (total, count) in merged.items()}
+        return {name: total / count for name, (total, count) in merged.items() if count}
 
 
 class BadSamples:

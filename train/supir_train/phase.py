@@ -18,7 +18,7 @@ from supir_train.image_noise import ImageNoise
 
 PhaseName = Literal["autoencoder", "prior", "encoder", "adapter"]
 Losses = dict[str, torch.Tensor]
-"""Scalars by name; the one called "loss" is minimised, the others are logged."""
+"""By name; the scalar called "loss" is minimised, the others are logged. (B,) holds one figure an image."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +43,11 @@ class Phase:
 
 
 def psnr_db(image: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
-    """Returns the mean PSNR over a batch, dB, of (B, 3, H, W) images in [-1, 1]; `image` is clipped first."""
-    error = (image.clamp(-1, 1) - reference).float().square().mean(dim=(1, 2, 3)).clamp_min(1e-10)
-    return (10.0 * torch.log10(4.0 / error)).mean()
+    """Returns the PSNR (B,) of each image, dB, infinite where it is its reference.
+
+    Args:
+        image: (B, 3, H, W); clipped to [-1, 1] first.
+        reference: (B, 3, H, W) in [-1, 1].
+    """
+    error = (image.clamp(-1, 1) - reference).float().square().mean(dim=(1, 2, 3))
+    return 10.0 * torch.log10(4.0 / error)
