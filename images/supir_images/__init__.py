@@ -1,0 +1,1 @@
+"""Any picture file to one upright sRGB picture: format, header guard, decode, profile, orientation, depth, alpha."""
