@@ -80,7 +80,7 @@ def _jpegs(folder: Path, count: int) -> list[Path]:
 
 
 def _show_probes(paths: list[Path], rounds: int) -> None:
-    from supir_curate.pictures.picture import read_header
+    from supir_images import read_header
 
     files = [path.read_bytes() for path in paths]
     headers = [read_header(data) for data in files]

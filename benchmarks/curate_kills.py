@@ -28,6 +28,7 @@ import skimage
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
+from supir_images import decode_rgb
 from supir_shards import verify
 
 SIDE_PX = 256
@@ -170,7 +171,7 @@ def run_to_end(words: list[str]) -> None:
 def make_pictures(folder: Path, count: int) -> None:
     """Writes different crops of installed packages' photos, and now and then a file that is no picture."""
     data = Path(skimage.__file__).parent / "data"
-    photos = [np.array(Image.open(data / name).convert("RGB")) for name in ("astronaut.png", "coffee.png")]
+    photos = [decode_rgb((data / name).read_bytes()) for name in ("astronaut.png", "coffee.png")]
     photos += [load_sample_image(name) for name in ("china.jpg", "flower.jpg")]
     folder.mkdir()
     rng = np.random.default_rng(0)

@@ -21,12 +21,14 @@ def make_pictures(folder: Path, photos: Path | None) -> list[int]:
     import skimage
     from PIL import Image
 
+    from supir_images import decode_rgb
+
     folder.mkdir()
     source = photos or Path(skimage.__file__).parent / "data"
     found = sorted(path for path in source.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     large = [path for path in found if path.stat().st_size > 50_000]
     for number in range(NUM_FILES):
-        image = Image.open(large[number % len(large)]).convert("RGB")
+        image = Image.fromarray(decode_rgb(large[number % len(large)].read_bytes()))
         side = 600 + 25 * number  # small and large ones
         image = image.resize((side, side * image.height // image.width), Image.Resampling.LANCZOS)
         for quality in (92, 85, 75, 60, 40, 20):

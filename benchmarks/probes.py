@@ -31,9 +31,10 @@ from probes_fakes import FAKES, RESAVE_QUALITY, Rgb
 
 from supir_curate.config.rules import DEFAULT_RULES, PASSED, first_failed
 from supir_curate.measure import measure
-from supir_curate.pictures.picture import BadPicture, checked_format, decode, decode_rgb
+from supir_curate.pictures.picture import decode
 from supir_curate.scores import SCORE_NAMES
 from supir_curate.selection.thresholds import given_thresholds
+from supir_images import BadImage, decode_rgb
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 PROTOCOLS = ("as-they-are", "reduced", "camera")
@@ -93,7 +94,7 @@ def _scores_of(path: Path, side_px: int, protocol: str, crop_px: int | None) -> 
             rng = np.random.default_rng([len(FAKES), *path.name.encode()])
             data = camera_jpeg(_pixels(data), draw_camera(rng), rng)
         rgb = _pixels(data)
-    except BadPicture as error:
+    except BadImage as error:
         print(f"left out: {path.name}: {error}", file=sys.stderr)
         return None
     if min(rgb.shape[:2]) < MIN_SIDE_PX:
@@ -113,8 +114,7 @@ def _scores_of(path: Path, side_px: int, protocol: str, crop_px: int | None) -> 
 
 
 def _pixels(data: bytes) -> Rgb:
-    checked_format(data, MAX_PIXELS)
-    return decode_rgb(data)
+    return decode_rgb(data, MAX_PIXELS)
 
 
 def _centre(rgb: Rgb, side_px: int) -> Rgb:

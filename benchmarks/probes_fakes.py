@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from supir_images import decode_rgb
+
 Rgb = NDArray[np.uint8]
 Make = Callable[[Rgb, np.random.Generator], Rgb]
 KERNELS = {
@@ -82,7 +84,7 @@ def _blur(sigma_px: float) -> Make:
 def _jpeg(quality: int) -> Make:
     def make(rgb: Rgb, _rng: np.random.Generator) -> Rgb:
         data = cv2.imencode(".jpg", rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-        return np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1])
+        return decode_rgb(data.tobytes())
 
     return make
 

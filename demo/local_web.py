@@ -19,6 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, ImageDraw, ImageFilter
 
+from supir_images import decode_rgb
+
 MAX_SIDE_PX = 1600
 ROBOTS = b"User-agent: *\nDisallow: /private/\n"
 
@@ -38,8 +40,7 @@ def build_web(photos: list[Path], seed: int = 0) -> list[Entry]:
     rng = random.Random(seed)
     entries: list[Entry] = []
     for number, path in enumerate(photos):
-        with Image.open(path) as opened:
-            image = opened.convert("RGB")
+        image = Image.fromarray(decode_rgb(path.read_bytes()))
         image.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX), Image.Resampling.LANCZOS)
         title = path.stem.replace("_", " ")
         kept = path.read_bytes() if path.suffix.lower() in {".jpg", ".jpeg"} else _jpeg(image, 95)
@@ -133,8 +134,8 @@ def _junk(rng: random.Random) -> Iterator[Entry]:
 
 def _opted_out(photos: list[Path]) -> Iterator[Entry]:
     for photo, (folder, how) in zip(photos, [("private", "robots.txt"), ("art", "header")], strict=True):
-        with Image.open(photo) as opened:
-            mirrored = opened.convert("RGB").transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        image = Image.fromarray(decode_rgb(photo.read_bytes()))
+        mirrored = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         yield Entry(f"/{folder}/0.jpg", _jpeg(mirrored, 92), f"opted out ({how})", "opted out")
 
 

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from markupsafe import Markup
 from PIL import Image
 
+from supir_images import decode_rgb
 from supir_shards import Dataset
 
 THUMBNAIL_PX = 320
@@ -129,8 +130,7 @@ def _captions(work: Path) -> Iterator[tuple[str, str]]:
 
 
 def _embedded(image: bytes) -> str:
-    with Image.open(io.BytesIO(image)) as opened:
-        thumbnail = opened.convert("RGB")
+    thumbnail = Image.fromarray(decode_rgb(image))
     thumbnail.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
     buffer = io.BytesIO()
     thumbnail.save(buffer, "JPEG", quality=88)

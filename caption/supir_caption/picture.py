@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from supir_caption.config import RegionConfig
 from supir_caption.regions import region_boxes
-from supir_shards import Box, decode_rgb
+from supir_images import decode_rgb
+from supir_shards import Box
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -21,7 +21,8 @@ from supir_caption.budget import CountTokens, clip_token_counter
 from supir_caption.config import CaptionConfig
 from supir_caption.picture import Description, Engine, read_picture
 from supir_caption.places import failures_path
-from supir_shards import BadImage, Box, Caption, Dataset, Quarantined, write_captions
+from supir_images import BadImage
+from supir_shards import Box, Caption, Dataset, Quarantined, write_captions
 
 Item = TypeVar("Item")
 

@@ -14,19 +14,21 @@ from functools import cached_property
 from itertools import islice
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from supir_console import UserError
 from supir_curate.config import CurateConfig
-from supir_curate.pictures.picture import BadPicture, decode_srgb, read_header, reduced
-from supir_curate.pictures.upright import upright
+from supir_curate.pictures.picture import reduced
 from supir_curate.score import short_reason
 from supir_curate.scorers.contract import Answer, Identity, Rgb, Scorer
 from supir_curate.sidecar import WEIGHTS, Rows, missing_rows, stamp, write_sidecar
 from supir_curate.sources.originals import Original, read_originals
 from supir_curate.sources.plan import Plan
-from supir_curate.verdict import Reason
+from supir_images import decode, opaque
+from supir_images.orientation import upright
 from supir_shards import Store, ledger_path
+
+
+class ChangedError(ValueError):
+    """A picture's bytes are gone, or are not what was scored."""
 
 
 class Assessed(NamedTuple):
@@ -159,13 +161,14 @@ def open_picture(original: Original, sha256: str, side_px: int) -> Rgb:
     """Returns the picture as scorers see it: sRGB, upright, its short side at most `side_px`.
 
     Raises:
-        BadPicture: it is gone, or is not what was scored.
+        ChangedError: it is gone, or is not what was scored.
+        BadImage: it cannot be decoded.
     """
     if hashlib.sha256(original.data).hexdigest() != sha256:
         detail = original.detail or f"other bytes: {len(original.data)}"
-        raise BadPicture(Reason.CHANGED_SINCE_SCORED, f"changed since scored: {detail}")
-    rgb = reduced(decode_srgb(original.data)[0], side_px)
-    return np.ascontiguousarray(upright(rgb, read_header(original.data).orientation))
+        raise ChangedError(f"changed since scored: {detail}")
+    decoded = decode(original.data)
+    return upright(reduced(opaque(decoded), side_px), decoded.header.orientation)
 
 
 def _answered(scorer: Scorer, name: str, batch: list[_Prepared]) -> Rows:

@@ -34,7 +34,7 @@ class Measurement:
 
     Args:
         scores: score name to value, NaN where the score has none.
-        texture: (rows, columns) uint8 map over the whole picture.
+        texture: (rows, columns) uint8 map over the whole picture, upright.
         phash: 64-bit perceptual hash.
     """
 
@@ -79,7 +79,8 @@ def measure(picture: Picture, working_side_px: int) -> Measurement:
         "screen_score": screen_score(picture.gray),
         "doubling_trace": traces.doubling,
         "resampling_trace": traces.other,
-        "first_quality": first_quality(tiles, block_phase(profiles.third)),
+        "first_quality": first_quality(tiles, {picture.block_phase, block_phase(profiles.third)}),
         "seam_share": seam_share(picture.gray),
+        "jpeg_guessed_share": picture.guessed_share,
     }
     return Measurement(scores=scores, texture=texture.cells, phash=perceptual_hash(picture.working_gray))

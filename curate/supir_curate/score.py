@@ -16,12 +16,14 @@ from supir_curate.carry import Brought, looked_at
 from supir_curate.config import CurateConfig, ProbeConfig
 from supir_curate.measure import Measurement, measure
 from supir_curate.pictures.memory import keep_freed_memory
-from supir_curate.pictures.picture import BadPicture, Picture, decode
+from supir_curate.pictures.picture import Picture, decode
 from supir_curate.scores import PROBES_STAMP, SCORE_NAMES, probes_stamp
 from supir_curate.sources.originals import Original, read_originals, valid_text
 from supir_curate.sources.plan import Plan, read_candidates
 from supir_curate.tombstones import REMOVED_URL, is_buried, read_tombstones, without_removed
 from supir_curate.verdict import Reason, Tally
+from supir_images import BadImage
+from supir_images.orientation import stored_again
 from supir_shards import Store, ledger_path, ledger_schema
 from supir_shards.record import KEY_LENGTH
 
@@ -109,22 +111,24 @@ def _ledger_row(
             return row | look(original, config)
         picture = decode(original.data, config.max_pixels, config.working_side_px)
         return row | _measured(picture, measure(picture, config.working_side_px))
-    except BadPicture as error:
-        return row | {"reason": str(error.reason), "detail": short_reason(error)}
+    except BadImage as error:
+        return row | {"reason": str(Reason(error.reason)), "detail": short_reason(error)}
     # One poisoned picture must not end a run of millions; what a decoder or probe choked on stands in the ledger.
     except Exception as error:
         return row | {"reason": str(Reason.UNEXPECTED), "detail": short_reason(error)}
 
 
 def _measured(picture: Picture, measurement: Measurement) -> dict[str, Any]:
-    rows, columns = measurement.texture.shape
+    # The ledger's sizes and map are of the picture as stored: a JPEG is cut on its own grid.
+    texture = stored_again(measurement.texture, picture.header.orientation)
+    rows, columns = texture.shape
     return {
         "status": OK,
         "width": picture.header.width,
         "height": picture.header.height,
         "format": picture.header.format,
         **{f"score.{name}": value for name, value in measurement.scores.items()},
-        "texture": measurement.texture.tobytes(),
+        "texture": texture.tobytes(),
         "texture_rows": rows,
         "texture_cols": columns,
         "phash": measurement.phash,
@@ -133,5 +137,5 @@ def _measured(picture: Picture, measurement: Measurement) -> dict[str, Any]:
 
 def short_reason(error: Exception) -> str:
     """Returns an error's words as they are stored: at most `MAX_DETAIL` characters, any text that Unicode has."""
-    text = str(error) if isinstance(error, BadPicture) else f"{type(error).__name__}: {error}"
+    text = str(error) if isinstance(error, BadImage) else f"{type(error).__name__}: {error}"
     return valid_text(text[:MAX_DETAIL])

@@ -66,5 +66,6 @@ SCORES = (
     ),
     Score("first_quality", "libjpeg quality of the strongest earlier compression; 100 is none", 1, 100),
     Score("seam_share", "share of the clearest straight seam; 1 runs from edge to edge", 0, 1),
+    Score("jpeg_guessed_share", "share of a JPEG that its decoder had to guess; 0 is intact", 0, 1),
 )
 SCORE_NAMES = tuple(score.name for score in SCORES)

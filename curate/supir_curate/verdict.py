@@ -33,11 +33,13 @@ class Reason(StrEnum):
     CHANGED_SINCE_SCORED = "changed_since_scored"  # kept, but gone or other bytes when it was to be packed
     UNEXPECTED = "unexpected"  # our own code choked on it; the detail says how
     # … or decoded
-    NOT_AN_IMAGE = "not_an_image"  # not JPEG, PNG, WebP or GIF by its first bytes
+    NOT_AN_IMAGE = "not_an_image"  # of no kind that is known, by its first bytes
+    NO_READER = "no_reader"  # a picture, but what reads its kind is not installed
     TOO_MANY_PIXELS = "too_many_pixels"
     ANIMATED = "animated"
     UNDECODABLE = "undecodable"
     # dropped: measured, and a rule says no
+    DAMAGED = "damaged"  # decodes, but part of it is the decoder's guess
     BELOW_MIN_SIDE = "below_min_side"
     EXTREME_ASPECT = "extreme_aspect"
     TRANSPARENT = "transparent"

@@ -197,7 +197,7 @@ def _preview_crops(
 
 
 def _photo(path: Path) -> NDArray[np.uint8]:
-    from supir_shards import BadImage, decode_rgb
+    from supir_images import BadImage, decode_rgb
 
     try:
         return decode_rgb(path.read_bytes())

@@ -16,6 +16,7 @@ from PIL import Image as PillowImage
 
 from supir_console import UserError
 from supir_degrade.trace import Subsampling
+from supir_images import decode_rgb
 
 Image = NDArray[np.float32]
 MAX_SIDE_PX = {"JPEG": 65500, "WEBP": 16383, "AVIF": 32768}
@@ -63,5 +64,4 @@ def _through_file(image: Image, file_format: str, **options: Any) -> Image:
     check_sides(image, file_format, MAX_SIDE_PX[file_format])
     buffer = io.BytesIO()
     PillowImage.fromarray(to_uint8(image)).save(buffer, file_format, **options)
-    with PillowImage.open(buffer) as decoded:
-        return np.divide(np.asarray(decoded.convert("RGB")), np.float32(255), dtype=np.float32)
+    return np.divide(decode_rgb(buffer.getvalue()), np.float32(255), dtype=np.float32)

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from supir_console import UserError
-from supir_shards import BadImage, Box, Dataset, DatasetError, Record, Role, Sample, decode_rgb
+from supir_images import BadImage, decode_rgb
+from supir_shards import Box, Dataset, DatasetError, Record, Role, Sample
 
 COLUMNS = ["key", "role", "width", "height"]
 

@@ -12,10 +12,6 @@ if TYPE_CHECKING:
     from supir_shards.captions import read_captions as read_captions
     from supir_shards.captions import write_captions as write_captions
     from supir_shards.finishing import finish_dataset as finish_dataset
-    from supir_shards.image_header import BadImage as BadImage
-    from supir_shards.image_header import image_size as image_size
-    from supir_shards.image_pixels import decode_rgb as decode_rgb
-    from supir_shards.image_pixels import to_rgb as to_rgb
     from supir_shards.layout import FORMAT_VERSION as FORMAT_VERSION
     from supir_shards.layout import MANIFEST as MANIFEST
     from supir_shards.layout import caption_path as caption_path
@@ -65,8 +61,6 @@ if TYPE_CHECKING:
 _MODULES = {
     "captions": ("read_captions", "write_captions"),
     "finishing": ("finish_dataset",),
-    "image_header": ("BadImage", "image_size"),
-    "image_pixels": ("decode_rgb", "to_rgb"),
     "layout": (
         "FORMAT_VERSION",
         "MANIFEST",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-MAX_TEXT = 200
+from supir_images.errors import printable as printable
 
 
 class QuarantineReason(StrEnum):
@@ -46,9 +46,3 @@ class RejectedError(ValueError):
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
-
-
-def printable(text: str) -> str:
-    """The text without control, bidirectional or invalid characters, at most 200 characters long."""
-    safe = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text[:MAX_TEXT])
-    return safe[:MAX_TEXT] + ("…" if len(text) > MAX_TEXT or len(safe) > MAX_TEXT else "")

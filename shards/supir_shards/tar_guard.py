@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from supir_shards.image_header import image_size
+from supir_images import BadImage, Fault, image_size
 from supir_shards.quarantine import Quarantined, QuarantineReason, RejectedError, printable
 from supir_shards.tar_members import Limits, Member, every, iter_members
 from supir_shards.tar_source import Readable
@@ -141,7 +141,12 @@ def _check_content(extension: str, data: bytes, limits: Limits) -> None:
     if kind == "json":
         check_json(data, limits)
     elif kind in IMAGE_EXTENSIONS:
-        image_size(data, limits.max_pixels)
+        try:
+            image_size(data, limits.max_pixels)
+        except BadImage as error:
+            is_large = error.reason is Fault.TOO_MANY_PIXELS
+            reason = QuarantineReason.IMAGE_TOO_LARGE if is_large else QuarantineReason.BAD_IMAGE
+            raise RejectedError(reason, error.detail) from error
 
 
 def check_json(data: bytes, limits: Limits) -> None:

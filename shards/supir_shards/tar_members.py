@@ -16,7 +16,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from supir_shards.image_header import MAX_PIXELS
+from supir_images import MAX_PIXELS
 from supir_shards.quarantine import QuarantineReason, RejectedError
 from supir_shards.tar_source import BLOCK, Readable, Source
 

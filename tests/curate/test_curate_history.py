@@ -29,7 +29,7 @@ def traces_of(gray):
 
 def quality_of(gray):
     tiles = busiest_tiles(gray)
-    return first_quality(tiles, block_phase(difference_profiles(tiles).third))
+    return first_quality(tiles, {(0, 0), block_phase(difference_profiles(tiles).third)})
 
 
 def resized(gray, factor, kernel):

@@ -12,10 +12,11 @@ from PIL.ImageOps import exif_transpose
 
 from supir_curate.config import PackConfig
 from supir_curate.packing.pack import make_samples
-from supir_curate.pictures.srgb import to_srgb
-from supir_curate.pictures.upright import upright
 from supir_curate.scores import SCORE_NAMES
 from supir_curate.sources.originals import Original
+from supir_images import from_pillow
+from supir_images.decoding import UNUSABLE_PROFILE
+from supir_images.orientation import upright
 from supir_shards import Role
 
 TEXTURE = np.array([[10, 20, 30], [40, 50, 60]], np.uint8)
@@ -118,7 +119,9 @@ def test_a_profile_that_cannot_be_used_changes_nothing(photos, profile):
 def test_a_profile_of_other_channels_than_the_picture_changes_nothing():
     gray = Image.new("L", (64, 64), 77)
     gray.info["icc_profile"] = exchanged_profile()
-    assert to_srgb(gray) is None
+    found = from_pillow(gray)
+    assert found.rgb.max() == found.rgb.min() == 77
+    assert found.notes == (UNUSABLE_PROFILE,)
 
 
 def test_a_photo_that_keeps_its_bytes_keeps_its_profile(photos):

@@ -79,8 +79,8 @@ def test_an_icc_profile_is_converted_and_a_broken_one_is_noted(tmp_path, coffee)
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"plain text", "no picture in a format that Pillow reads"),
-        (b"", "no picture in a format that Pillow reads"),
+        (b"plain text", "no kind of picture that is known"),
+        (b"", "no kind of picture that is known"),
         ("cut", "truncated"),
     ],
 )

@@ -22,7 +22,7 @@ def loaded_by(code: str) -> list[str]:
 
 
 def test_the_light_names_load_no_heavy_package() -> None:
-    names = "Role, Sample, Caption, DatasetError, sample_key, caption_for, part_name, iter_tar, image_size"
+    names = "Role, Sample, Caption, DatasetError, sample_key, caption_for, part_name, iter_tar"
     assert loaded_by(f"from supir_shards import {names}") == []
 
 

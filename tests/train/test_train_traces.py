@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from supir_degrade import Trace, replay
-from supir_shards import Dataset, decode_rgb
+from supir_images import decode_rgb
+from supir_shards import Dataset
 from supir_train.crops import CropBox, cut
 from supir_train.data import training_batches
 from supir_train.order import Position

@@ -22,8 +22,9 @@ from torch.utils.data import Dataset as TorchDataset
 from supir_console import UserError
 from supir_degrade import Recipe, Trace, check_recipe, degrade, load_recipe, sample_generator
 from supir_degrade import draw as draw_trace
+from supir_images import BadImage, decode_rgb
 from supir_model.prompts import NEGATIVE_PROMPT, positive_prompt
-from supir_shards import BadImage, Dataset, DatasetError, caption_for, decode_rgb
+from supir_shards import Dataset, DatasetError, caption_for
 from supir_train.batch import BadSample, Batch, scaled
 from supir_train.config import DataConfig, TrainConfig
 from supir_train.crops import CropBox, TooSmallError, choose_box, cut

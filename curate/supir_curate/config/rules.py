@@ -89,6 +89,8 @@ Rules = dict[str, Rule]
 Thresholds = dict[str, Threshold]
 
 DEFAULT_RULES: Rules = {
+    # First: what was guessed is not the picture, and every other score is of it too.
+    Reason.DAMAGED: Rule(score="jpeg_guessed_share", keep="<=", limit=0.002),
     Reason.BELOW_MIN_SIDE: Rule(score="short_side_px", keep=">=", limit=512),
     Reason.EXTREME_ASPECT: Rule(score="aspect_ratio", keep="<=", limit=3),
     Reason.TRANSPARENT: Rule(score="alpha_share", keep="<=", limit=0.01),

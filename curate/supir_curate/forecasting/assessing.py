@@ -11,11 +11,11 @@ import time
 from collections.abc import Iterable, Sequence
 
 from supir_console import UserError
-from supir_curate.assess_actor import load_scorers, open_picture
+from supir_curate.assess_actor import ChangedError, load_scorers, open_picture
 from supir_curate.config import CurateConfig
-from supir_curate.pictures.picture import BadPicture
 from supir_curate.scorers.contract import Rgb
 from supir_curate.sources.originals import Original
+from supir_images import BadImage
 
 NOT_FETCHED = "unknown: a dry run fetches nothing; after score, assess --dry-run tells"
 NO_PICTURE = "unknown: none of the first pictures could be read"
@@ -43,7 +43,7 @@ def hours_at_most(seconds: dict[str, float | str], pictures: int, cores: int) ->
 def _opened(original: Original, side_px: int) -> list[Rgb]:
     try:
         return [open_picture(original, hashlib.sha256(original.data).hexdigest(), side_px)]
-    except (BadPicture, OSError):
+    except (BadImage, ChangedError, OSError):
         return []
 
 

@@ -20,13 +20,14 @@ from supir_curate.forecasting.assessing import NOT_FETCHED, hours_at_most, score
 from supir_curate.ledger import read_scores
 from supir_curate.measure import measure
 from supir_curate.packing.pack import LAYOUT_COLUMNS, layout_of
-from supir_curate.pictures.picture import BadPicture, decode
+from supir_curate.pictures.picture import decode
 from supir_curate.selection.select import KEPT, selection_path
 from supir_curate.sources.candidate import Candidate, Kind, candidates_from
 from supir_curate.sources.folder import Folder
 from supir_curate.sources.listing import Spread, here, list_source, source_folder
 from supir_curate.sources.originals import Original, read_rows
 from supir_curate.sources.plan import ListingTally, Plan, nothing_to_read, places_of
+from supir_images import BadImage
 from supir_shards import DatasetError, Store
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def _scoring_seconds(folder: Folder, kind: Kind, candidate: Candidate, config: C
         original = _original(folder, kind, candidate, config)
         picture = decode(original.data, config.probe.max_pixels, config.probe.working_side_px)
         measure(picture, config.probe.working_side_px)
-    except BadPicture:
+    except BadImage:
         pass  # a failed candidate costs its time too
     return time.perf_counter() - started
 

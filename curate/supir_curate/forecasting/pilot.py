@@ -21,12 +21,13 @@ from supir_curate.fetching.address import host_of
 from supir_curate.ledger import numbers, read_scores
 from supir_curate.measure import measure
 from supir_curate.packing.pack import make_samples
-from supir_curate.pictures.picture import BadPicture, decode
+from supir_curate.pictures.picture import decode
 from supir_curate.reporting.throughput import throughput
 from supir_curate.selection.select import KEPT, selection_path
 from supir_curate.sources.originals import Original, read_originals
 from supir_curate.sources.plan import Plan
 from supir_curate.verdict import Reason
+from supir_images import BadImage
 from supir_shards import DatasetError, Role, Store
 
 SAMPLE = 6  # pictures measured for the pace
@@ -151,7 +152,7 @@ def measured_pace(store: Store, plan: Plan, config: CurateConfig) -> Pace:
             measure(picture, config.probe.working_side_px)
             scored = time.process_time()
             make_samples(original, row, role, config.pack)
-        except (BadPicture, OSError):
+        except (BadImage, OSError):
             continue  # the file changed since
         packing += time.process_time() - scored
         scoring += scored - began

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from supir_curate.packing.jpeg_stream import BLOCK_PX, NotLosslessError, parse_jpeg
-from supir_curate.pictures.upright import MIRRORED, QUARTER_TURNS, UPSIDE_DOWN
+from supir_images.orientation import MIRRORED, QUARTER_TURNS, UPSIDE_DOWN
 
 if TYPE_CHECKING:
     from supir_shards import Box

@@ -25,12 +25,12 @@ from supir_curate.ledger import read_scores
 from supir_curate.packing.carry import carried_samples
 from supir_curate.packing.crops import Layout, cut_texture, lay_out
 from supir_curate.packing.regions import Region, store_regions
-from supir_curate.pictures.picture import Header, read_header
-from supir_curate.pictures.upright import upright
 from supir_curate.scores import PREFIX
 from supir_curate.selection.select import KEPT, PACKING, load_selection, selection_path
 from supir_curate.sources.originals import Original, read_originals
 from supir_curate.sources.plan import Plan, read_state
+from supir_images import Header, read_header
+from supir_images.orientation import upright
 from supir_shards import Origin, Role, Sample, Store, crop_key, write_part
 
 PRODUCER = "supir-curate"

@@ -18,8 +18,10 @@ import numpy as np
 from supir_curate.packing.crops import Layout
 from supir_curate.packing.jpeg_crop import crop, read_coefficients, turn, write_jpeg
 from supir_curate.packing.jpeg_stream import NotLosslessError
-from supir_curate.pictures.picture import Header, decode_srgb
-from supir_curate.pictures.upright import upright, upright_box, upright_size
+from supir_images import Header, decode, opaque
+from supir_images.colour_source import colour_source
+from supir_images.opening import open_image
+from supir_images.orientation import upright, upright_box, upright_size
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -87,8 +89,10 @@ def _jpeg_regions(data: bytes, header: Header, layout: Layout) -> Iterator[Regio
 def _png_regions(data: bytes, header: Header, layout: Layout) -> Iterator[Region]:
     from PIL import Image
 
-    with Image.open(io.BytesIO(data), formats=("PNG",)) as whole:
-        pixels, profile = np.asarray(whole), whole.info.get("icc_profile")
+    whole, _ = open_image(data)
+    pixels = np.asarray(whole)
+    # Its colour chunks as one profile: gamma and code points would stay behind.
+    profile = colour_source("png", data, whole.info.get("icc_profile"), is_grey=whole.mode == "L").profile
     for box in layout.boxes:
         part = Image.fromarray(upright(pixels[box[1] : box[3], box[0] : box[2]], header.orientation))
         yield _region(header, layout, box, _saved(part, "PNG", icc_profile=profile), "png")
@@ -100,9 +104,9 @@ def _encoded_regions(
     """Yields upright JPEGs, reduced by Lanczos where the layout is smaller than the picture."""
     from PIL import Image
 
-    rgb, is_converted = decode_srgb(data)
-    done = {"reencoded": True, "converted_to_srgb": is_converted, "not_lossless": not_lossless}
-    whole = Image.fromarray(rgb)
+    decoded = decode(data)
+    done = {"reencoded": True, "converted_to_srgb": decoded.is_converted, "not_lossless": not_lossless}
+    whole = Image.fromarray(opaque(decoded))
     if whole.size != (layout.width, layout.height):
         whole = whole.resize((layout.width, layout.height), Image.Resampling.LANCZOS)
     for box in layout.boxes:

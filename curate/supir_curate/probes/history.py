@@ -13,6 +13,7 @@ erases it; a later compression as strong as the earlier one hides it; pictures w
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import cache
 
 import numpy as np
@@ -29,18 +30,18 @@ MIN_COEFFICIENTS = 40
 MIN_SHARE = 0.5  # of the frequencies with enough coefficients must show a comb
 
 
-def first_quality(tiles: NDArray[np.uint8], phase: tuple[int, int]) -> float:
+def first_quality(tiles: NDArray[np.uint8], phases: Collection[tuple[int, int]]) -> float:
     """Returns the libjpeg quality, 1 to 100, of the strongest compression that left its comb; 100 without one.
 
     Args:
         tiles: (N, T, T) uint8 luma at native scale, from `probes.tiles`.
-        phase: row and column, 0 to 7, where blocks begin within every tile, from `block_phase`.
+        phases: rows and columns, 0 to 7, where blocks may begin within every tile: the stored picture's own, which
+            a turn moves where its sides are no multiple of 8, and the one that `block_phase` sees.
 
     NaN without tiles.
     """
     if len(tiles) == 0:
         return float("nan")
-    phases = {(0, 0), phase}
     return min(_quality_at(tiles, *chosen) for chosen in phases)
 
 

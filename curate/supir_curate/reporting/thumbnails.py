@@ -16,11 +16,11 @@ import numpy as np
 from supir_curate.config import CurateConfig, PackConfig
 from supir_curate.ledger import read_scores
 from supir_curate.packing.pack import LAYOUT_COLUMNS, layout_of
-from supir_curate.pictures.picture import BadPicture, checked_format, decode_srgb, read_header
-from supir_curate.pictures.upright import upright
 from supir_curate.selection.select import KEPT, selection_path
 from supir_curate.sources.originals import Original, read_originals, spool_path, spool_store
 from supir_curate.sources.plan import Plan
+from supir_images import BadImage, decode, opaque
+from supir_images.orientation import upright
 from supir_shards import Store
 
 if TYPE_CHECKING:
@@ -83,10 +83,10 @@ def data_uri(data: bytes, layout: Layout | None, max_pixels: int) -> str | None:
     from PIL import Image
 
     try:
-        checked_format(data, max_pixels)
-        image, orientation = Image.fromarray(decode_srgb(data)[0]), read_header(data).orientation
-    except BadPicture:
+        decoded = decode(data, max_pixels)
+    except BadImage:
         return None
+    image, orientation = Image.fromarray(opaque(decoded)), decoded.header.orientation
     image.thumbnail((SIDE_PX, SIDE_PX), Image.Resampling.BOX)
     if layout and not layout.is_whole:
         _draw_crops(image, layout)

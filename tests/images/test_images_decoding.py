@@ -1,4 +1,4 @@
-"""`decode_rgb`: every mode becomes RGB as curation saw it, and whatever the bytes are, only BadImage comes out."""
+"""`decode_rgb`: every mode becomes upright sRGB, and whatever the bytes are, only BadImage comes out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from supir_shards import BadImage, QuarantineReason, decode_rgb
+from supir_images import BadImage, Fault, decode_rgb
 
 # Its width is a text and its orientation 6: turning such a photo upright raises struct.error in Pillow.
 QUIRKY_EXIF = (
@@ -57,15 +57,20 @@ SOUND = [
 ]
 
 
-def test_pixels_are_those_that_are_stored_whatever_the_exif_block_says() -> None:
-    picture = noise()
-    expected = np.asarray(picture)
-    np.testing.assert_array_equal(decode_rgb(encoded(picture, "PNG", exif=exif_turned())), expected)
-    np.testing.assert_array_equal(decode_rgb(encoded(picture, "WEBP", lossless=True)), expected)
-    plain = encoded(picture, "JPEG", quality=95)
-    for exif in (exif_turned(), BROKEN_EXIF, QUIRKY_EXIF, b"Exif\0\0"):
+def test_pixels_stand_upright_and_a_broken_exif_block_turns_nothing() -> None:
+    picture = noise(side=24).crop((0, 0, 24, 20))
+    turned = np.rot90(np.asarray(picture), -1)
+    np.testing.assert_array_equal(decode_rgb(encoded(picture, "PNG", exif=exif_turned())), turned)
+    np.testing.assert_array_equal(decode_rgb(encoded(picture, "WEBP", lossless=True)), np.asarray(picture))
+    plain = decode_rgb(encoded(picture, "JPEG", quality=95))
+    data = encoded(picture, "JPEG", quality=95, exif=exif_turned())
+    np.testing.assert_array_equal(decode_rgb(data), np.rot90(plain, -1))
+    for exif in (BROKEN_EXIF, b"Exif\0\0"):
         data = encoded(picture, "JPEG", quality=95, exif=exif)
-        np.testing.assert_array_equal(decode_rgb(data), decode_rgb(plain))
+        np.testing.assert_array_equal(decode_rgb(data), plain)
+    np.testing.assert_array_equal(
+        decode_rgb(encoded(picture, "JPEG", quality=95, exif=QUIRKY_EXIF)), np.rot90(plain, -1)
+    )
 
 
 @pytest.mark.parametrize(
@@ -110,7 +115,7 @@ def nameless_chunk() -> bytes:
     return png[:second] + b"\0\0\0\0" + png[second + 4 :]
 
 
-BAD, LARGE = QuarantineReason.BAD_IMAGE, QuarantineReason.IMAGE_TOO_LARGE
+BAD, LARGE = Fault.UNDECODABLE, Fault.TOO_MANY_PIXELS
 
 
 @pytest.mark.parametrize(
@@ -124,7 +129,7 @@ BAD, LARGE = QuarantineReason.BAD_IMAGE, QuarantineReason.IMAGE_TOO_LARGE
         (SOUND[4][:300], BAD, r"webp cannot be decoded \(OSError"),
         (png_of(15_000, 15_000), LARGE, r"exceeds limit of 178956970 pixels"),
         (png_of(20_000, 20_000), LARGE, r"declares 20000x20000 px, more than 268435456"),
-        (b"II*\0" + bytes(60), BAD, r"not JPEG, PNG, WebP or GIF"),
+        (b"II*\0" + bytes(60), Fault.NOT_AN_IMAGE, r"header is cut off at 64 bytes"),
     ],
     ids=[
         "long text",
@@ -138,9 +143,7 @@ BAD, LARGE = QuarantineReason.BAD_IMAGE, QuarantineReason.IMAGE_TOO_LARGE
         "tiff",
     ],
 )
-def test_a_damaged_picture_is_refused_with_its_reason(
-    data: bytes, reason: QuarantineReason, message: str
-) -> None:
+def test_a_damaged_picture_is_refused_with_its_reason(data: bytes, reason: Fault, message: str) -> None:
     with pytest.raises(BadImage, match=message) as caught:
         decode_rgb(data)
     assert caught.value.reason is reason

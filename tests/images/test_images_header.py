@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from skimage import data as photos
 
-from supir_shards import BadImage, QuarantineReason, image_size
-from supir_shards.image_header import MAX_SCANS
+from supir_images import BadImage, Fault, image_size
+from supir_images.header import MAX_SCANS
 
 
 def encoded(image_format: str, width: int, height: int, **options: object) -> bytes:
@@ -69,7 +69,7 @@ def test_a_header_that_declares_too_many_pixels_is_refused_with_both_numbers(
 ) -> None:
     with pytest.raises(BadImage, match=f"declares {pixels} px, more than 268435456 px in all") as caught:
         image_size(data.ljust(24_000, b"\0"))
-    assert caught.value.reason is QuarantineReason.IMAGE_TOO_LARGE
+    assert caught.value.reason is Fault.TOO_MANY_PIXELS
 
 
 def test_the_limit_on_pixels_is_inclusive() -> None:
@@ -82,10 +82,11 @@ def test_the_limit_on_pixels_is_inclusive() -> None:
     ("data", "message"),
     [
         (b"", r"the bytes begin \(none\)"),
-        (b"II*\0\x08\0\0\0tiff", "the bytes begin 49492a0008000000"),
-        (b"\xff\xd8", "cut off at 2 bytes"),
+        (b"II*\0\x08\0\0\0tiff", "cut off at 12 bytes"),
+        (b"tiff", "no kind of picture that is known; the bytes begin 74696666"),
+        (b"\xff\xd8\xff", "cut off at 3 bytes"),
         (b"\xff\xd8\xff\xe0\x00\x01", "a segment of 1 bytes at byte 2"),
-        (b"\xff\xd8\x00\x00", "no marker at byte 2"),
+        (b"\xff\xd8\x00\x00", "the bytes begin ffd80000"),
         (b"\xff\xd8\xff\xda\x00\x08", "begin before its size"),
         (jpeg_header(0, 10), "declares 0x10 px"),
         (encoded("PNG", 5, 5).replace(b"IHDR\0\0\0\x05", b"IHDR\0\0\0\x06"), "not an intact IHDR"),
@@ -96,14 +97,29 @@ def test_the_limit_on_pixels_is_inclusive() -> None:
 def test_rubbish_is_refused_with_what_was_seen(data: bytes, message: str) -> None:
     with pytest.raises(BadImage, match=message) as caught:
         image_size(data)
-    assert caught.value.reason is QuarantineReason.BAD_IMAGE
+    assert caught.value.reason is Fault.NOT_AN_IMAGE
 
 
-@pytest.mark.parametrize("filler", [b"\xff", b"\xff\xe0\x00\x02", b"\xff\x01"])
-def test_a_header_of_endless_segments_is_given_up_on(filler: bytes) -> None:
+@pytest.mark.parametrize(
+    ("filler", "message"),
+    [
+        (b"\xff", "cut off at 8000002 bytes"),
+        (b"\xff\xe0\x00\x02", "no size in the first 10000 segments"),
+        (b"\xff\x01", "no size in the first 10000 segments"),
+    ],
+)
+def test_a_header_of_endless_segments_is_given_up_on(filler: bytes, message: str) -> None:
     data = b"\xff\xd8" + filler * (8_000_000 // len(filler))
-    with pytest.raises(BadImage, match="no size in the first 10000 segments"):
+    with pytest.raises(BadImage, match=message):
         image_size(data)
+
+
+@pytest.mark.parametrize("stray", [b"\0", b"ab", b"\xff", b"\xff\xff", b"\xff\0", b"\0\xff\0\xff"])
+def test_stray_and_fill_bytes_before_a_marker_are_passed_over_as_libjpeg_does(stray: bytes) -> None:
+    photo = encoded("JPEG", 90, 50, exif=EXIF)
+    for marker in (b"\xff\xe1", b"\xff\xdb", b"\xff\xc0", b"\xff\xc4"):
+        at = photo.index(marker)
+        assert image_size(photo[:at] + stray + photo[at:]) == ("jpg", 90, 50)
 
 
 SCAN = b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00"  # of one component; to libjpeg an empty one is a scan too
