@@ -39,7 +39,7 @@ from supir_curate.selection.decisions import (
 from supir_curate.selection.embeddings import Embeddings
 from supir_curate.selection.judging import Judge
 from supir_curate.selection.roles import scores_of, with_told
-from supir_curate.selection.survivors import Excluded, Survivors
+from supir_curate.selection.survivors import Survivors
 from supir_curate.sidecar import deciding_scorers, require_seen
 from supir_curate.sources.additions import MOVED
 from supir_curate.sources.look_ahead import in_order
