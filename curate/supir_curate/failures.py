@@ -52,9 +52,11 @@ def write_failures(store: Store, plan: Plan) -> str:
 
 def failed_candidates(store: Store, plan: Plan) -> Iterator[Failure]:
     """Yields every candidate without scores."""
+    import pyarrow.compute as pc
+
     for part in plan.parts():
         ledger = store.read_table(ledger_path(part), ["status", *SAID])
-        chosen = ledger.filter([status == FAILED for status in ledger.column("status").to_pylist()])
+        chosen = ledger.filter(pc.equal(ledger.column("status"), FAILED))
         yield from _told(store, part, chosen.select(SAID).to_pylist())
 
 

@@ -56,7 +56,8 @@ def scored(
         plan, counts = extend(store, plan, cluster.spread)
         figures |= _at_source(counts) | {"taken_in": counts["new"]}
     elif was_scored:
-        figures |= _compared(store, plan, cluster)
+        compared = _compared(store, plan, cluster)
+        figures |= compared if any(compared.values()) else {}
     pipeline.score_parts(store, plan, config, cluster, allow_private=allow_private)
     if wishes.retry_failed:
         plan, retried = pipeline.retry(store, plan, config, cluster, allow_private=allow_private)

@@ -79,7 +79,7 @@ def test_the_report_stands_alone_and_escapes_what_sources_say(curated):
     assert page.count("data:image/jpeg;base64,") >= 60
     assert page.count('<line class="limit"') == 18
     failures = (curated[0] / "report" / "failures.csv").read_text().splitlines()
-    assert failures[0] == "part,source_row,url,reason,detail"
+    assert failures[0] == "part,source_row,url,reason,detail,text,licence,role"
     assert len(failures) == 4
     assert any("<b>cut.jpg,undecodable," in line for line in failures)
 
@@ -97,7 +97,9 @@ def test_files_that_come_later_do_not_shift_the_parts(curate, collection, settin
     first = curate("score", source, "-o", dataset, *settings)
     before = content(dataset)
     shutil.copy(collection / "set-1" / "astronaut-1.jpg", source / "aaa.jpg")
-    assert curate("score", source, "-o", dataset, *settings) == first
+    code, summary = curate("score", source, "-o", dataset, *settings)
+    assert (code, {name: summary[name] for name in first.summary}) == first
+    assert (summary["source_new"], summary["source_gone"], summary["source_changed"]) == (1, 0, 0)
     assert content(dataset) == before
 
 

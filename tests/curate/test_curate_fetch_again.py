@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import shutil
+import tarfile
+from itertools import pairwise
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,6 +14,9 @@ import pytest
 
 from supir_console import UserError
 from supir_curate.reporting.throughput import LOG
+from supir_curate.sources.additions import compare, extend
+from supir_curate.sources.listing import here
+from supir_curate.sources.plan import load_plan, make_plan, read_candidates
 from supir_curate.verdict import Reason, may_pass
 from supir_shards import Dataset, Store, verify
 
@@ -267,3 +273,54 @@ def test_a_crawl_is_packed_under_other_limits_without_a_request(
     assert verify(second) == []
     assert Store(first).list("spool")
     assert not Store(fresh).list("spool")
+
+
+def test_two_fetching_processes_keep_a_hosts_crawl_delay_together(
+    curate, web_server, page, collection, settings, tmp_path
+):
+    files = sorted(collection.rglob("*-*.jpg"))[:4]
+    pages = {f"/{number}.jpg": page(200, path.read_bytes()) for number, path in enumerate(files)}
+    server = web_server({**pages, "/robots.txt": page(200, b"User-agent: *\nCrawl-delay: 1\n")})
+    pq.write_table(pa.table({"url": [server.url(path) for path in pages]}), tmp_path / "urls.parquet")
+    words = (*OPTIONS, *settings, "--set", "source.part_size=2", "--fetchers", "2")
+    curate("score", tmp_path / "urls.parquet", "-o", tmp_path / "dataset", *words)
+    times = sorted(when for when, _, path in server.requests if path in pages)
+    assert server.asked("/robots.txt") == 2  # both fetchers had a part
+    assert min(later - earlier for earlier, later in pairwise(times)) >= 1
+
+
+def test_a_tar_that_came_is_taken_in_and_those_that_are_there_are_known_by_their_file(tmp_path, config, jpeg):
+    def tar(name, *members):
+        with tarfile.open(tmp_path / "tars" / name, "w") as file:
+            for member in members:
+                info = tarfile.TarInfo(member)
+                info.size = len(jpeg)
+                file.addfile(info, io.BytesIO(jpeg))
+
+    (tmp_path / "tars").mkdir()
+    tar("b.tar", "1.jpg", "2.jpg", "3.jpg")
+    store = Store(tmp_path / "dataset")
+    plan = make_plan(store, str(tmp_path / "tars"), config)
+    tar("a.tar", "1.jpg", "2.jpg")  # listed before the other, with names that it has too
+    tar("b.tar", "0.jpg", "2.jpg", "3.jpg")
+    assert compare(store, plan, here) == {"new": 3, "gone": 1, "changed": 0}
+    grown, counts = extend(store, plan, here)
+    assert (grown.num_candidates, grown.num_parts, grown.added, counts["new"]) == (6, 2, (3,), 3)
+    assert grown.sizes() == {"part-000000": 3, "part-000001": 3}
+    assert [one.file for one in read_candidates(store, "part-000001")] == ["a.tar", "a.tar", "b.tar"]
+    assert extend(store, load_plan(store), here)[1]["new"] == 0
+
+
+def test_a_source_of_another_kind_or_gone_is_said(tmp_path, config, jpeg, curate, settings, collection):
+    source, dataset = tmp_path / "source", tmp_path / "dataset"
+    shutil.copytree(collection / "set-0", source)
+    curate("score", source, "-o", dataset, *settings)
+    shutil.rmtree(source)
+    gone = curate("score", source, "-o", dataset, *settings)
+    assert gone.summary["source_unlisted"].startswith(f"{source} does not exist")
+    with pytest.raises(UserError, match="does not exist"):
+        curate("score", source, "-o", dataset, *settings, "--extend")
+    source.mkdir()
+    pq.write_table(pa.table({"url": ["http://a.example/1.jpg"]}), source / "urls.parquet")
+    with pytest.raises(UserError, match=r"holds urls now, the dataset was made of folder; give another -o"):
+        curate("score", source, "-o", dataset, *settings, "--extend")

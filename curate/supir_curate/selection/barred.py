@@ -62,6 +62,8 @@ def read_barred(datasets: Sequence[str], similar: SimilarConfig | None) -> Barre
     Raises:
         UserError: one is no scored dataset, the scorer has not looked at it, or they were made otherwise.
     """
+    import pyarrow.compute as pc
+
     names: list[str] = []
     hashes, features, origins = [], [], set()
     for place in datasets:
@@ -74,7 +76,7 @@ def read_barred(datasets: Sequence[str], similar: SimilarConfig | None) -> Barre
                     f"{place} is not scored whole; run: supir-curate score {plan.source} -o {place}"
                 )
             table = store.read_table(ledger_path(part), ["source_row", "url", "status", "phash"])
-            table = table.filter([status == OK for status in table.column("status").to_pylist()])
+            table = table.filter(pc.equal(table.column("status"), OK))
             names += [f"{place}: {url}" for url in table.column("url").to_pylist()]
             hashes.append(table.column("phash").to_numpy())
             row_of.append(table.column("source_row").to_numpy())

@@ -22,10 +22,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from supir_console import Progress, UserError, config_hash
-from supir_curate.config.rules import Rules, Thresholds
+from supir_curate.config.rules import Thresholds
 from supir_curate.config.select import SelectConfig
-from supir_curate.ledger import AT_ONCE, require_known, require_scores, sidecar_scores
-from supir_curate.scores import SCORE_NAMES
+from supir_curate.ledger import AT_ONCE, require_scores
 from supir_curate.selection.barred import Barred, read_barred
 from supir_curate.selection.decisions import DROPPED as DROPPED
 from supir_curate.selection.decisions import KEPT as KEPT
@@ -37,9 +36,12 @@ from supir_curate.selection.decisions import (
     tally_of,
 )
 from supir_curate.selection.embeddings import Embeddings
+from supir_curate.selection.foresight import limited_scores
+from supir_curate.selection.foresight import require_foreseen as require_foreseen
 from supir_curate.selection.judging import Judge
 from supir_curate.selection.roles import scores_of, with_told
 from supir_curate.selection.survivors import Survivors
+from supir_curate.selection.thresholds import as_numbers
 from supir_curate.sidecar import deciding_scorers, require_seen
 from supir_curate.sources.additions import MOVED
 from supir_curate.sources.look_ahead import in_order
@@ -52,8 +54,6 @@ from supir_shards.storage import table_bytes
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-    from supir_curate.config import CurateConfig
 
 SELECTION = "selection.json"
 PACKING = "packing.json"
@@ -105,7 +105,7 @@ def select(store: Store, plan: Plan, config: SelectConfig) -> Selection:
             f" select into a new dataset: supir-curate select {store.url} -o NEW"
         )
     require_scored(store, plan)
-    require_scores(store, plan, [*_limited(config), *scores_of(config.roles, config.quotas)])
+    require_scores(store, plan, [*limited_scores(config), *scores_of(config.roles, config.quotas)])
     if settled is None:
         store.delete(SELECTION)
     counts, thresholds = _decide(store, plan, config, barred, settled)
@@ -118,7 +118,7 @@ def _decide(
     """Judges every part, finds who is excluded among what passed, and writes the decisions that are not settled."""
     parts, survivors, counts = plan.parts(), Survivors(config.quotas), Counts()
     num_settled = settled.parts if settled else 0
-    rules = _as_numbers(config.rules, settled.thresholds) if settled else config.rules
+    rules = as_numbers(config.rules, settled.thresholds) if settled else config.rules
     judge = Judge(store, rules, config.roles, survivors, scores_of(config.roles, config.quotas))
 
     def read(part: str) -> pa.Table:
@@ -158,11 +158,6 @@ def _decide(
             progress.advance()
         store.write_many(changed)
     return counts, thresholds
-
-
-def _as_numbers(rules: Rules, thresholds: Thresholds) -> Rules:
-    """Returns the rules with the limits that were found for them."""
-    return {name: rule.model_copy(update={"limit": thresholds[name].limit}) for name, rule in rules.items()}
 
 
 def _kept(store: Store, part: str) -> NDArray[np.bool_]:
@@ -231,23 +226,6 @@ def write_selection(
     )
     store.write(SELECTION, selection.model_dump_json(indent=1).encode() + b"\n")
     return selection
-
-
-def require_foreseen(store: Store, config: CurateConfig) -> None:
-    """Checks before anything is scored that every score that is limited or ranks will be there.
-
-    Args:
-        store: the dataset to be made or continued; scores that already stand beside its ledger count.
-        config: the run's config.
-
-    Raises:
-        UserError: a score is misspelt, or comes from a scorer that the config does not name.
-    """
-    scorers = config.assess.scorers.items()
-    foreseen = {score.name for name, scorer in scorers for score in scorer.scores(name)}
-    foreseen |= {*SCORE_NAMES, *config.source.score_columns, *sidecar_scores(store)}
-    wanted = [*_limited(config.select), *scores_of(config.select.roles, config.select.quotas)]
-    require_known(store.url, wanted, foreseen)
 
 
 def rules_of_packed(store: Store, given: SelectConfig) -> SelectConfig:
@@ -326,7 +304,3 @@ def require_selected(store: Store, plan: Plan) -> Selection:
             f" run: supir-curate select {store.url}"
         )
     return selection
-
-
-def _limited(config: SelectConfig) -> list[str]:
-    return [rule.score for rule in config.rules.values() if rule.limit is not None]

@@ -27,6 +27,11 @@ def given_thresholds(rules: Rules) -> Thresholds:
     }
 
 
+def as_numbers(rules: Rules, thresholds: Thresholds) -> Rules:
+    """Returns rules with the limits that were found for them."""
+    return {name: rule.model_copy(update={"limit": thresholds[name].limit}) for name, rule in rules.items()}
+
+
 def found_threshold(rule: Rule, values: NDArray[np.float64]) -> Threshold:
     """Returns a rule with its quantile or top share as a number.
 
