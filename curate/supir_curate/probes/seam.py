@@ -34,7 +34,9 @@ MIN_SHARE = 0.25  # of a line must be stepped for it to be looked at …
 NUM_LINES = 6  # … and so many of the best are
 STRETCHES = 16
 DRIFT_PX = 0.4  # a line that drifts so far, root mean square, is down to 1 / e
-INDEPENDENT = 0.4  # variation along the line of its own, as a share of the step, from which on it counts fully
+INDEPENDENT = (
+    0.35  # variation along the line of its own, as a share of the step, from which on it counts fully
+)
 GUTTER_SHARE, MIN_GUTTER_PX = 0.06, 4  # a gutter is no wider than this share of the side, or so many px
 GUTTER_DEVIATION = 8.0  # grey levels: as much as a JPEG leaves of its neighbours in it
 VARIED = 8.0  # grey levels from stretch to stretch, beside a gutter
