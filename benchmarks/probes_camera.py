@@ -31,7 +31,7 @@ MAX_SHORT_SIDE_PX = 1968  # a 3:2 picture of 5.8 megapixels
 SIDE_MULTIPLE_PX = 16  # as cameras write: whole 4:2:0 blocks
 DEMOSAICING = ("bilinear", "edge-aware", "Malvar")
 OLD_DEMOSAICING = ("bilinear", "squares", "honeycomb")
-OLD_SHORT_SIDES_PX = (480, 768, 960, 1200, 1536)  # 0.3 to 3.1 megapixels
+OLD_SHORT_SIDES_PX = (600, 768, 960, 1200, 1536)  # 0.5 to 3.1 megapixels
 ISO = (100, 400, 1600)
 FULL_WELL_ELECTRONS = 20_000  # at ISO 100
 READ_ELECTRONS = 3.0
@@ -144,7 +144,7 @@ def _bayer(shape: tuple[int, ...]) -> Sites:
 
 
 def _honeycomb(shape: tuple[int, ...]) -> Sites:
-    """Returns the sites of a sensor turned by 45 degrees: green in even rows, red and blue by turns between; -1 none."""
+    """Returns the sites of a sensor turned by 45 degrees: green in even rows, red and blue between; -1 none."""
     sites = np.full(shape, -1, np.int8)
     sites[::2, ::2] = 1
     sites[1::4, 1::4], sites[3::4, 3::4] = 0, 0
@@ -180,7 +180,7 @@ def _demosaiced(raw: Linear, sites: Sites, method: str) -> Linear:
 
 
 def _spread(raw: Linear, sites: NDArray[np.bool_]) -> Linear:
-    """Returns one colour of a honeycomb everywhere: the mean of its sites nearby, by a tent that reaches the next ones."""
+    """Returns one colour of a honeycomb everywhere: the mean of its sites nearby, weighted by a tent."""
     tent = np.array([1, 2, 3, 4, 3, 2, 1], np.float32)
     weighted, weight = (
         cv2.sepFilter2D(plane.astype(np.float32), cv2.CV_32F, tent, tent, borderType=cv2.BORDER_REFLECT_101)
@@ -190,7 +190,7 @@ def _spread(raw: Linear, sites: NDArray[np.bool_]) -> Linear:
 
 
 def _from_squares(raw: Linear) -> Linear:
-    """Returns full green, and the other colours' differences from it as squares of 2 x 2 samples have them, enlarged."""
+    """Returns full green under the other colours' differences from it, read in squares of 2 x 2 and enlarged."""
     red, blue = raw[::2, ::2], raw[1::2, 1::2]
     green = (raw[::2, 1::2] + raw[1::2, ::2]) / 2
     full = _demosaiced(raw, _bayer(raw.shape), "bilinear")[..., 1]

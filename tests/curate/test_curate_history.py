@@ -21,7 +21,6 @@ from supir_curate.probes.resampling import (
     resampling_traces,
 )
 from supir_curate.probes.resolution import effective_ratio
-from supir_curate.probes.seam import seam_share
 from supir_curate.probes.tiles import TILE_PX, busiest_tiles
 
 KERNELS = (cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)

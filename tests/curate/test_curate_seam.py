@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -9,6 +12,10 @@ import pytest
 from supir_curate.config.rules import DEFAULT_RULES
 from supir_curate.probes.seam import seam_share
 from supir_curate.verdict import Reason
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+from probes_collages import FINISHES, GUTTERS, LAYOUTS, Gutter, collage
 
 LIMIT = DEFAULT_RULES[Reason.COLLAGE].limit
 HEIGHT, WIDTH, HORIZON = 400, 600, 180
@@ -101,3 +108,24 @@ def test_plain_and_small_pictures_have_none(shape):
     assert seam_share(np.full(shape, 50, np.uint8)) == 0.0
     noise = np.random.default_rng(3).integers(0, 256, shape, np.uint8)
     assert 0.0 <= seam_share(noise) < LIMIT
+
+
+def test_the_benchmark_s_collages_cover_their_cells_but_for_the_gutter():
+    plain = [np.full((600, 600, 3), level, np.uint8) for level in (50, 100, 150, 200, 210, 220)]
+    framed = Gutter("black frame 10 px", 10, 0, framed=True)
+    for layout, cells in LAYOUTS.items():
+        made = collage(plain, layout, framed, "PNG", np.random.default_rng(0))[..., 0]
+        assert len(np.unique(made)) == len(cells) + 1
+        assert made[5:-5, 5:-5].any()
+        assert made[:5].max() == made[-5:].max() == made[:, :5].max() == made[:, -5:].max() == 0
+        without = collage(plain, layout, Gutter("none"), "PNG", np.random.default_rng(0))[..., 0]
+        areas = sorted((bottom - top) * (right - left) for top, left, bottom, right in cells)
+        shares = np.sort(np.unique(without, return_counts=True)[1]) / without.size
+        assert shares == pytest.approx(areas, abs=0.01)
+
+
+@pytest.mark.parametrize("finish", FINISHES)
+@pytest.mark.parametrize("gutter", [GUTTERS[3], GUTTERS[6], GUTTERS[8]], ids=lambda gutter: gutter.name)
+def test_the_benchmark_s_collages_of_photos_are_seen_however_they_are_saved(photos, gutter, finish):
+    made = collage(list(photos.values()), "2 x 2", gutter, finish, np.random.default_rng(1))
+    assert seam_share(cv2.cvtColor(made, cv2.COLOR_RGB2GRAY)) > LIMIT

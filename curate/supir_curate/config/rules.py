@@ -4,9 +4,9 @@ Place in the flow: `thresholds` finds each rule's limit, `select` applies them t
 The law: rules are tried in the table's order and the name of the first failed one is the reason. A score that has no
 value for a picture (NaN: the JPEG quality of a PNG) cannot fail a rule.
 
-The limits were set on photos, as they are and as cameras would have written them, their fakes, collages and screenshots,
-so that no rule costs more than one good photo in a hundred (docs/curate/probes.md); they are a start to be calibrated on your own data, not a standard: published limits for the
-same statistics differ eightfold.
+The limits were set on photos, as they are and as cameras would have written them, their fakes, collages and
+screenshots, so that no rule costs more than one good photo in a hundred (docs/curate/probes.md); they are a start to
+be calibrated on your own data, not a standard: published limits for the same statistics differ eightfold.
 """
 
 from __future__ import annotations

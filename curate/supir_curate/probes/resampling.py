@@ -10,11 +10,11 @@ fifth what interpolation left near the highest frequencies, if no later compress
 Source: Gallagher 2005, "Detection of linear and cubic interpolation in JPEG compressed images"; Popescu and Farid 2005,
 "Exposing digital forgeries by detecting traces of resampling". Ours: the third difference, tiles, and both axes.
 Cameras interpolate by 2 as well, on the mosaic's own grid: there an even number of pixels in a line holds as many
-samples as interpolated ones, and both differences are blind to it. A JPEG's halved chroma touches all but luma. Firmware
-does more to squares of 2 x 2 px, and files of cameras of 1999 to 2010 show traces up to 0.07. What tells them is that an
-enlargement has no detail beyond half of its sampling rate: where detail goes on (`probes.resolution`), a third of the
-trace counts. Pixels that were only repeated keep all detail; they are seen on the first difference, which is 0 within
-every pair.
+samples as interpolated ones, and both differences are blind to it. A JPEG's halved chroma touches all but luma.
+Firmware does more to squares of 2 x 2 px, and files of cameras of 1999 to 2010 show traces up to 0.07. What tells
+them is that an enlargement has no detail beyond half of its sampling rate: where detail goes on
+(`probes.resolution`), a third of the trace counts. Pixels that were only repeated keep all detail; they are seen on
+the first difference, which is 0 within every pair.
 Blind spots: noise added after enlarging hides the trace, as does a reduction after it; a picture that was reduced by
 an uneven factor shows a trace too (up to 0.07 in `resampling_trace`); factors near 1 or above 5; nets that enlarge;
 enlarging by 2 on the samples' own grid. A camera that enlarges (digital zoom) is told as enlarged.
@@ -34,7 +34,7 @@ EMPTY = 0.05  # grey levels added to the mean: rounding noise of an empty pictur
 # the blocks' rims, the more of the second: in a soft picture, next to nothing else has a third difference.
 BLOCK_LEAK = (0.05, 0.25)
 FIFTH_BLOCK_LEAK = (0.25, 0.0)
-NO_PAIRS = 0.1  # the first difference of photos and of other kernels swings by no more than twice this
+NO_PAIRS = 0.1  # the first difference of photos swings by less
 ENLARGED_RATIO, NATIVE_RATIO = (
     0.55,
     0.75,
@@ -54,7 +54,8 @@ class ResamplingTraces(NamedTuple):
 
     Args:
         doubling: at a period of 2 px, in the third difference or three times that in the fifth, weighted by the lack of
-            detail, or in the first what is beyond 0.1; at most 1: enlarged by 2, by any kernel, nearest neighbour included.
+            detail, or in the first what is beyond 0.1; at most 1: enlarged by 2, by any kernel, nearest neighbour
+            included.
         other: at the strongest period between 2 and 5 px that JPEG blocks do not share (8 px and its parts).
     """
 
