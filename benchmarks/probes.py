@@ -4,11 +4,12 @@ Peer: none known that answers the same question; chance is 0.5. The area under t
 every fake (not only with its own); a score without a value counts as kept, so an unseen fake costs area.
 Run: python benchmarks/probes.py PHOTOS_DIR [--photos N] [--side 1024] [--protocol camera] [--crop PX] [--json FILE]
 
-Protocols, as detail depends on scale. "as-they-are": the file's own bytes against fakes at its own size (a x2 fake
-is the photo reduced by 2 and enlarged by 2). "reduced": photos are first reduced to a short side of 1024 px, and the
-fakes are made from those. "camera", if asked for: each photo is a scene that `probes_camera` takes a picture of, for
-folders whose photos are no camera's own files. Intervals are 95 % bootstrap intervals over photos, photo and fakes
-drawn together. Below each fake: the share that any default rule drops; below the table: the photos that one does.
+Protocols, as detail depends on scale. "as-they-are": the file's own bytes against fakes at its own size (a x2 fake is
+the photo reduced by 2 and enlarged by 2). "reduced": photos are first reduced to a short side of 1024 px, and the
+fakes are made from those. "camera" and "digicam", if asked for: each photo is a scene that a camera of today or of
+about 2000 takes a picture of (`probes_camera`), for folders whose photos are no camera's own files. Intervals are 95
+% bootstrap intervals over photos, photo and fakes drawn together. Below each fake: the share that any default rule
+drops; below the table: the photos that one does.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from probes_camera import camera_jpeg, draw_camera
+from probes_camera import camera_jpeg, draw_camera, draw_digicam
 from probes_fakes import FAKES, RESAVE_QUALITY, Rgb
 
 from supir_curate.config.rules import DEFAULT_RULES, PASSED, first_failed
@@ -37,7 +38,8 @@ from supir_curate.selection.thresholds import given_thresholds
 from supir_images import BadImage, decode_rgb
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
-PROTOCOLS = ("as-they-are", "reduced", "camera")
+PROTOCOLS = ("as-they-are", "reduced", "camera", "digicam")
+DRAWN = {"camera": draw_camera, "digicam": draw_digicam}
 MIN_SIDE_PX = 512
 MAX_PIXELS = 200_000_000
 NUM_BOOTSTRAPS = 2000
@@ -90,9 +92,9 @@ def _scores_of(path: Path, side_px: int, protocol: str, crop_px: int | None) -> 
     cv2.setNumThreads(1)
     data = path.read_bytes()
     try:
-        if protocol == "camera":
+        if protocol in DRAWN:
             rng = np.random.default_rng([len(FAKES), *path.name.encode()])
-            data = camera_jpeg(_pixels(data), draw_camera(rng), rng)
+            data = camera_jpeg(_pixels(data), DRAWN[protocol](rng), rng)
         rgb = _pixels(data)
     except BadImage as error:
         print(f"left out: {path.name}: {error}", file=sys.stderr)

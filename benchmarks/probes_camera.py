@@ -3,7 +3,10 @@
 Photos that were reduced for the screen are sharper and cleaner, pixel by pixel, than any camera writes. Here a photo,
 reduced first so that its own pixels are sharp, is the scene; light is blurred by lens and anti-alias filter, sampled
 behind a Bayer mosaic of any of the four phases with shot and read noise, demosaiced, denoised, sharpened and saved as
-a 4:2:0 JPEG at quality 90 to 97. What is drawn depends on the photo's name alone.
+a 4:2:0 JPEG at quality 90 to 97. Cameras of about 2000 had fewer pixels and did more to each: `draw_digicam` draws
+bilinear demosaicing, colour read from squares of 2 x 2 samples and laid under full green, or samples on a honeycomb
+from which twice as many pixels are interpolated; strong sharpening; quality 75 to 92. What is drawn depends on the
+photo's name alone.
 
 Source: noise of a photon-counting sensor (EMVA 1288); the demosaicing is OpenCV's bilinear and edge-aware ones and the
 linear filters of Malvar, He and Cutler 2004, "High-quality linear interpolation for demosaicing of Bayer-patterned
@@ -21,11 +24,14 @@ from numpy.typing import NDArray
 
 Rgb = NDArray[np.uint8]
 Linear = NDArray[np.float32]
+Sites = NDArray[np.int8]
 
 MIN_REDUCTION = 1.25  # of the photo, so that the scene is sharp where the photo was
 MAX_SHORT_SIDE_PX = 1968  # a 3:2 picture of 5.8 megapixels
 SIDE_MULTIPLE_PX = 16  # as cameras write: whole 4:2:0 blocks
 DEMOSAICING = ("bilinear", "edge-aware", "Malvar")
+OLD_DEMOSAICING = ("bilinear", "squares", "honeycomb")
+OLD_SHORT_SIDES_PX = (600, 768, 960, 1200, 1536)  # 0.5 to 3.1 megapixels
 ISO = (100, 400, 1600)
 FULL_WELL_ELECTRONS = 20_000  # at ISO 100
 READ_ELECTRONS = 3.0
@@ -41,10 +47,11 @@ class Camera(NamedTuple):
         top, left: 0 or 1, the mosaic's phase.
         lens_sigma_px: Gaussian blur of lens and anti-alias filter.
         iso: divides the electrons that a pixel counts.
-        demosaicing: one of `DEMOSAICING`.
+        demosaicing: one of `DEMOSAICING` or `OLD_DEMOSAICING`.
         denoised_share: of the luma noise, what the firmware takes away.
         sharpen_sigma_px, sharpen_amount: the firmware's unsharp mask on luma.
         quality: libjpeg quality, chroma halved both ways.
+        max_short_side_px: of the sensor.
     """
 
     top: int
@@ -56,6 +63,7 @@ class Camera(NamedTuple):
     sharpen_sigma_px: float
     sharpen_amount: float
     quality: int
+    max_short_side_px: int = MAX_SHORT_SIDE_PX
 
 
 def draw_camera(rng: np.random.Generator) -> Camera:
@@ -73,6 +81,22 @@ def draw_camera(rng: np.random.Generator) -> Camera:
     )
 
 
+def draw_digicam(rng: np.random.Generator) -> Camera:
+    """Returns a camera of about 2000, drawn evenly from what its firmware may have done."""
+    return Camera(
+        top=int(rng.integers(2)),
+        left=int(rng.integers(2)),
+        lens_sigma_px=float(rng.uniform(0.4, 0.7)),
+        iso=int(rng.choice(ISO)),
+        demosaicing=str(rng.choice(OLD_DEMOSAICING)),
+        denoised_share=float(rng.uniform(0.2, 0.9)),
+        sharpen_sigma_px=float(rng.uniform(0.5, 1.2)),
+        sharpen_amount=float(rng.uniform(0.8, 3.0)),
+        quality=int(rng.choice((75, 85, 90, 92))),
+        max_short_side_px=int(rng.choice(OLD_SHORT_SIDES_PX)),
+    )
+
+
 def camera_jpeg(rgb: Rgb, camera: Camera, rng: np.random.Generator) -> bytes:
     """Returns the JPEG that a camera would have written of a scene.
 
@@ -81,10 +105,12 @@ def camera_jpeg(rgb: Rgb, camera: Camera, rng: np.random.Generator) -> bytes:
         camera: from `draw_camera`.
         rng: for the sensor's noise.
     """
-    light = cv2.GaussianBlur(_linear(_scene(rgb)), (0, 0), camera.lens_sigma_px)
+    light = cv2.GaussianBlur(_linear(_scene(rgb, camera.max_short_side_px)), (0, 0), camera.lens_sigma_px)
     seen = np.clip(light @ np.linalg.inv(COLOUR_MATRIX).T, 0, None).astype(np.float32) / WHITE_BALANCE
-    raw = _counted(_mosaic(seen), camera.iso, rng)
-    developed = np.clip(_demosaiced(_balanced(raw), camera.demosaicing) @ COLOUR_MATRIX.T, 0, 1)
+    sites = _honeycomb(seen.shape[:2]) if camera.demosaicing == "honeycomb" else _bayer(seen.shape[:2])
+    raw = _counted(_sampled(seen, sites), camera.iso, rng)
+    balanced = np.minimum(raw * WHITE_BALANCE[np.maximum(sites, 0)], 1.0)
+    developed = np.clip(_demosaiced(balanced, sites, camera.demosaicing) @ COLOUR_MATRIX.T, 0, 1)
     encoded = _srgb(developed.astype(np.float32))
     finished = _finished(encoded[camera.top :, camera.left :], camera)
     height, width = (side // SIDE_MULTIPLE_PX * SIDE_MULTIPLE_PX for side in finished.shape[:2])
@@ -93,8 +119,8 @@ def camera_jpeg(rgb: Rgb, camera: Camera, rng: np.random.Generator) -> bytes:
     return bytes(cv2.imencode(".jpg", finished[:height, :width, ::-1], how)[1])
 
 
-def _scene(rgb: Rgb) -> Rgb:
-    scale = min(1 / MIN_REDUCTION, MAX_SHORT_SIDE_PX / min(rgb.shape[:2]))
+def _scene(rgb: Rgb, max_short_side_px: int) -> Rgb:
+    scale = min(1 / MIN_REDUCTION, max_short_side_px / min(rgb.shape[:2]))
     size = (round(rgb.shape[1] * scale), round(rgb.shape[0] * scale))
     return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
@@ -110,12 +136,26 @@ def _srgb(linear: Linear) -> Linear:
     return 255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * power - 0.055).astype(np.float32)
 
 
-def _mosaic(rgb: Linear) -> Linear:
-    """Returns the RGGB samples: red at even rows and columns, blue at odd ones."""
-    raw = rgb[..., 1].copy()
-    raw[::2, ::2] = rgb[::2, ::2, 0]
-    raw[1::2, 1::2] = rgb[1::2, 1::2, 2]
-    return raw
+def _bayer(shape: tuple[int, ...]) -> Sites:
+    """Returns the RGGB sites: red (0) at even rows and columns, blue (2) at odd ones, green (1) elsewhere."""
+    sites = np.ones(shape, np.int8)
+    sites[::2, ::2], sites[1::2, 1::2] = 0, 2
+    return sites
+
+
+def _honeycomb(shape: tuple[int, ...]) -> Sites:
+    """Returns the sites of a sensor turned by 45 degrees: green in even rows, red and blue between; -1 none."""
+    sites = np.full(shape, -1, np.int8)
+    sites[::2, ::2] = 1
+    sites[1::4, 1::4], sites[3::4, 3::4] = 0, 0
+    sites[1::4, 3::4], sites[3::4, 1::4] = 2, 2
+    return sites
+
+
+def _sampled(rgb: Linear, sites: Sites) -> Linear:
+    """Returns what each site sees, 0 where there is none."""
+    chosen = np.take_along_axis(rgb, np.maximum(sites, 0)[..., None].astype(np.intp), axis=2)[..., 0]
+    return np.where(sites >= 0, chosen, np.float32(0))
 
 
 def _counted(raw: Linear, iso: int, rng: np.random.Generator) -> Linear:
@@ -126,19 +166,37 @@ def _counted(raw: Linear, iso: int, rng: np.random.Generator) -> Linear:
     return (np.rint(np.clip(noisy, 0, 1) * RAW_LEVELS) / RAW_LEVELS).astype(np.float32)
 
 
-def _balanced(raw: Linear) -> Linear:
-    gains = np.full(raw.shape, WHITE_BALANCE[1], np.float32)
-    gains[::2, ::2], gains[1::2, 1::2] = WHITE_BALANCE[0], WHITE_BALANCE[2]
-    return np.minimum(raw * gains, 1.0)
-
-
-def _demosaiced(raw: Linear, method: str) -> Linear:
-    """Returns (H, W, 3) from RGGB samples."""
+def _demosaiced(raw: Linear, sites: Sites, method: str) -> Linear:
+    """Returns (H, W, 3) from the samples; from squares without the last row or column of an odd side."""
     if method == "Malvar":
         return _malvar(raw)
+    if method == "honeycomb":
+        return np.stack([_spread(raw, sites == colour) for colour in range(3)], axis=2)
+    if method == "squares":
+        return _from_squares(raw[: raw.shape[0] // 2 * 2, : raw.shape[1] // 2 * 2])
     code = cv2.COLOR_BayerRGGB2RGB if method == "bilinear" else cv2.COLOR_BayerRGGB2RGB_EA
     levels = cv2.cvtColor(np.rint(raw * 65535).astype(np.uint16), code)
     return np.asarray(levels, np.float32) / 65535
+
+
+def _spread(raw: Linear, sites: NDArray[np.bool_]) -> Linear:
+    """Returns one colour of a honeycomb everywhere: the mean of its sites nearby, weighted by a tent."""
+    tent = np.array([1, 2, 3, 4, 3, 2, 1], np.float32)
+    weighted, weight = (
+        cv2.sepFilter2D(plane.astype(np.float32), cv2.CV_32F, tent, tent, borderType=cv2.BORDER_REFLECT_101)
+        for plane in (raw * sites, sites)
+    )
+    return np.asarray(weighted / weight, np.float32)
+
+
+def _from_squares(raw: Linear) -> Linear:
+    """Returns full green under the other colours' differences from it, read in squares of 2 x 2 and enlarged."""
+    red, blue = raw[::2, ::2], raw[1::2, 1::2]
+    green = (raw[::2, 1::2] + raw[1::2, ::2]) / 2
+    full = _demosaiced(raw, _bayer(raw.shape), "bilinear")[..., 1]
+    size = (raw.shape[1], raw.shape[0])
+    differences = [cv2.resize(colour - green, size, interpolation=cv2.INTER_LINEAR) for colour in (red, blue)]
+    return np.asarray(np.stack([full + differences[0], full, full + differences[1]], axis=2), np.float32)
 
 
 def _malvar(raw: Linear) -> Linear:

@@ -57,7 +57,7 @@ def measure(picture: Picture, working_side_px: int) -> Measurement:
     tiles = busiest_tiles(picture.gray)
     effective = effective_ratio(tiles, noise)
     profiles = difference_profiles(tiles)
-    traces = resampling_traces(profiles)
+    traces = resampling_traces(profiles, effective)
     scores = {
         "short_side_px": float(short_side),
         "aspect_ratio": long_side / short_side,

@@ -50,7 +50,7 @@ SCORES = (
     Score("noise_sigma", "grey levels; less is cleaner", 0, 20),
     Score("jpeg_quality", "libjpeg quality 1 to 100; more is better, none for other formats", 1, 100),
     Score("blockiness", "excess of steps on the 8 px grid; 0 is none", 0, 2),
-    Score("overshoot", "share of a step; above 0.16 is a halo", 0, 0.5),
+    Score("overshoot", "share of a step; above 0.18 is a halo", 0, 0.5),
     Score("colourfulness", "Hasler-Süsstrunk; 0 is grey", 0, 120),
     Score("palette_share", "share of pixels in the 16 commonest colours; 1 is a graphic", 0, 1),
     Score("border_share", "share of the area that is a uniform frame; 0 is none", 0, 1),

@@ -124,6 +124,21 @@ def test_a_frame_is_measured_in_area(photos, luma):
     assert border_share(luma(photos["coffee"])) == 0.0
 
 
+@pytest.mark.parametrize("quality", [95, 75])
+def test_a_frame_is_measured_through_a_jpeg_s_ringing(photos, luma, quality):
+    framed = cv2.copyMakeBorder(photos["astronaut"][:400, :400], 53, 53, 0, 0, cv2.BORDER_CONSTANT)
+    assert border_share(luma(recompressed(framed, quality))) == pytest.approx(1 - 400 / 506, abs=0.03)
+
+
+def test_a_clear_sky_over_hills_is_no_frame():
+    rows, columns = np.indices((300, 400))
+    hills = rows > 200 - 60 * np.sin(columns / 130) ** 2  # they rise out of it bit by bit
+    grass = np.random.default_rng(0).integers(60, 110, (300, 400))
+    scene = np.where(hills, grass, 200 + rows // 150)
+    assert border_share(scene.astype(np.uint8)) == 0.0
+    assert border_share(np.full((30, 40), 200, np.uint8)) == 1.0
+
+
 def test_screenshots_score_high_and_photos_low(photos, luma):
     assert screen_score(luma(screenshot())) > 0.5
     assert screen_score(luma(recompressed(screenshot(), 75))) > 0.3

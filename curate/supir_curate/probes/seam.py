@@ -1,20 +1,24 @@
 """Seams: straight lines from edge to edge where one picture ends and another begins, the mark of a collage.
 
-Along a seam nearly every pixel differs from its neighbour across it more than its neighbours differ from theirs. So it
-is along a horizon, a wall or a shelf that was held level. Three things tell them apart, each a factor of a line's score:
+Along a seam nearly every pixel differs from its neighbour across it more than its neighbours differ from theirs. So
+it is along a horizon, a wall or a shelf that was held level. Three things tell them apart, each a factor of a line's
+score:
 
-- *even*: nothing runs across a seam, so it is there over the whole length; the worse half of sixteen stretches counts.
-- *exact*: a seam lies between the same two pixels all along, blurred by one kernel at most. An edge of the scene drifts
-  by parts of a pixel, from tilt, lens and its own shape. The drift is that of the step's centroid from stretch to stretch.
-- *independent*: what changes along one side has nothing to do with the other. Sky over sea is a constant step between two
-  calm sides, and a wall's light changes on both sides alike: once the other side has told what it can, little is left.
+- *even*: nothing runs across a seam, so it is there over the whole length; the worse half of sixteen stretches
+  counts.
+- *exact*: a seam lies between the same two pixels all along, blurred by one kernel at most. An edge of the scene
+  drifts by parts of a pixel, from tilt, lens and its own shape. The drift is that of the step's centroid from stretch
+  to stretch.
+- *independent*: what changes along one side has nothing to do with the other. Sky over sea is a constant step between
+  two calm sides, and a wall's light changes on both sides alike: once the other side has told what it can, little is
+  left.
 
-A strip of one colour between two even and exact lines, with a picture on one side at least, is a collage's gutter; there
-the third factor is not asked for.
+A strip of one colour between two even and exact lines, with a picture on one side at least, is a collage's gutter;
+there the third factor is not asked for.
 
-Ours. Blind spots: seams that do not run from edge to edge; sides as calm as sky and snow, or all of one picture's light;
-a collage that was enlarged; gutters wider than 6 % of the picture, or with a pattern. A building's edge that is exactly
-upright and free of all that stands before it scores up to about 0.45.
+Ours. Blind spots: seams that do not run from edge to edge; sides as calm as sky and snow, or all of one picture's
+light; a collage that was enlarged; gutters wider than 6 % of the picture, or with a pattern. A building's edge that
+is exactly upright and free of all that stands before it scores up to about 0.45.
 """
 
 from __future__ import annotations
@@ -35,7 +39,7 @@ NUM_LINES = 6  # … and so many of the best are
 STRETCHES = 16
 DRIFT_PX = 0.4  # a line that drifts so far, root mean square, is down to 1 / e
 INDEPENDENT = (
-    0.4  # variation along the line of its own, as a share of the step, from which on it counts fully
+    0.35  # variation along the line of its own, as a share of the step, from which on it counts fully
 )
 GUTTER_SHARE, MIN_GUTTER_PX = 0.06, 4  # a gutter is no wider than this share of the side, or so many px
 GUTTER_DEVIATION = 8.0  # grey levels: as much as a JPEG leaves of its neighbours in it
@@ -88,7 +92,8 @@ def _candidates(lines: NDArray[np.uint8]) -> list[_Line]:
     """Returns the lines that are stepped most, from top to bottom."""
     import cv2
 
-    # A step counts from three times the larger one beside it. Over two pixels, as reducing spreads a seam over two steps; on a ramp this is twice the steps outside.
+    # Over two pixels, as reducing spreads a seam over two steps; on a ramp this is twice the steps outside. A step
+    # counts from three times the larger one of those.
     across = cv2.absdiff(lines[3:-1], lines[1:-3])
     outside = cv2.max(cv2.absdiff(lines[:-4], lines[1:-3]), cv2.absdiff(lines[3:-1], lines[4:]))
     # Adding saturates as multiplying does, and takes a tenth of the time.
@@ -111,7 +116,7 @@ def _line(lines: NDArray[np.uint8], first: int, seen: NDArray[np.uint8]) -> _Lin
     starts = np.arange(STRETCHES) * len(seen) // STRETCHES
     counts = np.diff(starts, append=len(seen))
 
-    def by_stretch(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    def by_stretch(values: NDArray[np.floating]) -> NDArray[np.float64]:
         return np.asarray(np.add.reduceat(values, starts, axis=-1) / counts, np.float64)
 
     even = np.sort(by_stretch(seen / np.float32(255)))[: STRETCHES // 2].mean()
