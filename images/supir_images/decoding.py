@@ -41,6 +41,7 @@ BACKDROP = 128
 """The level of the mid grey under transparent pixels: neither edge nor clipping."""
 
 UNUSABLE_PROFILE = "ICC profile unreadable or for another mode: pixels taken as sRGB"
+_STRIP_ROWS = 64
 _STRIPPED = {
     "1": "L",
     "LA": "L",
@@ -134,10 +135,17 @@ def decode_rgb(data: bytes, max_pixels: int = MAX_PIXELS) -> Rgb:
 
 def opaque(decoded: Decoded) -> Rgb:
     """Returns a picture as stored, uint8 (H, W, 3), transparent pixels over mid grey."""
-    if decoded.alpha is None:
+    if decoded.alpha is None and decoded.rgb.dtype == np.uint8:
         return to_bytes(decoded.rgb)
-    rgb, alpha = to_unit(decoded.rgb), to_unit(decoded.alpha)[..., None]
-    return to_bytes(rgb * alpha + np.float32(BACKDROP / 255) * (1 - alpha))
+    result = np.empty(decoded.rgb.shape, np.uint8)
+    for top in range(0, len(result), _STRIP_ROWS):  # what is computed in floats is never the whole picture
+        rows = slice(top, top + _STRIP_ROWS)
+        rgb = to_unit(decoded.rgb[rows])
+        if decoded.alpha is not None:
+            alpha = to_unit(decoded.alpha[rows])[..., None]
+            rgb = rgb * alpha + np.float32(BACKDROP / 255) * (1 - alpha)
+        result[rows] = to_bytes(rgb)
+    return result
 
 
 def to_unit(levels: Levels) -> NDArray[np.float32]:

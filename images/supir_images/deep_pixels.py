@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from supir_images.opening import Header
+from supir_images.opening import Header, without_stderr
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -62,7 +62,8 @@ def _through_opencv(data: bytes, header: Header) -> Deep | None:
     import cv2
 
     flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
-    values: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    with without_stderr():
+        values: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if values is None or values.dtype != np.uint16 or values.shape[:2] != (header.height, header.width):
         return None
     if values.ndim == 2:

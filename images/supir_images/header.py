@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from supir_images.boxes import iso_size, jp2_size, jxl_size
 from supir_images.errors import BadImage, Fault
-from supir_images.formats import kind_of
+from supir_images.formats import EXPORT_FIRST, kind_of
 
 MAX_PIXELS = 2**28
 """16384 x 16384 px: more than any camera makes, 0.8 GB once decoded."""
@@ -180,9 +180,8 @@ def _tiff(data: bytes) -> tuple[int, int]:
         (tags[tag],) = struct.unpack_from(order + number, data, at)
         at += inline
     if _DNG_VERSION in tags or tags.get(_SUBFILE, 0) & 1:
-        raise BadImage(
-            Fault.NO_READER, "camera raw, whose first picture is a preview; export as JPEG, PNG or TIFF first"
-        )
+        detail = f"the TIFF's first picture is the preview of a camera raw; {EXPORT_FIRST}"
+        raise BadImage(Fault.NO_READER, detail)
     if not {_WIDTH, _HEIGHT} <= tags.keys():
         raise _bad("TIFF: the first directory declares no size")
     return tags[_WIDTH], tags[_HEIGHT]

@@ -8,10 +8,12 @@ any reader sees the bytes, the reader is the one of the kind that the first byte
 from __future__ import annotations
 
 import io
+import os
 import struct
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -40,6 +42,8 @@ _PILLOW_NAMES = {
 _MOVING = ("png", "webp", "gif", "avif", "jxl")  # kinds whose further pictures are an animation's frames
 _TURNED_BY_READER = ("heic", "jxl", "tiff")  # Pillow turns a TIFF, libheif and libjxl what they read
 _SIZED_BY_HEADER = ("jpg", "png", "webp", "gif", "bmp")
+_TALKATIVE = ("tiff",)  # libtiff writes its complaints to standard error, and nothing in Pillow stops it
+_STDERR = threading.RLock()
 _CARRIES_ORIENTATION = (b"eXIf", b"Raw profile type exif", b"tiff:Orientation")
 
 
@@ -126,7 +130,8 @@ def naming_damage(kind: str) -> Iterator[None]:
     # Added once and left: a filter that is put back is not safe in threads. It concerns Pillow's modules alone.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
-        yield
+        with without_stderr() if kind in _TALKATIVE else nullcontext():
+            yield
     except (BadImage, MemoryError):
         raise
     except Image.DecompressionBombError as error:
@@ -138,6 +143,24 @@ def naming_damage(kind: str) -> Iterator[None]:
     except Exception as error:
         detail = f"{kind} cannot be decoded ({type(error).__name__}: {error})"
         raise BadImage(Fault.UNDECODABLE, detail) from error
+
+
+@contextmanager
+def without_stderr() -> Iterator[None]:
+    """Keeps what C libraries print about a damaged file off the terminal.
+
+    The process's standard error points nowhere meanwhile, for one thread at a time; what others say then is lost. So it
+    is for the rare kinds whose libraries print.
+    """
+    with _STDERR:
+        kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            os.close(nowhere)
 
 
 def _register(kind: str) -> None:
