@@ -153,9 +153,7 @@ def test_a_dataset_that_was_not_packed_ends_as_if_all_had_answered_at_once(
     assert verify(late) == []
 
     def kept(dataset):
-        told = [
-            (one.key, one.source, one.licence, one.role, one.text) for one in Dataset(dataset).samples()
-        ]
+        told = [(one.key, one.source, one.licence, one.role, one.text) for one in Dataset(dataset).samples()]
         return sorted(told, key=lambda one: one[0])
 
     assert kept(late) == kept(whole)
