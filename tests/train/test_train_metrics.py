@@ -80,8 +80,8 @@ def test_a_config_that_cannot_be_written_leaves_the_one_before(configure, tmp_pa
 
 
 def test_a_start_that_was_killed_while_it_wrote_the_config_is_begun_again(configure, tmp_path):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run/.config.yaml.0a1b2c3d.tmp").write_text("stage: ad")
+    (tmp_path / "run/.config.yaml.tmp").mkdir(parents=True)
+    (tmp_path / "run/.config.yaml.tmp/0a1b2c3d").write_text("stage: ad")
     (tmp_path / "run/.lock").touch()
     assert train(prepare(configure("adapter", tmp_path / "run", optimize__steps=1))).steps == 1
     assert not list((tmp_path / "run").glob(".config*"))
