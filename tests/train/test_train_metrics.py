@@ -12,6 +12,7 @@ import pytest
 from supir_train.batch import BadSample
 from supir_train.metrics import BadSamples, StepLog
 from supir_train.run import prepare, train
+from supir_train.world import World
 
 
 def line(step: int, phase: str = "adapter") -> dict[str, object]:
@@ -36,14 +37,21 @@ def test_what_a_kill_cut_short_goes_and_the_next_line_is_whole(torn, tmp_path):
     assert lines_of(path) == [line(1), line(2), line(3)]
 
 
+def listed(path: Path, samples: list[BadSample]) -> int:
+    """Lists samples as a start of the run does; returns how many were listed before."""
+    bad = BadSamples(path, World())
+    before = len(bad)
+    bad.add(samples)
+    bad.write()
+    return before
+
+
 def test_a_bad_sample_whose_line_was_cut_short_is_listed_again(tmp_path):
     path = tmp_path / "bad_samples.jsonl"
     samples = [BadSample(key=key, part="part-000000", reason="small") for key in "ab"]
-    BadSamples(path).add(samples)
+    assert listed(path, samples) == 0
     path.write_bytes(path.read_bytes()[:-9])
-    again = BadSamples(path)
-    assert len(again) == 1
-    again.add(samples)
+    assert listed(path, samples) == 1
     assert [entry["key"] for entry in lines_of(path)] == ["a", "b"]
 
 
@@ -72,7 +80,8 @@ def test_a_config_that_cannot_be_written_leaves_the_one_before(configure, tmp_pa
 
 
 def test_a_start_that_was_killed_while_it_wrote_the_config_is_begun_again(configure, tmp_path):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run/.config.yaml.0a1b2c3d.tmp").write_text("stage: ad")
+    (tmp_path / "run/.config.yaml.tmp").mkdir(parents=True)
+    (tmp_path / "run/.config.yaml.tmp/0a1b2c3d").write_text("stage: ad")
+    (tmp_path / "run/.lock").touch()
     assert train(prepare(configure("adapter", tmp_path / "run", optimize__steps=1))).steps == 1
     assert not list((tmp_path / "run").glob(".config*"))

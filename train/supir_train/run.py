@@ -49,6 +49,8 @@ from supir_train.renew import renew_adapter
 from supir_train.sources import require_same_sources, source_hashes
 from supir_train.world import ALONE, World
 
+LOCK = ".lock"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
@@ -242,10 +244,11 @@ def _owned(config: TrainConfig, world: World) -> Iterator[None]:
 
 @contextmanager
 def _lock(run: Path) -> Iterator[None]:
-    """Holds RUN/.lock, which the system lets go of when this process ends, however it ends."""
+    """Holds RUN/.lock, which the system lets go of when this process ends, however it ends; makes the folder."""
     import fcntl
 
-    with (run / ".lock").open("a") as file:
+    run.mkdir(parents=True, exist_ok=True)
+    with (run / LOCK).open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -260,8 +263,9 @@ def _lock(run: Path) -> Iterator[None]:
 def _claim(config: TrainConfig) -> None:
     path = config.run / "config.yaml"
     if not path.exists():
-        # a first start that was killed while it wrote config.yaml leaves the temporary file of it
-        if config.run.is_dir() and not all(is_temporary(entry.name) for entry in config.run.iterdir()):
+        # a first start that was killed before config.yaml stood leaves the lock, and a temporary file of the config
+        names = [entry.name for entry in config.run.iterdir()] if config.run.is_dir() else []
+        if not all(name == LOCK or is_temporary(name) for name in names):
             raise UserError(
                 f"run: {config.run} is a folder with other content; name a new folder (--set run=NEW)"
             )
