@@ -164,7 +164,4 @@ def test_a_turned_photo_off_the_grid_is_encoded_and_says_why(photos):
     turned = original(photos["rocket"], 6)
     (sample,) = make_samples(turned, ledger_row(turned.data), Role.PHOTO, PackConfig())
     assert sample.origin.reencoded is True
-    assert (
-        sample.origin.not_lossless
-        == "a side of 427 px is no multiple of 16 and would have to be mirrored"
-    )
+    assert sample.origin.not_lossless == "a side of 427 px is no multiple of 16 and would have to be mirrored"

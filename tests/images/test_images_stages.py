@@ -106,7 +106,7 @@ def packed() -> Sample:
 def test_what_curation_stores_shows_it() -> None:
     sample = packed()
     assert (sample.width, sample.height) == (EXPECTED.shape[1], EXPECTED.shape[0])
-    assert sample.metadata["reencoded"] is False
+    assert sample.origin.reencoded is False
     assert rounding(decode_rgb(sample.image)) < 0.1
 
 
