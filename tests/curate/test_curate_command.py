@@ -138,7 +138,7 @@ def test_large_and_odd_pictures_are_encoded_once_and_say_so(curate, photos, sett
         assert record.origin.reencoded is True
         assert Image.open(io.BytesIO(record.image)).mode == "RGB"
         assert Image.open(io.BytesIO(record.image)).size == (record.width, record.height)
-    assert records["large.jpg"].metadata["original"]["width"] == 1200
+    assert records["large.jpg"].origin.width == 1200
     assert records["cmyk.jpg"].metadata["original"]["mode"] == "CMYK"
 
 
