@@ -139,7 +139,7 @@ def test_large_and_odd_pictures_are_encoded_once_and_say_so(curate, photos, sett
         assert Image.open(io.BytesIO(record.image)).mode == "RGB"
         assert Image.open(io.BytesIO(record.image)).size == (record.width, record.height)
     assert records["large.jpg"].origin.width == 1200
-    assert records["cmyk.jpg"].metadata["original"]["mode"] == "CMYK"
+    assert records["cmyk.jpg"].origin.mode == "CMYK"
 
 
 def test_urls_are_fetched_once_with_their_evidence(curate, url_source, settings, tmp_path):
