@@ -14,6 +14,7 @@ import webdataset
 from common import race, show
 
 from supir_shards import Dataset, Role, Sample, Store, finish_dataset, part_name, sample_key, write_part
+from supir_shards.sample_json import json_bytes
 
 NUM_SAMPLES = 500
 IMAGE_BYTES = 200_000
@@ -40,7 +41,7 @@ def main() -> None:
         def write_theirs() -> None:
             with webdataset.TarWriter(str(Path(folder) / "theirs.tar")) as writer:
                 for sample in samples:
-                    writer.write({"__key__": sample.key, "jpg": sample.image, "json": sample.metadata})
+                    writer.write({"__key__": sample.key, "jpg": sample.image, "json": json_bytes(sample)})
 
         def write_ours() -> None:
             write_part(Store(Path(folder) / "ours"), part, samples)

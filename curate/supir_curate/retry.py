@@ -25,8 +25,9 @@ from supir_curate.score import FAILED
 from supir_curate.scores import PREFIX
 from supir_curate.selection.select import selection_path
 from supir_curate.sources.additions import MOVED, MOVED_URL, append_parts
+from supir_curate.sources.cutting import in_parts
 from supir_curate.sources.originals import spool_bytes_path, spool_path
-from supir_curate.sources.plan import SOURCE_SCORES, Plan, candidates_path, in_parts, read_state
+from supir_curate.sources.plan import SOURCE_SCORES, Plan, candidates_path, read_state
 from supir_curate.verdict import may_pass
 from supir_shards import Store, ledger_path, part_name, part_of
 from supir_shards.layout import scores_path

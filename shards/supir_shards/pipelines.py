@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from supir_shards.layout import part_of, shard_path
+from supir_shards.layout import caption_path, part_of, shard_path
 from supir_shards.reader import Dataset, OnBad
 from supir_shards.record import EXTENSIONS, DatasetError
 from supir_shards.sample_json import ORIGIN_KEYS, SAMPLE_KEYS
@@ -64,12 +64,17 @@ def as_webdataset(
     wds = _webdataset()
     store = Store(url, storage_options)
     files = Dataset(store).manifest.files
-    chosen = [part for part in parts or map(part_of, sorted(files)) if shard_path(part) in files]
-    shards = [f"{store.url}/{shard_path(part)}" for part in dict.fromkeys(chosen)]
+    named = dict.fromkeys(parts or map(part_of, sorted(files)))
+    chosen = [part for part in named if shard_path(part) in files]
+    shards = [f"{store.url}/{shard_path(part)}" for part in chosen]
     if not shards:
         raise DatasetError(f"{store.url} holds no samples in {'those parts' if parts else 'any part'}")
-    if captions and not any(path.startswith(f"captions/{captions}/") for path in files):
-        raise DatasetError(f"{store.url} has no captions {captions!r}; make them with supir-caption")
+    bare = [part for part in chosen if captions and caption_path(captions, part) not in files]
+    if bare:
+        raise DatasetError(
+            f"{store.url} has no captions {captions!r} of {len(bare)} of {len(chosen)} parts, first {bare[0]};"
+            " make them with supir-caption"
+        )
     if resampled:
         drawing = {} if seed is None else {"seed": seed, "deterministic": True}
         stages = [wds.ResampledShards(shards, **drawing)]

@@ -52,7 +52,7 @@ def test_kept_pictures_are_stored_as_they_were(curated, collection):
     assert len(records) == outcome.summary["kept"] == outcome.summary["samples"] >= 30
     for record in records:
         assert record.image == (collection / record.source).read_bytes()
-        assert record.metadata["reencoded"] is False
+        assert record.origin.reencoded is False
         assert record.texture_shape == (round(record.height / 32), round(record.width / 32))
         assert record.scores["short_side_px"] == min(record.width, record.height)
         assert all(np.isfinite(value) for value in record.scores.values())
@@ -135,11 +135,11 @@ def test_large_and_odd_pictures_are_encoded_once_and_say_so(curate, photos, sett
     assert (records["large.jpg"].width, records["large.jpg"].height) == (900, 600)
     assert (records["cmyk.jpg"].width, records["cmyk.jpg"].height) == (640, 427)
     for record in records.values():
-        assert record.metadata["reencoded"] is True
+        assert record.origin.reencoded is True
         assert Image.open(io.BytesIO(record.image)).mode == "RGB"
         assert Image.open(io.BytesIO(record.image)).size == (record.width, record.height)
-    assert records["large.jpg"].metadata["original"]["width"] == 1200
-    assert records["cmyk.jpg"].metadata["original"]["mode"] == "CMYK"
+    assert records["large.jpg"].origin.width == 1200
+    assert records["cmyk.jpg"].origin.mode == "CMYK"
 
 
 def test_urls_are_fetched_once_with_their_evidence(curate, url_source, settings, tmp_path):
@@ -159,7 +159,7 @@ def test_urls_are_fetched_once_with_their_evidence(curate, url_source, settings,
     )
     assert (gone["reason"], gone["http_status"], gone["robots"]) == ("http_error", 404, "status 404")
     record = next(Dataset(dataset).samples())
-    assert record.metadata["alt_text"] == f"a picture called /{record.source.rpartition('/')[2]}"
+    assert record.text == f"a picture called /{record.source.rpartition('/')[2]}"
     assert {record.licence for record in Dataset(dataset).samples()} == {"", "CC-BY-4.0"}
     assert not list((dataset / "spool").glob("*.parquet"))
     page = (dataset / "report" / "index.html").read_text()

@@ -18,9 +18,10 @@ from supir_curate.fetching.fetch import Fetcher
 from supir_curate.forecasting.cost import estimate
 from supir_curate.score import score_part
 from supir_curate.selection.select import select, selection_path
+from supir_curate.sources.cutting import in_parts
 from supir_curate.sources.listing import SPREAD_FROM
 from supir_curate.sources.originals import read_originals
-from supir_curate.sources.plan import in_parts, make_plan, read_candidates
+from supir_curate.sources.plan import make_plan, read_candidates
 from supir_curate.verdict import Reason
 from supir_shards import Store
 

@@ -202,7 +202,10 @@ def test_the_pipeline_can_be_sent_to_a_spawned_worker(mixed: Store) -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"captions": "qwen"}, "has no captions 'qwen'; make them with supir-caption"),
+        (
+            {"captions": "qwen"},
+            "has no captions 'qwen' of 4 of 4 parts, first part-000000; make them with supir-caption",
+        ),
         ({"parts": ["part-000009"]}, "holds no samples in those parts"),
     ],
 )

@@ -23,10 +23,11 @@ from supir_curate.packing.pack import LAYOUT_COLUMNS, layout_of
 from supir_curate.pictures.picture import decode
 from supir_curate.selection.select import KEPT, selection_path
 from supir_curate.sources.candidate import Candidate, Kind, candidates_from
+from supir_curate.sources.cutting import ListingTally, nothing_to_read
 from supir_curate.sources.folder import Folder
 from supir_curate.sources.listing import Spread, here, list_source, source_folder
 from supir_curate.sources.originals import Original, read_rows
-from supir_curate.sources.plan import ListingTally, Plan, nothing_to_read, places_of
+from supir_curate.sources.plan import Plan, places_of
 from supir_images import BadImage
 from supir_shards import DatasetError, Store
 

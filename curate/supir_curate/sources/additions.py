@@ -18,16 +18,9 @@ from numpy.typing import NDArray
 
 from supir_console import Progress, UserError
 from supir_curate.scores import PREFIX
+from supir_curate.sources.cutting import ListingTally, in_parts
 from supir_curate.sources.listing import Spread, list_source, source_folder
-from supir_curate.sources.plan import (
-    ListingTally,
-    Plan,
-    candidates_path,
-    clear_lists,
-    files_of,
-    in_parts,
-    save_plan,
-)
+from supir_curate.sources.plan import Plan, candidates_path, clear_lists, files_of, save_plan
 from supir_shards import DatasetError, Store, ledger_path, part_name, part_of
 
 if TYPE_CHECKING:

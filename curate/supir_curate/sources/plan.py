@@ -1,8 +1,8 @@
-"""A source cut into numbered parts: what there is to look at, fixed once and for all.
+"""One source or several, cut into numbered parts: what there is to look at, fixed once and for all.
 
 Place in the flow: the first step of a run. The law: the list of candidates is written down before any of them is
 looked at, `plan.json` last; a resumed run reads it and never lists the source again, so files that come or go
-meanwhile do not shift the parts. A dataset belongs to one source and one scoring config.
+meanwhile do not shift the parts. A dataset belongs to its sources and one scoring config.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
-from itertools import accumulate, islice
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -23,7 +23,8 @@ from supir_curate.config import CurateConfig, ScoringConfig, SourceConfig
 from supir_curate.config.differences import differences
 from supir_curate.scores import PREFIX, SCORE_NAMES
 from supir_curate.sources.candidate import Candidate, Kind, candidates_from
-from supir_curate.sources.listing import IMAGE_SUFFIXES, Spread, here, list_source
+from supir_curate.sources.cutting import ListingTally, in_parts, nothing_to_read, together
+from supir_curate.sources.listing import Spread, here, list_source
 from supir_curate.sources.look_ahead import in_order
 from supir_shards import Store, absolute_url, part_name, part_of
 from supir_shards.layout import PART, SCORES, part_files, part_number, scores_path
@@ -173,64 +174,15 @@ def _list_piece(
     listed = tally.counted(tables)
     # A dataset's parts stay what they are, so that what stands beside them, captions, still fits.
     parts = listed if kind == "dataset" else in_parts(listed, config.source.part_size)
-    together = _together(parts, max(1, WRITTEN_ROWS // config.source.part_size), first)
+    some = together(parts, max(1, WRITTEN_ROWS // config.source.part_size), first)
     sizes: list[int] = []
-    for written in in_order(partial(_write_parts, store), together, 2):
+    for written in in_order(partial(_write_parts, store), some, 2):
         sizes += [part.num_rows for part in written.values()]
         progress.advance(sum(part.num_rows for part in written.values()))
     if tally.unread == tally.seen:
         clear_lists(store, 0)
         raise nothing_to_read(place, tally)
     return Piece(kind=kind, source=place, num_candidates=tally.seen, num_parts=len(sizes)), sizes
-
-
-class ListingTally:
-    """What a listing came to: `seen` candidates; of these `unread` have a reason, the first one `first_unread`."""
-
-    def __init__(self) -> None:
-        self.seen = self.unread = 0
-        self.first_unread = ""
-
-    def counted(self, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-        """Yields the tables that hold rows, counted."""
-        for table in tables:
-            unread = table.num_rows - table.column("reason").null_count
-            if unread and not self.unread:
-                first = table.filter(table.column("reason").is_valid()).slice(0, 1).to_pylist()[0]
-                self.first_unread = f"{first['url']}: {first['detail']}"
-            self.seen += table.num_rows
-            self.unread += unread
-            if table.num_rows:
-                yield table
-
-
-def in_parts(tables: Iterable[pa.Table], size: int) -> Iterator[pa.Table]:
-    """Yields the rows of tables in tables of `size` rows, the last one of what is left."""
-    import pyarrow as pa
-
-    waiting: list[pa.Table] = []
-    missing = size
-    for table in tables:
-        place = 0
-        while table.num_rows - place >= missing:
-            yield pa.concat_tables([*waiting, table.slice(place, missing)]).combine_chunks()
-            place += missing
-            waiting, missing = [], size
-        if place < table.num_rows:
-            waiting.append(table.slice(place))
-            missing -= table.num_rows - place
-    if waiting:
-        yield pa.concat_tables(waiting).combine_chunks()
-
-
-def nothing_to_read(place: str, tally: ListingTally) -> UserError:
-    """Returns the error of a source that holds nothing to look at."""
-    if tally.unread:
-        return UserError(f"nothing in {place} can be read; the first of {tally.unread}: {tally.first_unread}")
-    suffixes = ", ".join(IMAGE_SUFFIXES)
-    return UserError(
-        f"{place} holds no candidates; give a folder with {suffixes} files, WebDataset tars, or Parquet files"
-    )
 
 
 def read_state(store: Store, path: str, model: type[State], mend: str) -> State:
@@ -277,13 +229,6 @@ def candidates_path(part: str) -> str:
 def read_candidates(store: Store, part: str) -> list[Candidate]:
     """Returns a part's candidates; their place in the list is their source row."""
     return candidates_from(store.read_table(candidates_path(part)))
-
-
-def _together(parts: Iterator[pa.Table], count: int, first: int) -> Iterator[dict[int, pa.Table]]:
-    """Yields the parts by their numbers from `first` on, some at a time."""
-    numbered = enumerate(parts, first)
-    while some := dict(islice(numbered, count)):
-        yield some
 
 
 def _write_parts(store: Store, parts: dict[int, pa.Table]) -> dict[int, pa.Table]:
