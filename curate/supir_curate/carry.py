@@ -90,7 +90,7 @@ def looked_at(original: Original, config: ProbeConfig) -> dict[str, Any]:
     """Returns the ledger's columns of a negative, which is not measured.
 
     Raises:
-        BadPicture: it cannot be decoded.
+        BadImage: it cannot be decoded.
     """
     picture = decode(original.data, config.max_pixels, config.working_side_px)
     return {

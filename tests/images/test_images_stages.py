@@ -106,7 +106,7 @@ def packed() -> Sample:
 def test_what_curation_stores_shows_it() -> None:
     sample = packed()
     assert (sample.width, sample.height) == (EXPECTED.shape[1], EXPECTED.shape[0])
-    assert sample.metadata["reencoded"] is False
+    assert sample.origin.reencoded is False
     assert rounding(decode_rgb(sample.image)) < 0.1
 
 
@@ -134,7 +134,7 @@ def test_captions_degradation_and_training_see_what_infer_sees_of_the_stored_byt
     assert np.array_equal(np.asarray(captioned.image), expected)
     (source,) = choose_sources(dataset, count=1, min_side_px=64, seed=0)
     row = dataset.index(source.part).to_pylist()[source.row]
-    assert np.array_equal(read_photo(dataset, source, row), expected)
+    assert np.array_equal(read_photo(dataset, source, row).pixels, expected)
     assert np.array_equal(preview_photo(tmp_path / "stored.jpg"), expected)
     walk = Walk(dataset, "photos", captions=None, seed=0, shuffle_parts=1, validation_share=0.0)
     maker = CropMaker(
