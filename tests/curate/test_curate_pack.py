@@ -146,7 +146,7 @@ def test_an_upright_photo_keeps_its_bytes_and_every_score_that_is_known(photos):
     assert sample.scores.keys() == {*SCORE_NAMES, "musiq"} - {"jpeg_quality"}
     assert sample.image == plain.data
     assert sample.texture == TEXTURE.tobytes()
-    assert (sample.metadata["is_original"], sample.origin.reencoded) == (True, False)
+    assert (sample.origin.is_original, sample.origin.reencoded) == (True, False)
 
 
 def test_a_turned_photo_with_sides_on_the_grid_is_turned_without_loss(photos):
@@ -157,14 +157,11 @@ def test_a_turned_photo_with_sides_on_the_grid_is_turned_without_loss(photos):
     assert stored.size == (sample.width, sample.height) == (416, 640)
     assert np.abs(np.asarray(stored, np.int16) - shown).mean() < 0.25  # of rounding
     assert stored.getexif().get(0x0112, 1) == 1
-    assert (sample.metadata["is_original"], sample.origin.reencoded) == (False, False)
+    assert (sample.origin.is_original, sample.origin.reencoded) == (False, False)
 
 
 def test_a_turned_photo_off_the_grid_is_encoded_and_says_why(photos):
     turned = original(photos["rocket"], 6)
     (sample,) = make_samples(turned, ledger_row(turned.data), Role.PHOTO, PackConfig())
     assert sample.origin.reencoded is True
-    assert (
-        sample.metadata["not_lossless"]
-        == "a side of 427 px is no multiple of 16 and would have to be mirrored"
-    )
+    assert sample.origin.not_lossless == "a side of 427 px is no multiple of 16 and would have to be mirrored"
