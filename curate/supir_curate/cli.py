@@ -221,7 +221,7 @@ def _finish_dry_run(
 
     with cluster_of(workers) as cluster:
         if any(wishes) and store.exists(PLAN):
-            return finish(foreseen(store, cluster, Wishes(*wishes)), as_json)
+            return finish(foreseen(store, sources, settings, cluster, Wishes(*wishes)), as_json)
         figures = estimate(sources, settings, workers, cluster.spread)
     return finish(figures, as_json, failed=figures["unreadable"])
 

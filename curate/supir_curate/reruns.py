@@ -66,10 +66,12 @@ def scored(
     return plan, figures
 
 
-def foreseen(store: Store, cluster: Cluster, wishes: Wishes) -> dict[str, Any]:
-    """Returns what `scored` would take in and try again; nothing is fetched or written."""
+def foreseen(
+    store: Store, sources: Sequence[str], config: CurateConfig, cluster: Cluster, wishes: Wishes
+) -> dict[str, Any]:
+    """Returns what `scored` would take in and try again, for a dataset with a plan; nothing is fetched or written."""
     _require_own_bytes(store, wishes)
-    plan = load_plan(store)
+    plan = make_plan(store, sources, config, cluster.spread)
     figures: dict[str, Any] = {"dataset": store.url, "parts": plan.num_parts}
     if wishes.extend:
         figures |= _at_source(compare(store, plan, cluster.spread))

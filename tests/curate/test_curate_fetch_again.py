@@ -153,7 +153,10 @@ def test_a_dataset_that_was_not_packed_ends_as_if_all_had_answered_at_once(
     assert verify(late) == []
 
     def kept(dataset):
-        told = [(one.key, one.source, one.licence, one.role, one.text) for one in Dataset(dataset).samples()]
+        told = [
+            (one.key, one.source, one.licence, one.role, one.text, one.origin)
+            for one in Dataset(dataset).samples()
+        ]
         return sorted(told, key=lambda one: one[0])
 
     assert kept(late) == kept(whole)
@@ -322,3 +325,31 @@ def test_a_source_of_another_kind_or_gone_is_said(tmp_path, config, jpeg, curate
     pq.write_table(pa.table({"url": ["http://a.example/1.jpg"]}), source / "urls.parquet")
     with pytest.raises(UserError, match=r"holds urls now, the dataset was made of folder; give another -o"):
         curate("score", source, "-o", dataset, *settings, "--extend")
+
+
+def test_who_moved_can_be_selected_anew_and_taken_down(curate, moody, urls, options, tmp_path):
+    dataset, new = tmp_path / "dataset", tmp_path / "new"
+    curate("run", urls, "-o", dataset, *options, "--keep-spool")
+    moody.state["busy"] = False
+    curate("run", urls, "-o", dataset, *options, "--retry-failed", "--keep-spool")
+    curate("select", dataset, "-o", new, "--set", "select.rules.below_min_side.limit=100")
+    curate("pack", new)
+    keys = {record.key for record in Dataset(dataset).samples()}
+    assert {record.key for record in Dataset(new).samples()} == keys
+    with pytest.raises(UserError, match=r"was selected from .*/dataset; take in and try again there"):
+        curate("run", urls, "-o", new, *options, "--retry-failed")
+    for place in (dataset, new):
+        curate("remove", place, "--url", moody.url("/4.jpg"))
+        files = [path for path in place.rglob("*") if path.is_file()]
+        tables = [path for path in files if path.suffix == ".parquet"]
+        assert not any("/4.jpg" in str(pq.read_table(path).to_pylist()) for path in tables)
+        assert not any(b"/4.jpg" in path.read_bytes() for path in files if path not in tables)
+        assert verify(place) == []
+
+
+def test_a_dry_run_of_a_rerun_looks_at_its_own_source_alone(
+    curate, moody, urls, options, tmp_path, collection
+):
+    curate("score", urls, "-o", tmp_path / "dataset", *options)
+    with pytest.raises(UserError, match=r"was begun from .*urls\.parquet, not .*; give another -o"):
+        curate("run", collection, "-o", tmp_path / "dataset", *options, "--extend", "--dry-run")

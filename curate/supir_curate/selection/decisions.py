@@ -109,6 +109,25 @@ def tally_of(selection: pa.Table) -> Tally:
     return Tally(seen=selection.num_rows, failed=states[FAILED], dropped=states[DROPPED], kept=states[KEPT])
 
 
+class Counts:
+    """What became of the candidates, over the parts' decisions."""
+
+    def __init__(self) -> None:
+        self.tally = Tally()
+        self.reasons: Counter[str] = Counter()
+        self.roles: Counter[str] = Counter()
+
+    def add(self, decisions: pa.Table) -> None:
+        """Counts a part's decisions."""
+        import pyarrow.compute as pc
+
+        kept = pc.equal(decisions.column("state"), KEPT)
+        reasons = counted(decisions.column("reason"))
+        self.reasons.update({reason: count for reason, count in reasons.items() if reason})
+        self.roles.update(counted(decisions.column("role").filter(kept)))
+        self.tally += tally_of(decisions)
+
+
 def _details(
     judged: Judged, rules: Sequence[Threshold], excluded: Places, said_of_excluded: Sequence[str]
 ) -> pa.Array:

@@ -13,7 +13,6 @@ The ledger's scores are read once, its texts once more for the parts' tables; wh
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
@@ -28,13 +27,7 @@ from supir_curate.ledger import AT_ONCE, require_scores
 from supir_curate.selection.barred import Barred, read_barred
 from supir_curate.selection.decisions import DROPPED as DROPPED
 from supir_curate.selection.decisions import KEPT as KEPT
-from supir_curate.selection.decisions import (
-    REPEATING,
-    counted,
-    name_repeated,
-    selection_table,
-    tally_of,
-)
+from supir_curate.selection.decisions import REPEATING, Counts, name_repeated, selection_table
 from supir_curate.selection.embeddings import Embeddings
 from supir_curate.selection.foresight import limited_scores
 from supir_curate.selection.foresight import require_foreseen as require_foreseen
@@ -47,7 +40,6 @@ from supir_curate.sources.additions import MOVED
 from supir_curate.sources.look_ahead import in_order
 from supir_curate.sources.plan import PLAN, Plan, candidates_path, load_plan, read_state, save_plan
 from supir_curate.tombstones import TOMBSTONES
-from supir_curate.verdict import Tally
 from supir_shards import Store, ledger_path
 from supir_shards.layout import SCORES
 from supir_shards.storage import table_bytes
@@ -172,25 +164,6 @@ def _require_all_seen(
     rows_of = survivors.rows_of(len(parts)) if scorers else []
     for part, rows in zip(parts if scorers else [], rows_of, strict=True):
         require_seen(store, part, scorers, rows)
-
-
-class Counts:
-    """What became of the candidates, over the parts' decisions."""
-
-    def __init__(self) -> None:
-        self.tally = Tally()
-        self.reasons: Counter[str] = Counter()
-        self.roles: Counter[str] = Counter()
-
-    def add(self, decisions: pa.Table) -> None:
-        """Counts a part's decisions."""
-        import pyarrow.compute as pc
-
-        kept = pc.equal(decisions.column("state"), KEPT)
-        reasons = counted(decisions.column("reason"))
-        self.reasons.update({reason: count for reason, count in reasons.items() if reason})
-        self.roles.update(counted(decisions.column("role").filter(kept)))
-        self.tally += tally_of(decisions)
 
 
 def write_selection(

@@ -16,10 +16,10 @@ from supir_curate.failures import write_failures
 from supir_curate.reporting.report import REPORT, write_report
 from supir_curate.retry import RETRY
 from supir_curate.score import REMOVED
+from supir_curate.selection.decisions import Counts
 from supir_curate.selection.select import (
     DROPPED,
     SELECTION,
-    Counts,
     load_selection,
     selection_path,
     write_selection,
