@@ -25,10 +25,10 @@ from probes import SUFFIXES, _measured, _pixels, _reduced
 from probes_fakes import Rgb
 
 from supir_curate.config.rules import DEFAULT_RULES
-from supir_curate.pictures.picture import BadPicture
 from supir_curate.probes.seam import seam_share
 from supir_curate.selection.thresholds import given_thresholds
 from supir_curate.verdict import Reason
+from supir_images import BadImage
 
 HALVES = ("even", "odd")
 MAX_SHORT_SIDE_PX = 1100  # of a photo that goes into a collage
@@ -111,7 +111,7 @@ def _read(paths: Sequence[Path]) -> tuple[dict[str, dict[str, float]], list[Rgb]
         data = path.read_bytes()
         try:
             pool.append(_reduced(_pixels(data), MAX_SHORT_SIDE_PX))
-        except BadPicture as error:
+        except BadImage as error:
             print(f"left out: {path.name}: {error}", file=sys.stderr)
             continue
         scores[path.name] = _measured(data)
