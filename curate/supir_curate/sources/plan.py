@@ -16,15 +16,18 @@ from itertools import accumulate, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from supir_console import Progress, UserError
 from supir_curate.config import CurateConfig, ScoringConfig, SourceConfig
 from supir_curate.config.differences import differences
 from supir_curate.scores import PREFIX, SCORE_NAMES
 from supir_curate.sources.candidate import Candidate, Kind, candidates_from
-from supir_curate.sources.listing import IMAGE_SUFFIXES, Spread, here, list_source
+from supir_curate.sources.folder import printed
+from supir_curate.sources.left_out import Counts, in_words, summed, without_notes
+from supir_curate.sources.listing import Spread, here, list_source
 from supir_curate.sources.look_ahead import in_order
+from supir_images.formats import readable_suffixes
 from supir_shards import Store, absolute_url, part_name, part_of
 from supir_shards.layout import PART, SCORES, part_files, part_number, scores_path
 from supir_shards.storage import table_bytes
@@ -58,6 +61,7 @@ class Plan(BaseModel):
     and `moved` those among them that stood in an earlier part before. Of several sources the kind is "several",
     `source` names all of them, and `pieces` are they in the order in which they were given. `part_rows` says how many
     candidates each part was made with where parts are not cut to one size: of several sources and of a dataset.
+    `left_out` counts what the sources hold besides, by heading and label.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -72,6 +76,7 @@ class Plan(BaseModel):
     moved: int = 0
     pieces: tuple[Piece, ...] = ()
     part_rows: tuple[int, ...] = ()
+    left_out: Counts = Field(default_factory=dict)
 
     def all_pieces(self) -> tuple[Piece, ...]:
         """Returns the sources, one or several."""
@@ -131,12 +136,14 @@ def make_plan(
     clear_lists(store, 0)
     pieces: list[Piece] = []
     part_rows: list[int] = []
+    left_out: list[Counts] = []
     with Progress(None, "list", "candidates") as progress:
         for place in places:
             first = sum(piece.num_parts for piece in pieces)
-            piece, rows = _list_piece(store, place, first, config, spread, progress)
+            piece, rows, counts = _list_piece(store, place, first, config, spread, progress)
             pieces.append(piece)
             part_rows += rows
+            left_out.append(counts)
     is_even = len(pieces) == 1 and pieces[0].kind != "dataset"
     plan = Plan(
         kind=pieces[0].kind if len(pieces) == 1 else "several",
@@ -146,6 +153,7 @@ def make_plan(
         num_parts=sum(piece.num_parts for piece in pieces),
         pieces=tuple(pieces) if len(pieces) > 1 else (),
         part_rows=() if is_even else tuple(part_rows),
+        left_out=summed(left_out),
     )
     save_plan(store, plan)
     return plan
@@ -166,8 +174,11 @@ def places_of(sources: str | Sequence[str]) -> list[str]:
 
 def _list_piece(
     store: Store, place: str, first: int, config: CurateConfig, spread: Spread, progress: Progress
-) -> tuple[Piece, list[int]]:
-    """Writes the candidates of one source down, as parts from a number on; returns it and the parts' sizes."""
+) -> tuple[Piece, list[int], Counts]:
+    """Writes the candidates of one source down, as parts from a number on.
+
+    Returns: it, the parts' sizes, and the counts of what it leaves out.
+    """
     kind, tables = list_source(place, config.source, spread)
     tally = ListingTally()
     listed = tally.counted(tables)
@@ -181,23 +192,26 @@ def _list_piece(
     if tally.unread == tally.seen:
         clear_lists(store, 0)
         raise nothing_to_read(place, tally)
-    return Piece(kind=kind, source=place, num_candidates=tally.seen, num_parts=len(sizes)), sizes
+    piece = Piece(kind=kind, source=place, num_candidates=tally.seen, num_parts=len(sizes))
+    return piece, sizes, tally.left_out
 
 
 class ListingTally:
-    """What a listing came to: `seen` candidates; of these `unread` have a reason, the first one `first_unread`."""
+    """What a listing came to: `seen` candidates, `unread` with a reason, `first_unread`; and what it `left_out`."""
 
     def __init__(self) -> None:
         self.seen = self.unread = 0
         self.first_unread = ""
+        self.left_out: Counts = {}
 
     def counted(self, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-        """Yields the tables that hold rows, counted."""
-        for table in tables:
+        """Yields the tables that hold candidates, counted; their notes are taken out and counted too."""
+        for with_notes in tables:
+            table = without_notes(with_notes, self.left_out)
             unread = table.num_rows - table.column("reason").null_count
             if unread and not self.unread:
                 first = table.filter(table.column("reason").is_valid()).slice(0, 1).to_pylist()[0]
-                self.first_unread = f"{first['url']}: {first['detail']}"
+                self.first_unread = printed(f"{first['url']}: {first['detail']}")
             self.seen += table.num_rows
             self.unread += unread
             if table.num_rows:
@@ -227,9 +241,10 @@ def nothing_to_read(place: str, tally: ListingTally) -> UserError:
     """Returns the error of a source that holds nothing to look at."""
     if tally.unread:
         return UserError(f"nothing in {place} can be read; the first of {tally.unread}: {tally.first_unread}")
-    suffixes = ", ".join(IMAGE_SUFFIXES)
+    words = "".join(f"; {heading}: {labels}" for heading, labels in in_words(tally.left_out).items())
+    suffixes = ", ".join(readable_suffixes())
     return UserError(
-        f"{place} holds no candidates; give a folder with {suffixes} files, WebDataset tars, or Parquet files"
+        f"{place} holds no candidates; give a folder with {suffixes} files, tars, Parquet files or lists of URLs{words}"
     )
 
 
