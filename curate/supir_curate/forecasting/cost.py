@@ -23,9 +23,9 @@ from supir_curate.measure import measure
 from supir_curate.packing.pack import LAYOUT_COLUMNS, layout_of
 from supir_curate.pictures.picture import decode
 from supir_curate.selection.select import KEPT, selection_path
+from supir_curate.sources import left_out
 from supir_curate.sources.candidate import Candidate, Kind, candidates_from
 from supir_curate.sources.folder import Folder
-from supir_curate.sources import left_out
 from supir_curate.sources.listing import Spread, here, list_source, source_folder
 from supir_curate.sources.originals import Original, read_rows, size_of
 from supir_curate.sources.plan import ListingTally, Plan, nothing_to_read, places_of
