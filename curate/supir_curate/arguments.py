@@ -24,7 +24,7 @@ Sources = Annotated[
     list[str],
     typer.Argument(
         metavar="SOURCE…",
-        help="Folder of images, WebDataset tars, or Parquet files with URLs or pictures; one tar or Parquet file; or a"
+        help="Folder of images, tars, Parquet files or lists of URLs (CSV, TSV, JSONL, TXT); one of these files; or a"
         " dataset of ours. Several are merged.",
         show_default=False,
     ),

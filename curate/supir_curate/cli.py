@@ -41,6 +41,7 @@ from supir_curate.arguments import (
 if TYPE_CHECKING:
     from supir_curate.config import CurateConfig
     from supir_curate.selection.select import Selection
+    from supir_curate.sources.left_out import Counts
     from supir_curate.sources.plan import Plan
     from supir_shards import Manifest, Store
 
@@ -91,7 +92,9 @@ def run(
         write_report(store, plan, settings)
     if not (keep_spool or settings.fetch.keep_spool):
         pipeline.drop_spool(store, plan)
-    return _finish_packed(store, selection, manifest, as_json, unanswered, next_step(store, plan, rerun))
+    return _finish_packed(
+        store, plan, selection, manifest, as_json, unanswered, next_step(store, plan, rerun)
+    )
 
 
 @app.command()
@@ -123,7 +126,8 @@ def score(
     failed = sum(1 for _ in failed_candidates(store, plan))
     listed = f"{store.url}/{write_failures(store, plan)}"
     summary = {"dataset": store.url, "seen": plan.num_candidates, "failed": failed, "failures": listed}
-    return finish(summary | next_step(store, plan, rerun), as_json, failed)
+    told = next_step(store, plan, rerun) | _left_out(plan.left_out, as_json)
+    return finish(summary | told, as_json, failed)
 
 
 @app.command()
@@ -177,7 +181,7 @@ def pack(
         manifest = pipeline.pack(store, plan, settings, cluster)
     if not (keep_spool or settings.fetch.keep_spool):
         pipeline.drop_spool(store, plan)
-    return _finish_packed(store, selection, manifest, as_json)
+    return _finish_packed(store, plan, selection, manifest, as_json)
 
 
 @app.command()
@@ -223,11 +227,20 @@ def _finish_dry_run(
         if any(wishes) and store.exists(PLAN):
             return finish(foreseen(store, sources, settings, cluster, Wishes(*wishes)), as_json)
         figures = estimate(sources, settings, workers, cluster.spread)
-    return finish(figures, as_json, failed=figures["unreadable"])
+    left_out = _left_out(figures.pop("left_out"), as_json)
+    return finish(figures | left_out, as_json, failed=figures["unreadable"])
+
+
+def _left_out(counts: Counts, as_json: bool) -> dict[str, Any]:
+    """Returns what a source holds besides its candidates: counts for machines, a line a heading for people."""
+    from supir_curate.sources.left_out import in_words
+
+    return {"left_out": counts} if as_json else in_words(counts)
 
 
 def _finish_packed(
     store: Store,
+    plan: Plan,
     selection: Selection,
     manifest: Manifest,
     as_json: bool,
@@ -247,7 +260,8 @@ def _finish_packed(
         places["captions_left_out"] = left_out
     if store.exists(REPORT):
         places["report"] = f"{store.url}/{REPORT}"
-    _finish(store, selection, as_json, num_changed=changed + unanswered, **figures, **places, **(rerun or {}))
+    told = figures | places | (rerun or {}) | _left_out(plan.left_out, as_json)
+    _finish(store, selection, as_json, num_changed=changed + unanswered, **told)
 
 
 def _finish(store: Store, selection: Selection, as_json: bool, num_changed: int = 0, **more: Any) -> None:

@@ -29,6 +29,8 @@ class Reason(StrEnum):
     TOO_MANY_REDIRECTS = "too_many_redirects"
     TOO_MANY_BYTES = "too_many_bytes"
     UNREADABLE = "unreadable"  # a file of a source, or a stretch of it, that cannot be read
+    AMBIGUOUS_SIDECAR = "ambiguous_sidecar"  # nobody can tell whose text or licence a file holds
+    HASH_MISMATCH = "hash_mismatch"  # other bytes than the SHA-256 or MD5 that the source tells
     UNKNOWN_ROLE = "unknown_role"  # the source names a role that there is not
     CHANGED_SINCE_SCORED = "changed_since_scored"  # kept, but gone or other bytes when it was to be packed
     UNEXPECTED = "unexpected"  # our own code choked on it; the detail says how

@@ -1,9 +1,11 @@
 """The members of a tar that nobody vouches for, one after the other.
 
 Place in the flow: under ``tar_guard``, which groups members into samples.
-The law: at most ``Limits.max_member_bytes`` of the tar are read into memory, and no header makes it more:
-tarfile, which reads extended headers of any size, is used only to decode one 512-byte block. A bad member
-is skipped by its declared length; after a block that is no header, the next block that is one carries on.
+The law: a name is never used as a path, so only one that could be meant as a path out of the folder is refused,
+whatever letters it has (``printable`` before it is shown). At most ``Limits.max_member_bytes`` of the tar are read into
+memory, and no header makes it more: tarfile, which reads extended headers of any size, is used only to decode one
+512-byte block. A bad member is skipped by its declared length; after a block that is no header, the next block that is
+one carries on.
 Source: POSIX.1-2017 pax, "ustar Interchange Format" and "pax Header Block"; GNU tar manual, "Basic Tar
 Format".
 """
@@ -12,7 +14,6 @@ from __future__ import annotations
 
 import re
 import tarfile
-import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -20,7 +21,9 @@ from supir_images import MAX_PIXELS
 from supir_shards.quarantine import QuarantineReason, RejectedError
 from supir_shards.tar_source import BLOCK, Readable, Source
 
-_MAX_NAME = 255  # characters
+HEAD_BYTES = 64
+"""First bytes of a member that are told of it even where it is passed over."""
+
 _PAX = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
 _EXTENDED = (*_PAX, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 _DATALESS = (
@@ -33,19 +36,20 @@ _DATALESS = (
 )
 _DRIVE = re.compile(r"[A-Za-z]:")
 _PAX_RECORD = re.compile(rb"(\d{1,9}) ([^=\0]+)=")
-_UNSAFE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # control, bidirectional, invalid, private, line breaks
+_TEXT_SUFFIXES = (".txt", ".caption")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What a tar may ask of us.
 
-    ``max_member_bytes`` bounds one sample's files together, and so memory; ``max_header_bytes`` one
-    extended header.
+    ``max_member_bytes`` bounds one sample's files together, and so memory; ``max_text_bytes`` one .txt or .caption;
+    ``max_header_bytes`` one extended header, and so a name.
     """
 
     max_member_bytes: int = 64 * 2**20
     max_json_bytes: int = 2**20
+    max_text_bytes: int = 2**20
     max_json_depth: int = 64
     max_header_bytes: int = 64 * 2**10
     max_members: int = 200_000
@@ -54,9 +58,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """A member of the tar: its place, and its data if they were read; or its fault."""
+    """A member of the tar: its place, its first ``HEAD_BYTES``, and its data if they were read; or its fault."""
 
     name: str
+    head: bytes = b""
     data: bytes = b""
     is_read: bool = False
     offset: int = 0
@@ -115,13 +120,11 @@ def iter_members(
 
 def unsafe_name(name: str) -> str | None:
     """Why a member name is refused, or None for a plain relative path."""
-    if not name or len(name) > _MAX_NAME:
-        return f"the name has {len(name)} characters, not 1 to {_MAX_NAME}"
-    if any(unicodedata.category(letter) in _UNSAFE for letter in name):
-        return "the name has control, invisible or invalid characters"
+    if not name:
+        return "it has no name"
     if name.startswith("/") or _DRIVE.match(name):
         return "the name is an absolute path"
-    if "\\" in name or ".." in name.split("/"):
+    if ".." in re.split(r"[/\\]", name):
         return "the name leaves the archive's folder"
     return None
 
@@ -140,7 +143,7 @@ def _damaged(source: Source, error: tarfile.HeaderError) -> Member | RejectedErr
     name = source.block[:100].partition(b"\0")[0].decode("utf-8", "surrogateescape")
     detail = f"no tar header at byte {source.position - BLOCK}: {error}"
     fault = RejectedError(QuarantineReason.BAD_HEADER, detail)
-    return fault if unsafe_name(name) else Member(name=name, fault=fault)
+    return fault if unsafe_name(name) or not name.isprintable() else Member(name=name, fault=fault)
 
 
 def _read_member(
@@ -155,13 +158,12 @@ def _read_member(
     size = 0 if header.type in _DATALESS else header.size if extension.size is None else extension.size
     fault = _fault(name, size, header, extension, limits)
     if fault is None and header.type != tarfile.DIRTYPE:
-        offset, is_read, data = source.position, reads(name), b""
-        if is_read:
-            data = source.read(size)
-        else:
-            source.skip(size)
+        offset, is_read = source.position, reads(name)
+        data = source.read(size if is_read else min(size, HEAD_BYTES))
+        source.skip(size - len(data))
         source.skip(-size % BLOCK)
-        return Member(name=name, data=data, is_read=is_read, offset=offset, size=size)
+        head, data = data[:HEAD_BYTES], data if is_read else b""
+        return Member(name=name, head=head, data=data, is_read=is_read, offset=offset, size=size)
     source.skip(size + -size % BLOCK)
     if fault is not None:
         raise fault
@@ -180,10 +182,16 @@ def _fault(
         return RejectedError(QuarantineReason.SPARSE, "a sparse file")
     if header.type not in (*tarfile.REGULAR_TYPES, tarfile.DIRTYPE):
         return RejectedError(QuarantineReason.NOT_A_FILE, f"tar type {header.type!a} is not a regular file")
-    limit = limits.max_json_bytes if name.lower().endswith(".json") else limits.max_member_bytes
+    limit = _most_bytes(name.lower(), limits)
     if size > limit:
         return RejectedError(QuarantineReason.TOO_LARGE, f"{size} bytes, more than {limit}")
     return None
+
+
+def _most_bytes(name: str, limits: Limits) -> int:
+    if name.endswith(".json"):
+        return limits.max_json_bytes
+    return limits.max_text_bytes if name.endswith(_TEXT_SUFFIXES) else limits.max_member_bytes
 
 
 def _extend(extension: _Extension, source: Source, header: tarfile.TarInfo, limits: Limits) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 
 import pytest
 from fetch_settings import CONFIG, MAX_BYTES, PACE
 
 from supir_curate.config import FetchConfig, FetchPolicy
+from supir_curate.fetching.fetch import Fetcher
 from supir_curate.fetching.robots import Robots
 from supir_curate.fetching.web import Web
+from supir_curate.sources.candidate import Candidate
 from supir_curate.verdict import Reason
 
 
@@ -243,3 +246,20 @@ def test_large_robots_files_are_held_up_to_a_cap(web_server, page, monkeypatch):
     asyncio.run(ask())
     hosts = [host.partition(":")[0] for _, host, _ in server.requests]
     assert hosts == ["127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.1"]
+
+
+def test_a_body_of_another_hash_than_the_list_tells_is_never_used(server, jpeg):
+    url = server.url("/ok.jpg")
+    right, wrong = hashlib.sha256(jpeg).hexdigest(), hashlib.md5(b"other").hexdigest()
+
+    async def fetched():
+        fetcher = Fetcher(CONFIG, True, 1)
+        try:
+            told = [Candidate(url, digest=right), Candidate(url, digest=wrong)]
+            return [one async for batch in fetcher.originals(told) for one in batch]
+        finally:
+            await fetcher.close()
+
+    good, bad = asyncio.run(fetched())
+    assert (good.reason, good.data) == (None, jpeg)
+    assert (bad.reason, bad.data, bad.evidence.http_status) == (Reason.HASH_MISMATCH, b"", 200)

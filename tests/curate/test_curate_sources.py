@@ -68,7 +68,7 @@ def read(store, plan, wanted=lambda _row: True, max_bytes=10**7):
 def test_a_tars_samples_come_with_what_their_sidecars_say(tars, pictures, tmp_path):
     store, plan, _ = planned(tars, tmp_path / "set", licence="other")
     read_back = {one.url: one for one in read(store, plan)}
-    cat, coffee = read_back[PAGE], read_back["00000.tar/01.jpeg"]
+    cat, coffee = read_back[PAGE], read_back["00000.tar/01.JPEG"]
     assert plan.kind == "tars"
     assert (cat.data, cat.text, cat.licence, cat.reason) == (pictures[0], "a cat", "CC0", None)
     assert (coffee.data, coffee.text, coffee.licence) == (pictures[1], "coffee", "other")
@@ -80,10 +80,14 @@ def test_what_the_guard_refuses_is_a_candidate_with_its_reason(tars, tmp_path):
     refused = {one.url: one.detail.partition(":")[0] for one in read(store, plan) if one.reason}
     assert refused == {
         "00000.tar/../x.jpg": "bad_name",
-        "00001.tar/04.json": "bad_json",
         "00002.tar/02.jpg": "truncated",
     }
     assert {one.reason for one in read(store, plan)} == {None, Reason.UNREADABLE}
+    assert plan.left_out == {
+        "not_pictures": {".json": 1, ".parquet": 1},
+        "sidecars_used": {".json": 1, ".txt": 1},
+        "sidecars_unused": {".json": 2},
+    }
 
 
 def test_a_tars_part_is_scored_from_its_own_bytes_alone(tars, pictures, tmp_path, monkeypatch):
@@ -212,7 +216,7 @@ def test_a_list_that_was_killed_half_way_ends_with_the_same_bytes(tars, tmp_path
 
 def test_the_cost_of_tars_and_pictures_is_told_before(tars, pictures, tmp_path):
     of_tars = estimate(str(tars), CurateConfig(), 1)
-    assert (of_tars["kind"], of_tars["candidates"], of_tars["seconds_measured_on"]) == ("tars", 7, 4)
+    assert (of_tars["kind"], of_tars["candidates"], of_tars["seconds_measured_on"]) == ("tars", 6, 4)
     assert of_tars["source_bytes"] == sum(map(len, pictures)) + len(b"no picture")
     pq.write_table(pa.table({"image": pictures}), tmp_path / "a.parquet")
     of_table = estimate(str(tmp_path / "a.parquet"), CurateConfig(), 1)

@@ -19,6 +19,7 @@ from supir_curate.config.select import SelectConfig
 from supir_curate.scorers.config import AssessConfig
 from supir_curate.strict import StrictConfig
 
+HASH_COLUMNS = ("sha256", "md5")
 MAX_DECODABLE_PIXELS = 178_956_970  # Pillow refuses anything larger as a decompression bomb
 
 
@@ -29,14 +30,16 @@ class SourceConfig(StrictConfig):
         default=1000, ge=1, description="candidates in one part, the unit of work and of resuming"
     )
     url_column: str = Field(
-        default="", description="Parquet column, or key of a tar's JSON, with the URL; empty: url or URL"
+        default="",
+        description="column, or key of a sidecar's JSON, with the URL; empty: url, URL, image_url, …",
     )
     image_column: str = Field(
         default="",
         description="Parquet column with the picture's bytes; empty: image, jpg, … if it is binary or a struct",
     )
     text_column: str = Field(
-        default="", description="column or key with the alt text; empty: caption, TEXT or text"
+        default="",
+        description="column or key with the alt text; empty: caption, TEXT, text, …; lists are joined by ' | '",
     )
     licence_column: str = Field(
         default="", description="column or key with the licence; empty: licence or license"
@@ -50,7 +53,14 @@ class SourceConfig(StrictConfig):
         default="",
         description="column or key that says photo, face or negative; it goes before select.roles; empty: none",
     )
-    licence: str = Field(default="", description="licence of every candidate that names none itself")
+    hash_columns: tuple[str, ...] = Field(
+        default=HASH_COLUMNS,
+        strict=False,
+        description="columns or keys with the SHA-256 or MD5 that bytes must have; the first there counts; []: none",
+    )
+    licence: str = Field(
+        default="", description="licence of every candidate of which no file says one, or may have said one"
+    )
 
 
 class FetchPolicy(StrictConfig):

@@ -20,7 +20,7 @@ from supir_curate.fetching.pace import Sharing
 from supir_curate.fetching.robots import Robots, opt_out
 from supir_curate.fetching.web import Web, redirect_target, status_failure
 from supir_curate.sources.candidate import Candidate
-from supir_curate.sources.originals import Evidence, Original, spool_path, valid_text, write_spool
+from supir_curate.sources.originals import Evidence, Original, spool_path, valid_text, verified, write_spool
 from supir_curate.sources.plan import read_candidates
 from supir_curate.verdict import Reason
 from supir_shards import Store
@@ -80,7 +80,7 @@ class Fetcher:
             trace = Trace()
             try:
                 data = await self._picture(candidate.url, trace, share)
-                return replace(base, data=data, evidence=trace.evidence())
+                return verified(replace(base, data=data, evidence=trace.evidence()), candidate)
             except FetchFailure as failure:
                 if failure.answer is not None:
                     trace.answers.append(failure.answer)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from supir_curate.carry import num_known
@@ -22,11 +23,12 @@ from supir_curate.measure import measure
 from supir_curate.packing.pack import LAYOUT_COLUMNS, layout_of
 from supir_curate.pictures.picture import decode
 from supir_curate.selection.select import KEPT, selection_path
+from supir_curate.sources import left_out
 from supir_curate.sources.candidate import Candidate, Kind, candidates_from
 from supir_curate.sources.cutting import ListingTally, nothing_to_read
 from supir_curate.sources.folder import Folder
 from supir_curate.sources.listing import Spread, here, list_source, source_folder
-from supir_curate.sources.originals import Original, read_rows
+from supir_curate.sources.originals import Original, read_rows, size_of
 from supir_curate.sources.plan import Plan, places_of
 from supir_images import BadImage
 from supir_shards import DatasetError, Store
@@ -61,8 +63,9 @@ def estimate(
     if len(told) == 1:
         return told[0]
     summed = ("candidates", "unreadable", "parts", "score_hours")
-    totals = {name: round(sum(one[name] for one in told), 3) for name in summed}
+    totals: dict[str, Any] = {name: round(sum(one[name] for one in told), 3) for name in summed}
     shared = ("workers", "memory_bytes_a_worker_at_most")
+    totals["left_out"] = left_out.summed(one["left_out"] for one in told)
     return {**totals, **{name: told[0][name] for name in shared}, "sources": told}
 
 
@@ -91,6 +94,7 @@ def _estimate(place: str, config: CurateConfig, cores: int, spread: Spread) -> d
         "candidates": tally.seen,
         "unreadable": tally.unread,
         "first_unreadable": tally.first_unread,
+        "left_out": tally.left_out,
         "parts": counted["parts"] if kind == "dataset" else -(-tally.seen // config.source.part_size),
         **figures,
         "score_hours": round(count * figures["seconds_a_picture"] / cores / 3600, 3),
@@ -146,10 +150,10 @@ def _files(
         if len(sample) == 2 * SAMPLE:
             sample, stride = sample[::2], 2 * stride
         if kind != "images":
-            source_bytes += candidate.size or _bytes(folder, candidate.url)
+            source_bytes += _bytes(partial(size_of, folder, kind, candidate))
         elif candidate.file != file:
             file = candidate.file
-            source_bytes += _bytes(folder, file)
+            source_bytes += _bytes(partial(folder.size, file))
     chosen = sample[:: max(1, len(sample) // SAMPLE)][:SAMPLE]
     seconds = [_scoring_seconds(folder, kind, candidate, config) for candidate in chosen]
     originals = (_original(folder, kind, candidate, config) for candidate in chosen)
@@ -177,9 +181,9 @@ def _original(folder: Folder, kind: Kind, candidate: Candidate, config: CurateCo
     return original
 
 
-def _bytes(folder: Folder, path: str) -> int:
+def _bytes(size: Callable[[], int]) -> int:
     try:
-        return folder.size(path)
+        return size()
     except (OSError, DatasetError):
         return 0  # the run will say why it cannot be read
 

@@ -22,6 +22,7 @@ from supir_curate.reporting.throughput import StepTime, throughput
 from supir_curate.reporting.thumbnails import thumbnails
 from supir_curate.scores import Score
 from supir_curate.selection.select import Selection, load_selection
+from supir_curate.sources.left_out import in_words
 from supir_curate.sources.plan import Plan
 from supir_curate.verdict import Reason
 from supir_shards import Store
@@ -136,6 +137,7 @@ def _view(
         "images": {"score": selection.seen, "pack": selection.kept},
         "hosts": _hosts(surveyed) if plan.has("urls") else [],
         "failures": selection.failed,
+        "left_out": in_words(plan.left_out),
     }
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 MOVED_URL = "moved:"
 """Stands in a part's list where a candidate stood that a later part has: no URL that can be fetched."""
 MOVED, SPOOL = "moved", "spool"
-KNOWN_BY = {"folder": ("url",), "urls": ("url",), "tars": ("file", "url"), "images": ("file", "offset")}
+KNOWN_BY = {"folder": ("path",), "urls": ("url",), "tars": ("file", "url"), "images": ("file", "offset")}
 
 Hashes = NDArray[np.uint64]
 
@@ -76,7 +76,8 @@ class Comparison:
         """Returns a number for what each candidate goes by, and one for what is told of it."""
         columns = [name for name in table.column_names if not name.startswith(PREFIX)]
         told = table.select(columns).filter(_is_listed(table))
-        by_name = zip(*(told.column(name).to_pylist() for name in KNOWN_BY[self._plan.kind]), strict=True)
+        known = told.append_column("path", _paths(told))
+        by_name = zip(*(known.column(name).to_pylist() for name in KNOWN_BY[self._plan.kind]), strict=True)
         by_all = zip(*(told.column(name).to_pylist() for name in columns), strict=True)
         return _numbers(by_name), _numbers(by_all)
 
@@ -86,8 +87,10 @@ class Comparison:
             return 0
         folder, count = source_folder(self._plan.source), 0
         for part in filter(self._is_scored, self._plan.parts()):
-            for row in self._store.read_table(ledger_path(part), ["url", "bytes"]).to_pylist():
-                count += row["bytes"] is not None and _size(folder, row["url"]) not in (None, row["bytes"])
+            paths = _paths(self._store.read_table(candidates_path(part), ["url", "file"])).to_pylist()
+            for row in self._store.read_table(ledger_path(part), ["source_row", "bytes"]).to_pylist():
+                size = None if row["bytes"] is None else _size(folder, paths[row["source_row"]])
+                count += size not in (None, row["bytes"])
         return count
 
     def _is_scored(self, part: str) -> bool:
@@ -102,7 +105,7 @@ def compare(store: Store, plan: Plan, spread: Spread) -> dict[str, int]:
     """
     _require_comparable(plan)
     comparison = Comparison(store, plan)
-    for _ in comparison.new_rows(_listed(plan, spread)):
+    for _ in comparison.new_rows(_listed(plan, spread, ListingTally())):
         pass
     return comparison.counts()
 
@@ -114,8 +117,11 @@ def extend(store: Store, plan: Plan, spread: Spread) -> tuple[Plan, dict[str, in
         UserError: as `compare`.
     """
     _require_comparable(plan)
-    comparison = Comparison(store, plan)
-    plan = append_parts(store, plan, comparison.new_rows(_listed(plan, spread)))
+    comparison, tally = Comparison(store, plan), ListingTally()
+    plan = append_parts(store, plan, comparison.new_rows(_listed(plan, spread, tally)))
+    if tally.left_out != plan.left_out:
+        plan = plan.model_copy(update={"left_out": tally.left_out})
+        save_plan(store, plan)
     return plan, comparison.counts()
 
 
@@ -169,13 +175,21 @@ def _require_comparable(plan: Plan) -> None:
         )
 
 
-def _listed(plan: Plan, spread: Spread) -> Iterator[pa.Table]:
+def _listed(plan: Plan, spread: Spread, tally: ListingTally) -> Iterator[pa.Table]:
     kind, tables = list_source(plan.source, plan.scoring.source, spread)
     if kind != plan.kind:
         raise UserError(
             f"{plan.source} holds {kind} now, the dataset was made of {plan.kind}; give another -o"
         )
-    return ListingTally().counted(tables)
+    return tally.counted(tables)
+
+
+def _paths(table: pa.Table) -> Any:
+    """Returns the paths of a folder's pictures: where a sidecar tells a URL, `file` has it."""
+    import pyarrow.compute as pc
+
+    file = table.column("file")
+    return pc.if_else(pc.equal(file, ""), table.column("url"), file)
 
 
 def _is_listed(table: pa.Table) -> Any:

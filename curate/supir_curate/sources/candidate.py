@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from supir_console import UserError
 from supir_curate.config import SourceConfig
 from supir_curate.scores import PREFIX
-from supir_curate.sources.columns import text_of
+from supir_curate.sources.texts import text_of
 from supir_curate.verdict import Reason
 
 if TYPE_CHECKING:
@@ -35,11 +35,13 @@ class Candidate:
         url: URL, or path below the source folder as `folder.escaped` writes it.
         text: alt text that came with it, "" without.
         licence: licence that came with it, "" without.
-        file: tar or Parquet file that holds it, escaped path below the source folder; "" for folders and URLs.
+        file: tar or Parquet file that holds it, escaped path below the source folder; in a folder the picture itself
+            where its sidecar tells a URL; "" else.
         offset: of its first byte in the tar, or its row in the Parquet file.
         size: its bytes in the tar; 0 elsewhere.
         reason: why it cannot be read, if the listing found that out; None else.
         detail: what was seen then.
+        digest: SHA-256 or MD5 that its bytes must have, as `digest.digest_of` gives it; "" where none is told.
         role: what the source says it is for, "" where it says nothing.
         scores: what the source says of it, one number a column of `source.score_columns`; NaN where it says none.
         key: of a sample of a dataset; "" elsewhere, where the bytes give it.
@@ -54,6 +56,7 @@ class Candidate:
     size: int = 0
     reason: Reason | None = None
     detail: str = ""
+    digest: str = ""
     role: str = ""
     scores: tuple[float, ...] = ()
     key: str = ""
@@ -64,7 +67,7 @@ TOLD = tuple(field.name for field in fields(Candidate) if field.name not in LATE
 
 
 def listing_schema(config: SourceConfig) -> pa.Schema:
-    """Returns the columns of a listing: url to detail, `role` where the source has one, then `score.X`."""
+    """Returns the columns of a listing: url to digest, `role` where the source has one, then `score.X`."""
     import pyarrow as pa
 
     names = [*TOLD, "role"] if config.role_column else TOLD

@@ -7,42 +7,52 @@ there, and the nearest known one is said where it is not; without one the usual 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from supir_console import UserError
 from supir_curate.config import SourceConfig
+from supir_curate.config.curate import HASH_COLUMNS
 from supir_curate.verdict import Reason
 from supir_shards import Role
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-URL_COLUMNS = ("url", "URL")
-TEXT_COLUMNS = ("caption", "TEXT", "text")
-LICENCE_COLUMNS = ("licence", "license", "LICENCE", "LICENSE")
+URL_COLUMNS = ("url", "image_url", "img_url", "OriginalURL")
+TEXT_COLUMNS = ("caption", "text", "captions", "alt_text", "alt")
+LICENCE_COLUMNS = ("licence", "license", "license_name", "licensename")
+"""The usual names, in any case: LAION writes URL, TEXT and LICENSE, Open Images OriginalURL."""
 
 
 class Columns(NamedTuple):
-    """The URL, text, licence and role columns, "" for one that is not there, and the score columns."""
+    """The URL, text, licence, role and hash columns, "" for one that is not there, and the score columns."""
 
     url: str
     text: str
     licence: str
     role: str
+    digest: str
     scores: tuple[str, ...] = ()
 
 
-def find_columns(names: Collection[str], config: SourceConfig, place: str) -> Columns:
-    """Returns the columns of a Parquet file.
+def find_columns(
+    names: Collection[str],
+    config: SourceConfig,
+    place: str,
+    is_textual: Callable[[str], bool] = lambda _: True,
+) -> Columns:
+    """Returns the columns of a table.
 
     Args:
         names: of its columns.
         config: names that are given.
         place: of the file, for the message.
+        is_textual: whether a column can be the text.
 
     Raises:
-        UserError: it has no column of a name that is given.
+        UserError: it has no column of a name that is given, or the one that shall be the text cannot be.
     """
     wanted = (
         ("url_column", config.url_column, URL_COLUMNS),
@@ -55,8 +65,56 @@ def find_columns(names: Collection[str], config: SourceConfig, place: str) -> Co
             require_column(names, given, key, place)
     for given in config.score_columns:
         require_column(names, given, "score_columns", place)
-    found = [given or next((name for name in usual if name in names), "") for _, given, usual in wanted]
-    return Columns(found[0], found[1], found[2], found[3], config.score_columns)
+    if config.hash_columns != HASH_COLUMNS and not find_name(names, "", config.hash_columns):
+        for given in config.hash_columns:
+            require_column(names, given, "hash_columns", place)
+    if config.text_column and not is_textual(config.text_column):
+        raise UserError(
+            f"{place}: column {config.text_column!r} holds objects, not texts; name another with"
+            " --set source.text_column=NAME"
+        )
+    return Columns(
+        url=find_name(names, config.url_column, URL_COLUMNS),
+        text=find_name(names, config.text_column, TEXT_COLUMNS, is_textual),
+        licence=find_name(names, config.licence_column, LICENCE_COLUMNS),
+        role=config.role_column,
+        digest=find_name(names, "", config.hash_columns),
+        scores=config.score_columns,
+    )
+
+
+def find_name(
+    names: Collection[str],
+    given: str,
+    usual: tuple[str, ...],
+    is_usable: Callable[[str], bool] = lambda _: True,
+) -> str:
+    """Returns the name that is given, if it is there, else the first usual one that is, in any case; "" for none.
+
+    Args:
+        names: that there are.
+        given: the only one to look for; "" for none.
+        usual: names to try.
+        is_usable: whether a usual name's value will do; where none does the first that is there is returned.
+
+    Example:
+        >>> find_name(["ID", "TEXT", "URL"], "", TEXT_COLUMNS), find_name(["ID"], "text", TEXT_COLUMNS)
+        ('TEXT', '')
+    """
+    found = known_names(tuple(names), given, usual)
+    return next(filter(is_usable, found), found[0] if found else "")
+
+
+@lru_cache(maxsize=64)  # a list's rows have the same names, millions of times
+def known_names(names: tuple[str, ...], given: str, usual: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns the names to look at, best first: the one that is given alone, else the usual ones, in any case."""
+    if given:
+        return (given,) if given in names else ()
+    exact = tuple(name for name in usual if name in names)
+    lowered: dict[str, str] = {}
+    for name in names:
+        lowered.setdefault(name.lower(), name)
+    return exact or tuple(lowered[name.lower()] for name in usual if name.lower() in lowered)
 
 
 def require_column(names: Collection[str], given: str, key: str, place: str) -> None:
@@ -69,37 +127,6 @@ def require_column(names: Collection[str], given: str, key: str, place: str) -> 
         f"{place} has no column {given!r}{meant} Its columns are {', '.join(names)};"
         f" name one with --set source.{key}=NAME"
     )
-
-
-def first_text(record: Mapping[str, Any], given: str, usual: tuple[str, ...]) -> str:
-    """Returns the first text among a JSON record's values: of the name that is given, else of the usual ones."""
-    values = (record.get(name) for name in ((given,) if given else usual))
-    return next((value for value in values if isinstance(value, str) and value), "")
-
-
-def text_of(value: Any) -> str:
-    """Returns a value as valid text, "" for none; bytes that are not UTF-8 become escapes."""
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "backslashreplace")
-    return "" if value is None else str(value).encode("utf-8", "backslashreplace").decode()
-
-
-def texts(values: pa.Array) -> pa.Array:
-    """Returns a column as valid text, as `text_of` makes it of each value."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    kind = values.type
-    try:
-        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-            values = values.cast(
-                pa.large_binary()
-            )  # nothing checks a file's text to be UTF-8; the way back does
-        if pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type):
-            return pc.fill_null(values.cast(pa.string()), "")
-    except pa.ArrowInvalid:
-        pass  # one odd row must not end the list
-    return pa.array([text_of(value) for value in values.to_pylist()], pa.string())
 
 
 def floats(values: pa.Array) -> pa.Array:

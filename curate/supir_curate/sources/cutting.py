@@ -11,26 +11,30 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from supir_console import UserError
-from supir_curate.sources.listing import IMAGE_SUFFIXES
+from supir_curate.sources.folder import printed
+from supir_curate.sources.left_out import Counts, in_words, without_notes
+from supir_images.formats import readable_suffixes
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
 class ListingTally:
-    """What a listing came to: `seen` candidates; of these `unread` have a reason, the first one `first_unread`."""
+    """What a listing came to: `seen` candidates, `unread` with a reason, `first_unread`; and what it `left_out`."""
 
     def __init__(self) -> None:
         self.seen = self.unread = 0
         self.first_unread = ""
+        self.left_out: Counts = {}
 
     def counted(self, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-        """Yields the tables that hold rows, counted."""
-        for table in tables:
+        """Yields the tables that hold candidates, counted; their notes are taken out and counted too."""
+        for with_notes in tables:
+            table = without_notes(with_notes, self.left_out)
             unread = table.num_rows - table.column("reason").null_count
             if unread and not self.unread:
                 first = table.filter(table.column("reason").is_valid()).slice(0, 1).to_pylist()[0]
-                self.first_unread = f"{first['url']}: {first['detail']}"
+                self.first_unread = printed(f"{first['url']}: {first['detail']}")
             self.seen += table.num_rows
             self.unread += unread
             if table.num_rows:
@@ -60,9 +64,10 @@ def nothing_to_read(place: str, tally: ListingTally) -> UserError:
     """Returns the error of a source that holds nothing to look at."""
     if tally.unread:
         return UserError(f"nothing in {place} can be read; the first of {tally.unread}: {tally.first_unread}")
-    suffixes = ", ".join(IMAGE_SUFFIXES)
+    words = "".join(f"; {heading}: {labels}" for heading, labels in in_words(tally.left_out).items())
+    suffixes = ", ".join(readable_suffixes())
     return UserError(
-        f"{place} holds no candidates; give a folder with {suffixes} files, WebDataset tars, or Parquet files"
+        f"{place} holds no candidates; give a folder with {suffixes} files, tars, Parquet files or lists of URLs{words}"
     )
 
 

@@ -1,8 +1,9 @@
 r"""A source folder, local or remote: file names as text and back, and the bytes behind them.
 
 Place in the flow: `sources` lists names, `originals` reads files and parts of them. The law: every file that the folder
-lists can be named in a table and found again by that name, whatever bytes its name has: a backslash is doubled and a
-byte that is not UTF-8 becomes `\xNN`, as in `caf\xe9.jpg`.
+lists can be named in a table and found again by that name, whatever bytes its name has: a backslash is doubled; a byte
+that is not UTF-8, and those of a letter that would not stand where it is printed (control characters, line breaks,
+marks that turn the writing's direction), become `\xNN`, as in `caf\xe9.jpg`. Joiners, which words are spelt with, stay.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
+from supir_curate.sources.walk import Found, walk
 from supir_shards import Store
 
 _ESCAPE = re.compile(rb"\\(\\|x[0-9a-f]{2})")
+_UNPRINTABLE = re.compile("[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]")
 
 
 def escaped(name: str) -> str:
@@ -24,8 +27,15 @@ def escaped(name: str) -> str:
     Example:
         >>> print(escaped("caf\udce9.jpg"), escaped("a\\b.jpg"), escaped("café.jpg"))
         caf\xe9.jpg a\\b.jpg café.jpg
+        >>> print(escaped("a\nb\u202e.jpg"), escaped("می\u200cخواهم.jpg") == "می\u200cخواهم.jpg")
+        a\x0ab\xe2\x80\xae.jpg True
     """
-    return os.fsencode(name.replace("\\", "\\\\")).decode("utf-8", "backslashreplace")
+    return printed(os.fsencode(name.replace("\\", "\\\\")).decode("utf-8", "backslashreplace"))
+
+
+def printed(text: str) -> str:
+    """Returns a text without what would move the cursor, break the line or turn the writing's direction."""
+    return _UNPRINTABLE.sub(lambda match: "".join(f"\\x{byte:02x}" for byte in match[0].encode()), text)
 
 
 def unescaped(text: str) -> str:
@@ -48,9 +58,9 @@ class Folder:
         self._local = None if "://" in place else Path(place)
         self._store = Store(place)
 
-    def list(self) -> list[str]:
-        """Returns the names of all files below, in order, as the system gives them."""
-        return self._store.list()
+    def find(self) -> Found:
+        """Returns the names of all files below, in order, as the system gives them, and what was not followed."""
+        return walk(self._local) if self._local else Found(self._store.list(), [], [])
 
     def name(self, path: str) -> str:
         """Returns a file's full name, for messages."""

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from supir_console import UserError
 from supir_curate.config import SourceConfig
 from supir_curate.sources.candidate import Candidate, Kind
+from supir_curate.sources.digest import mismatch
 from supir_curate.sources.folder import Folder
 from supir_curate.sources.listing import source_folder
 from supir_curate.sources.plan import Plan, read_candidates
 from supir_curate.sources.table_pictures import read_pictures
-from supir_curate.sources.tars import read_member
+from supir_curate.sources.tars import Members
 from supir_curate.verdict import Reason
 from supir_shards import DatasetError, Store
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SPOOL = "spool"
+MEMBERS = ("tars", "dataset")  # kinds whose pictures lie in tars
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,8 +148,9 @@ def read_rows(
     if kind == "images":
         yield from _read_tables(source, rows, config, max_bytes)
         return
-    for row, candidate in rows:
-        yield _read_file(source, row, candidate, max_bytes)
+    with Members(source) as members:
+        for row, candidate in rows:
+            yield _read_file(source, kind, members, row, candidate, max_bytes)
 
 
 async def write_spool(store: Store, part: str, batches: AsyncIterator[list[Original]]) -> None:
@@ -184,16 +187,35 @@ async def _off_loop(context: AbstractContextManager[BinaryIO]) -> AsyncIterator[
     await asyncio.to_thread(context.__exit__, None, None, None)
 
 
-def _read_file(source: Folder, row: int, candidate: Candidate, max_bytes: int) -> Original:
+def verified(original: Original, candidate: Candidate) -> Original:
+    """Returns an original with its bytes, or failed without them where they have another hash than was told."""
+    fault = mismatch(original.data, candidate.digest)
+    return _failed(replace(original, data=b""), Reason.HASH_MISMATCH, fault) if fault else original
+
+
+def size_of(source: Folder, kind: Kind, candidate: Candidate) -> int:
+    """Returns the bytes of a picture in a folder or tar.
+
+    Raises:
+        OSError: it cannot be had.
+        DatasetError: it is remote, and its name is refused.
+    """
+    return candidate.size if kind in MEMBERS else source.size(candidate.file or candidate.url)
+
+
+def _read_file(
+    source: Folder, kind: Kind, members: Members, row: int, candidate: Candidate, max_bytes: int
+) -> Original:
     base = _without_bytes(row, candidate)
     if candidate.reason is not None:
         return base
     try:
-        size = candidate.size if candidate.file else source.size(candidate.url)
+        size = size_of(source, kind, candidate)
         if size > max_bytes:
             return _failed(base, Reason.TOO_MANY_BYTES, f"{size} bytes, more than {max_bytes}")
-        data = read_member(source, candidate) if candidate.file else source.read(candidate.url)
-        return replace(base, data=data)
+        in_tar = kind in MEMBERS
+        data = members.read(candidate) if in_tar else source.read(candidate.file or candidate.url)
+        return verified(replace(base, data=data), candidate)
     except (OSError, DatasetError) as error:  # a remote name that a store refuses is one bad item too
         return _failed(base, Reason.UNREADABLE, f"{type(error).__name__}: {error}")
 
@@ -215,7 +237,7 @@ def _read_tables(
             elif len(picture) > max_bytes:
                 yield _failed(base, Reason.TOO_MANY_BYTES, f"{len(picture)} bytes, more than {max_bytes}")
             else:
-                yield replace(base, data=picture)
+                yield verified(replace(base, data=picture), candidate)
 
 
 def _without_bytes(row: int, candidate: Candidate) -> Original:

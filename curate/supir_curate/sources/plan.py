@@ -16,7 +16,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from supir_console import Progress, UserError
 from supir_curate.config import CurateConfig, ScoringConfig, SourceConfig
@@ -24,6 +24,7 @@ from supir_curate.config.differences import differences
 from supir_curate.scores import PREFIX, SCORE_NAMES
 from supir_curate.sources.candidate import Candidate, Kind, candidates_from
 from supir_curate.sources.cutting import ListingTally, in_parts, nothing_to_read, together
+from supir_curate.sources.left_out import Counts, summed
 from supir_curate.sources.listing import Spread, here, list_source
 from supir_curate.sources.look_ahead import in_order
 from supir_shards import Store, absolute_url, part_name, part_of
@@ -59,6 +60,7 @@ class Plan(BaseModel):
     and `moved` those among them that stood in an earlier part before. Of several sources the kind is "several",
     `source` names all of them, and `pieces` are they in the order in which they were given. `part_rows` says how many
     candidates each part was made with where parts are not cut to one size: of several sources and of a dataset.
+    `left_out` counts what the sources hold besides, by heading and label.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -73,6 +75,7 @@ class Plan(BaseModel):
     moved: int = 0
     pieces: tuple[Piece, ...] = ()
     part_rows: tuple[int, ...] = ()
+    left_out: Counts = Field(default_factory=dict)
 
     def all_pieces(self) -> tuple[Piece, ...]:
         """Returns the sources, one or several."""
@@ -132,12 +135,14 @@ def make_plan(
     clear_lists(store, 0)
     pieces: list[Piece] = []
     part_rows: list[int] = []
+    left_out: list[Counts] = []
     with Progress(None, "list", "candidates") as progress:
         for place in places:
             first = sum(piece.num_parts for piece in pieces)
-            piece, rows = _list_piece(store, place, first, config, spread, progress)
+            piece, rows, counts = _list_piece(store, place, first, config, spread, progress)
             pieces.append(piece)
             part_rows += rows
+            left_out.append(counts)
     is_even = len(pieces) == 1 and pieces[0].kind != "dataset"
     plan = Plan(
         kind=pieces[0].kind if len(pieces) == 1 else "several",
@@ -147,6 +152,7 @@ def make_plan(
         num_parts=sum(piece.num_parts for piece in pieces),
         pieces=tuple(pieces) if len(pieces) > 1 else (),
         part_rows=() if is_even else tuple(part_rows),
+        left_out=summed(left_out),
     )
     save_plan(store, plan)
     return plan
@@ -167,8 +173,11 @@ def places_of(sources: str | Sequence[str]) -> list[str]:
 
 def _list_piece(
     store: Store, place: str, first: int, config: CurateConfig, spread: Spread, progress: Progress
-) -> tuple[Piece, list[int]]:
-    """Writes the candidates of one source down, as parts from a number on; returns it and the parts' sizes."""
+) -> tuple[Piece, list[int], Counts]:
+    """Writes the candidates of one source down, as parts from a number on.
+
+    Returns: it, the parts' sizes, and the counts of what it leaves out.
+    """
     kind, tables = list_source(place, config.source, spread)
     tally = ListingTally()
     listed = tally.counted(tables)
@@ -182,7 +191,8 @@ def _list_piece(
     if tally.unread == tally.seen:
         clear_lists(store, 0)
         raise nothing_to_read(place, tally)
-    return Piece(kind=kind, source=place, num_candidates=tally.seen, num_parts=len(sizes)), sizes
+    piece = Piece(kind=kind, source=place, num_candidates=tally.seen, num_parts=len(sizes))
+    return piece, sizes, tally.left_out
 
 
 def read_state(store: Store, path: str, model: type[State], mend: str) -> State:

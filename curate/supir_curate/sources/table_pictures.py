@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from supir_console import UserError
 from supir_curate.config import SourceConfig
-from supir_curate.sources.columns import URL_COLUMNS, require_column
+from supir_curate.sources.columns import URL_COLUMNS, find_name, require_column
 from supir_curate.sources.folder import Folder
 from supir_shards import DatasetError
 
@@ -120,7 +120,7 @@ def image_column(schema: pa.Schema) -> str:
     named = [name for name in IMAGE_COLUMNS if name in fits]
     if named:
         return named[0]
-    return fits[0] if len(fits) == 1 and not any(name in schema.names for name in URL_COLUMNS) else ""
+    return fits[0] if len(fits) == 1 and not find_name(schema.names, "", URL_COLUMNS) else ""
 
 
 def _is_picture(kind: pa.DataType) -> bool:

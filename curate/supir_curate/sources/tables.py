@@ -13,12 +13,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from supir_console import UserError
 from supir_curate.config import SourceConfig
+from supir_curate.config.curate import HASH_COLUMNS
 from supir_curate.scores import PREFIX
 from supir_curate.sources.candidate import Kind, listed, listing, unreadable
-from supir_curate.sources.columns import URL_COLUMNS, Columns, find_columns, floats, require_column, texts
+from supir_curate.sources.columns import URL_COLUMNS, Columns, find_columns, find_name, floats, require_column
+from supir_curate.sources.digest import digest_of
 from supir_curate.sources.folder import Folder
+from supir_curate.sources.left_out import Heading, Notes, noted
 from supir_curate.sources.look_ahead import in_order
 from supir_curate.sources.table_pictures import image_column, is_binary, opened, require_image_column
+from supir_curate.sources.texts import is_textual, texts
+from supir_curate.sources.told import NO_HASH, REENCODED
+from supir_curate.verdict import Reason
 from supir_shards import DatasetError
 
 if TYPE_CHECKING:
@@ -62,19 +68,30 @@ def list_tables(folder: Folder, paths: Sequence[str], kind: Kind, config: Source
     for path in paths:
         try:
             with opened(folder, path) as table:
-                yield from _row_groups(
-                    table, _wanted_columns(folder, path, table, kind, config), path, config
-                )
+                wanted = _wanted_columns(folder, path, table, kind, config)
+                yield from _row_groups(table, wanted, path, config)
+                if wanted.not_text:
+                    yield from noted(
+                        Notes({(Heading.NOT_TEXT, wanted.not_text): table.metadata.num_rows}), config
+                    )
         # Whatever is wrong with one file, the others are listed.
         except Exception as error:
             yield listed([unreadable(path, error)], config)
 
 
 class _Wanted(NamedTuple):
-    """What is read of a file to list it: its columns, and where pictures tell their paths ("" for nowhere)."""
+    """What is read of a file to list it.
+
+    Args:
+        columns: by what they are.
+        path: where pictures tell their paths, "" for nowhere.
+        not_text: the column that should be the text and holds objects, "" for none.
+        is_pictures: whether its rows are pictures.
+    """
 
     columns: Columns
     path: str
+    not_text: str
     is_pictures: bool
 
 
@@ -93,9 +110,9 @@ def _kind_or_fault(folder: Folder, config: SourceConfig, path: str) -> Kind | Us
 def _kind(schema: pa.Schema, place: str, config: SourceConfig) -> Kind:
     if config.image_column or (not config.url_column and image_column(schema)):
         return "images"
-    if not config.url_column and not any(name in schema.names for name in URL_COLUMNS):
+    if not config.url_column and not find_name(schema.names, "", URL_COLUMNS):
         raise UserError(
-            f"{place} has no column {' or '.join(URL_COLUMNS)} and none of pictures; its columns are"
+            f"{place} has no column url or URL and none of pictures; its columns are"
             f" {', '.join(schema.names)}; name one with --set source.url_column=NAME or source.image_column=NAME"
         )
     return "urls"
@@ -110,7 +127,10 @@ def _wanted_columns(
         UserError: it lacks a column, or one is of a type that cannot be what it is called.
     """
     schema, place = table.schema_arrow, folder.name(path)
-    columns = find_columns(schema.names, config, place)
+    columns = find_columns(schema.names, config, place, lambda name: is_textual(schema.field(name).type))
+    not_text = columns.text if columns.text and not is_textual(schema.field(columns.text).type) else ""
+    if not_text:
+        columns = columns._replace(text="")
     if kind == "urls":
         require_column(schema.names, columns.url or URL_COLUMNS[0], "url_column", place)
         if not _is_text(schema.field(columns.url).type):
@@ -118,11 +138,13 @@ def _wanted_columns(
                 f"{place}: column {columns.url!r} is {schema.field(columns.url).type}, not text;"
                 " name another with --set source.url_column=NAME"
             )
-        return _Wanted(columns, "", is_pictures=False)
+        return _Wanted(columns, "", not_text, is_pictures=False)
+    if REENCODED in schema.names and config.hash_columns == HASH_COLUMNS:
+        columns = columns._replace(digest="")
     name = require_image_column(schema, config, place)
     kind_of_cell = schema.field(name).type
     has_path = not is_binary(kind_of_cell) and kind_of_cell.get_field_index("path") >= 0
-    return _Wanted(columns, f"{name}.path" if has_path else "", is_pictures=True)
+    return _Wanted(columns, f"{name}.path" if has_path else "", not_text, is_pictures=True)
 
 
 def _row_groups(
@@ -151,7 +173,8 @@ def _told(
     import pyarrow.compute as pc
 
     columns = wanted.columns
-    named = {"url": columns.url, "text": columns.text, "licence": columns.licence, "role": columns.role}
+    named = columns._asdict()
+    named.pop("scores")
     texts_of = {key: name for key, name in named.items() if name}
     names = [*texts_of.values(), *columns.scores, *filter(None, [wanted.path])]
     if not names:
@@ -163,6 +186,8 @@ def _told(
         told["licence"] = (
             config.licence if own is None else pc.if_else(pc.equal(own, ""), config.licence, own)
         )
+        if "digest" in told:
+            told |= _digests(told["digest"])
         if wanted.path:
             struct, _, child = wanted.path.rpartition(".")
             told["path"] = texts(batch.column(struct).field(child))
@@ -170,6 +195,18 @@ def _told(
             batch.num_rows,
             told | {f"{PREFIX}{name}": floats(batch.column(name)) for name in columns.scores},
         )
+
+
+def _digests(values: pa.Array) -> dict[str, pa.Array]:
+    """Returns hashes as hex digits, and the reason and detail of rows whose hash is none."""
+    import pyarrow as pa
+
+    digests = [digest_of(value) for value in values.to_pylist()]
+    is_bad = [digest is None for digest in digests]
+    reasons = [str(Reason.HASH_MISMATCH) if bad else None for bad in is_bad]
+    details = [NO_HASH if bad else "" for bad in is_bad]
+    columns = {"digest": [digest or "" for digest in digests], "reason": reasons, "detail": details}
+    return {name: pa.array(column, pa.string()) for name, column in columns.items()}
 
 
 def _named(told: dict[str, Any], file: str, first: int, num_rows: int) -> dict[str, Any]:

@@ -1,96 +1,159 @@
-"""A folder of WebDataset tars as a source: its samples listed without reading a picture, and read by range.
+"""A folder of tars as a source: their pictures listed without reading one, and read by range.
 
 Place in the flow: `sources` lists here, `originals` reads. The law: the tar is nobody's friend: it goes through the
-guard of `supir_shards`, a sample of which anything is refused is one candidate with its reason, and the next one still
-comes. A sample's `.txt` is its text; its `.json` may say text, licence and URL, as img2dataset writes them.
-Pictures are passed over by seeking; a tar on an object store is read in blocks of 4 MiB all the same.
+guard of `supir_shards`; a picture of which anything is refused is one candidate with its reason, and the next one still
+comes; what is no picture is counted. Which sidecar is whose says `pairing`, what it tells `sidecars`. Pictures are
+passed over by seeking; a tar on an object store is read in blocks of 4 MiB all the same, a compressed one as a whole.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack
+from types import TracebackType
+from typing import TYPE_CHECKING, BinaryIO
 
 from supir_curate.config import SourceConfig
 from supir_curate.sources.candidate import Candidate, listed, unreadable
-from supir_curate.sources.columns import (
-    LICENCE_COLUMNS,
-    TEXT_COLUMNS,
-    URL_COLUMNS,
-    first_text,
-    number_of,
-    text_of,
-)
 from supir_curate.sources.folder import Folder, escaped
+from supir_curate.sources.left_out import Heading, noted, suffix_of
 from supir_curate.sources.look_ahead import in_order
+from supir_curate.sources.pairing import Pairs, pair
+from supir_curate.sources.sidecars import described, refused
+from supir_curate.sources.tar_contents import BROKEN, COMPRESSED, Contents, Unpacked, contents_of, stream_of
 from supir_curate.verdict import Reason
-from supir_shards import Quarantined, TarSample, iter_tar
+from supir_shards.quarantine import RejectedError
+from supir_shards.tar_source import Readable
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif")
-SIDECARS = ("json", "txt")
+TAR_SUFFIXES = (".tar", *COMPRESSED)
 TARS_AT_ONCE = 8  # listed at the same time: a store answers several requests as fast as one
 
 
 def list_tars(folder: Folder, paths: Sequence[str], config: SourceConfig) -> Iterator[pa.Table]:
-    """Yields the pictures of tars in the tars' order, a listing a tar.
+    """Yields the pictures of tars in the tars' order, a listing a tar and one of its notes.
 
     Args:
         folder: the source folder.
         paths: of the tars, escaped.
         config: names of JSON keys, licence of what names none, score keys.
     """
-    for rows in in_order(lambda path: list(_list_tar(folder, path, config)), paths, TARS_AT_ONCE):
-        yield listed(rows, config)
+    for tables in in_order(lambda path: _list_tar(folder, path, config), paths, TARS_AT_ONCE):
+        yield from tables
 
 
-def read_member(folder: Folder, candidate: Candidate) -> bytes:
-    """Returns the bytes of a picture that `list_tars` listed.
+class Members:
+    """Pictures of tars read one after the other; a compressed tar stays open, since each is found by unpacking to it.
 
-    Raises:
-        OSError: the tar is gone, or shorter than it was.
-        DatasetError: it is remote, and its name is refused.
+    Args:
+        folder: the source folder.
     """
-    data = folder.read_range(candidate.file, candidate.offset, candidate.size)
-    if len(data) != candidate.size:
-        raise OSError(f"{candidate.file} ends {candidate.size - len(data)} bytes before the picture does")
-    return data
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._open = ExitStack()
+        self._path = ""
+        self._stream: BinaryIO | None = None
+
+    def __enter__(self) -> Members:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    def read(self, candidate: Candidate) -> bytes:
+        """Returns the bytes of a picture that `list_tars` listed.
+
+        Raises:
+            OSError: the tar is gone, damaged, or shorter than it was.
+            DatasetError: it is remote, and its name is refused.
+        """
+        if candidate.file.lower().endswith(tuple(COMPRESSED)):
+            data = _range(self._unpacked(candidate.file), candidate.offset, candidate.size)
+        else:
+            data = self._folder.read_range(candidate.file, candidate.offset, candidate.size)
+        if len(data) != candidate.size:
+            raise OSError(f"{candidate.file} ends {candidate.size - len(data)} bytes before the picture does")
+        return data
+
+    def _unpacked(self, path: str) -> BinaryIO:
+        if self._stream is None or path != self._path:
+            self._open.close()
+            self._stream = None
+            self._stream = self._open.enter_context(stream_of(self._folder, path))
+            self._path = path
+        return self._stream
 
 
-def _list_tar(folder: Folder, path: str, config: SourceConfig) -> Iterator[Candidate]:
+def _list_tar(folder: Folder, path: str, config: SourceConfig) -> list[pa.Table]:
     try:
-        with folder.open(path) as stream:
-            for item in iter_tar(stream, reads=_is_sidecar):
-                if isinstance(item, Quarantined):
-                    detail = f"{item.reason}: {item.detail}"
-                    yield Candidate(f"{path}/{item.name}", reason=Reason.UNREADABLE, detail=detail, file=path)
-                else:
-                    yield from _pictures(path, item, config)
+        with stream_of(folder, path) as stream:
+            is_packed = path.lower().endswith(tuple(COMPRESSED))
+            whole: Readable = Unpacked(stream) if is_packed else stream
+            contents = contents_of(whole)
+            if isinstance(whole, Unpacked) and whole.fault is not None:
+                contents.damage = f"{type(whole.fault).__name__}: {whole.fault}"
+            rows = list(_rows(path, contents, stream, config))
+        return [listed(rows, config), *noted(contents.notes, config)]
     # Whatever is wrong with one tar, the others are listed.
     except Exception as error:
-        yield unreadable(path, error)
+        return [listed([unreadable(path, error)], config)]
 
 
-def _is_sidecar(name: str) -> bool:
-    return name.lower().endswith(tuple(f".{extension}" for extension in SIDECARS))
+def _rows(path: str, contents: Contents, stream: BinaryIO, config: SourceConfig) -> Iterator[Candidate]:
+    """Yields a tar's pictures in its order, then what else of it is refused; its sidecars are counted."""
+    pairs = pair(contents.pictures, contents.sidecars)
 
+    def read(name: str) -> bytes:
+        if name in contents.faults:
+            raise contents.faults[name]
+        offset, size, data = contents.sidecars[name]
+        return _range(stream, offset, size) if data is None else data
 
-def _pictures(path: str, sample: TarSample, config: SourceConfig) -> Iterator[Candidate]:
-    record: dict[str, Any] = json.loads(sample.files.get("json", b"{}"))
-    text = first_text(record, config.text_column, TEXT_COLUMNS)
-    url = first_text(record, config.url_column, URL_COLUMNS)
-    for extension, span in sample.spans.items():
-        if extension.rpartition(".")[2] in IMAGE_EXTENSIONS:
+    gap = contents.gap()
+    for name, place in contents.pictures.items():
+        candidate = described(
+            f"{path}/{escaped(name)}",
+            pairs.of[name],
+            read,
+            config,
+            contents.notes,
+            gap=gap,
+            file=path,
+            offset=place.offset,
+            size=place.size,
+        )
+        fault = contents.faults.get(name)
+        yield refused(candidate, Reason.UNREADABLE, _words(fault)) if fault else candidate
+    used = _count(pairs, contents)
+    for name, fault in contents.faults.items():
+        if name not in contents.pictures and name not in used:
             yield Candidate(
-                url=text_of(url) or f"{path}/{escaped(sample.key)}.{extension}",
-                text=text_of(sample.files.get("txt", b"")).strip() or text_of(text),
-                licence=text_of(first_text(record, config.licence_column, LICENCE_COLUMNS)) or config.licence,
-                file=path,
-                offset=span.offset,
-                size=span.size,
-                role=text_of(record.get(config.role_column)) if config.role_column else "",
-                scores=tuple(number_of(record.get(name)) for name in config.score_columns),
+                f"{path}/{escaped(name)}", reason=Reason.UNREADABLE, detail=_words(fault), file=path
             )
+
+
+def _count(pairs: Pairs, contents: Contents) -> set[str]:
+    """Counts a tar's sidecars; returns those that a picture has."""
+    used = {name for one in pairs.of.values() for name in one.names.values()}
+    for heading, names in ((Heading.SIDECARS_USED, used), (Heading.SIDECARS_UNUSED, pairs.unused)):
+        for name in names:
+            if name not in contents.faults:
+                contents.notes[heading, suffix_of(name)] += 1
+    return used
+
+
+def _words(fault: RejectedError) -> str:
+    return f"{fault.reason}: {fault}"
+
+
+def _range(stream: BinaryIO, offset: int, size: int) -> bytes:
+    try:
+        stream.seek(offset)
+        return stream.read(size)
+    except BROKEN as error:
+        raise OSError(f"damaged ({error})") from error
