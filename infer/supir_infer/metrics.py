@@ -4,7 +4,7 @@ Place in the flow: `evaluate` asks for metrics by name and gets those that can b
 for each that cannot; nothing is downloaded and nothing is replaced by something similar.
 The law it keeps: a number without its identity is not comparable. PSNR and SSIM differ by colour space,
 NIQE by parameter file, MUSIQ by weights; all of it is reported, weight files with their SHA-256.
-Source: scikit-image (psnr, ssim), pyiqa (niqe, musiq), lpips with `lpips_weights`.
+Source: scikit-image (psnr, ssim), pyiqa (niqe, musiq), lpips with `supir_model.lpips_weights`.
 Limits: MANIQA and CLIPIQA are missing: pyiqa fetches MANIQA's backbone from a hub while it builds it, and
 its CLIP dependency does not import beside current setuptools. NIQE needs sides of at least 192 px.
 """
@@ -24,7 +24,7 @@ import numpy.typing as npt
 import torch
 
 from supir_console import UserError
-from supir_infer.lpips_weights import load_lpips
+from supir_model.lpips_weights import load_lpips
 
 BT601_Y = "Y of YCbCr (BT.601, 16..235)"
 PSNR_CAP_DB = 100.0  # two equal pictures; infinity has no place in JSON or in a mean

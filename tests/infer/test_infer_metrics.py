@@ -13,8 +13,8 @@ from skimage import data
 from torch.nn import functional
 
 from supir_console import UserError
-from supir_infer.lpips_weights import load_lpips, read_arrays
 from supir_infer.metrics import Metric, build_metrics
+from supir_model.lpips_weights import load_lpips, read_arrays
 
 CPU = torch.device("cpu")
 

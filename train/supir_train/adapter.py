@@ -37,7 +37,9 @@ def adapter_phase(supir: Supir, config: TrainConfig) -> Phase:
             latent = supir.encode(batch.hq, generator)
             z_lq = supir.encode_lq(batch.lq)
         return {
-            "loss": noise_loss(supir, latent, z_lq, batch.prompts, config.data.size_condition_px, generator)
+            "loss": noise_loss(
+                supir, latent, z_lq, batch.prompts, config.data.size_condition_px, config.noise, generator
+            )
         }
 
     def begin() -> None:

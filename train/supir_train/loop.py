@@ -1,7 +1,8 @@
 """The training loop: the same few lines for every phase of every stage.
 
 One step: set the learning rate; for each micro-batch take the next batch, compute the phase's loss with the
-generator of this (seed, phase, step, micro-batch) and add up gradients; clip; AdamW; move the weight average.
+generator of this (seed, phase, step, micro-batch) and add up gradients; clip; AdamW; let the
+discriminator learn, if there is one; move the weight average.
 Then log, validate, save and stop where the config or a signal says so.
 
 What feeds what: `seed` keys the order and content of batches (`order.py`, `data.py`) and the generators here. No
@@ -77,6 +78,10 @@ def start_phase(phase: Phase, parameters: dict[str, nn.Parameter], resumed: Chec
             parameters.values(), lr=fit.lr, betas=fit.betas, weight_decay=fit.weight_decay, fused=True
         ),
     )
+    if phase.adversary:
+        phase.adversary.to(next(iter(parameters.values())).device)
+        if resumed and resumed.adversary is not None:
+            phase.adversary.restore(resumed.adversary)
     if resumed:
         state.steps_done, state.position = resumed.progress.phase_step, resumed.progress.position
         state.ema.restore(resumed.ema)
@@ -187,6 +192,9 @@ def _step(
     means["lr"] = torch.tensor(rate)
     state.optimizer.step()
     state.optimizer.zero_grad()
+    if phase.adversary:
+        with autocast(fit, around.device):
+            means |= phase.adversary.learn()
     state.steps_done = step + 1
     state.ema.update(state.steps_done)
     return means, used

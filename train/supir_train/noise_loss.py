@@ -1,7 +1,8 @@
 """The diffusion loss that the prior and the adapter share: predict the noise that was mixed into a clean latent.
 
 Source: eps parametrisation with weight sigma^-2 over uniform timesteps, which is the plain MSE on eps (Ho et al.
-2020, equation 14; weighting as in the SDXL trainer).
+2020, equation 14; weighting as in the SDXL trainer); min-SNR weights: Hang et al. 2023, for eps min(snr, gamma) / snr;
+logit-normal timesteps: Esser et al. 2024, equation 19; offset noise: Guttenberg 2023.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import torch
 
 from supir_model import Supir
-from supir_model.diffusion import NUM_TIMESTEPS, noised_input
+from supir_model.diffusion import noised_input, sigma_at
+from supir_train.loss_config import NoiseLossConfig
 
 
 def noise_loss(
@@ -18,24 +20,25 @@ def noise_loss(
     z_lq: torch.Tensor | None,
     prompts: tuple[str, ...],
     size_px: tuple[int, int],
+    config: NoiseLossConfig,
     generator: torch.Generator,
 ) -> torch.Tensor:
-    """Returns the mean squared error of the predicted noise, a scalar.
-
-    Timesteps are stratified over the batch: each image draws from its own equal slice of 0..999, in random order,
-    which leaves every timestep equally likely and makes the loss of a batch less noisy.
+    """Returns the weighted mean squared error of the predicted noise, a scalar.
 
     Args:
         latent: (B, C, h, w) clean scaled latent.
         z_lq: (B, C, h, w) scaled LQ latent, or None for the plain UNet.
         prompts: one prompt an image.
         size_px: lowest and highest image side told to the networks, pixels; drawn log-uniformly for the batch.
+        config: which timesteps, noise and weights.
         generator: CPU generator.
     """
     batch = latent.shape[0]
-    slices = (torch.randperm(batch, generator=generator) + torch.rand(batch, generator=generator)) / batch
-    timestep = (slices * NUM_TIMESTEPS).long().clamp_max(NUM_TIMESTEPS - 1).to(latent.device)
-    noise = torch.randn(latent.shape, generator=generator).to(latent.device)
+    timestep = draw_timesteps(batch, config, generator).to(latent.device)
+    noise = torch.randn(latent.shape, generator=generator)
+    if config.offset:
+        noise = noise + config.offset * torch.randn(*latent.shape[:2], 1, 1, generator=generator)
+    noise = noise.to(latent.device)
     lowest, highest = size_px
     side = round(lowest * (highest / lowest) ** float(torch.rand((), generator=generator)))
     predicted = supir.predict_eps(
@@ -45,4 +48,25 @@ def noise_loss(
         supir.encode_prompt(list(prompts)),
         supir.time_ids(side, side, batch),
     )
-    return torch.nn.functional.mse_loss(predicted.float(), noise)
+    errors = (predicted.float() - noise).square().mean(dim=(1, 2, 3))
+    return (errors * timestep_weights(timestep, config)).mean()
+
+
+def draw_timesteps(batch: int, config: NoiseLossConfig, generator: torch.Generator) -> torch.Tensor:
+    """Returns `batch` timesteps, int64, stratified: each from its own equal share of the distribution, in random order.
+
+    Every timestep is as likely as without strata, and the loss of a batch is less noisy.
+    """
+    share = (torch.randperm(batch, generator=generator) + torch.rand(batch, generator=generator)) / batch
+    if config.timesteps == "logit_normal":
+        share = torch.sigmoid(config.logit_mean + config.logit_deviation * torch.special.ndtri(share))
+    lowest, highest = config.timestep_range
+    count = highest - lowest + 1
+    return lowest + (share * count).long().clamp_max(count - 1)
+
+
+def timestep_weights(timestep: torch.Tensor, config: NoiseLossConfig) -> torch.Tensor:
+    """Returns the weight of each timestep's squared error: 1, or min(snr, gamma) / snr with snr = sigma^-2."""
+    if config.min_snr_gamma is None:
+        return torch.ones(len(timestep), device=timestep.device)
+    return (config.min_snr_gamma * sigma_at(timestep, 1).square()).clamp_max(1.0)

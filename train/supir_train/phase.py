@@ -12,6 +12,7 @@ from typing import Literal
 
 import torch
 
+from supir_train.adversary import Adversary
 from supir_train.batch import Batch
 from supir_train.config import OptimizeConfig
 
@@ -29,6 +30,7 @@ class Phase:
         optimize: steps, batch and AdamW.
         degraded: whether batches carry `lq`.
         loss: (batch, generator) → scalars; all randomness comes from the CPU generator.
+        adversary: the discriminator that learns beside the fit, if there is one.
         begin: called once before the first step.
         finish: called once after the last step, with the averaged weights in place.
     """
@@ -37,6 +39,7 @@ class Phase:
     optimize: OptimizeConfig
     degraded: bool
     loss: Callable[[Batch, torch.Generator], Losses]
+    adversary: Adversary | None = None
     begin: Callable[[], None] = lambda: None
     finish: Callable[[], None] = lambda: None
 
