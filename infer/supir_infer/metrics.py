@@ -4,7 +4,8 @@ Place in the flow: `evaluate` asks for metrics by name and gets those that can b
 for each that cannot; nothing is downloaded and nothing is replaced by something similar.
 The law it keeps: a number without its identity is not comparable. PSNR and SSIM differ by colour space,
 NIQE by parameter file, MUSIQ by weights; all of it is reported, weight files with their SHA-256.
-Source: scikit-image (psnr, ssim), lpips with `lpips_weights`, our own NIQE; pyiqa (musiq), which no default asks for.
+Source: scikit-image (psnr, ssim), lpips with `supir_model.lpips_weights`, our own NIQE; pyiqa (musiq), which no
+default asks for.
 Limits: MANIQA and CLIPIQA are missing: pyiqa fetches MANIQA's backbone from a hub while it builds it, and
 its CLIP dependency does not import beside current setuptools. NIQE needs sides of at least 192 px.
 """
@@ -22,7 +23,7 @@ import numpy.typing as npt
 import torch
 
 from supir_console import UserError, installed_version
-from supir_infer.lpips_weights import load_lpips
+from supir_model.lpips_weights import load_lpips
 from supir_quality import MeasureMissing, niqe
 from supir_quality.pyiqa_package import import_pyiqa
 

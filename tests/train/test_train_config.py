@@ -45,6 +45,7 @@ MINIMUM = ["stage=adapter", "run=r", "data.dataset=d"]
         ("data.crops_per_image=3", "does not divide the 16 images of a forward pass of optimize"),
         ("data.size_condition_px=[512, 64]", "size_condition_px=[512, 64] is no range"),
         ("optimise.lr=1", "unknown config key 'optimise'; did you mean 'optimize'?"),
+        ("noise.timestep_range=[400, 100]", "timestep_range=[400, 100] is no range of 0 to 999"),
         ("optimize.lr=0", "greater than 0 (got 0)"),
         ("stage=all", "'prior', 'encoder' or 'adapter' (got 'all')"),
         ("encoder={decoded_weight: 0, pixel_weight: 0, latent_weight: 0}", "set decoded_weight above 0"),

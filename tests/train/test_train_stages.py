@@ -90,7 +90,7 @@ def test_a_prior_that_goes_on_keeps_robust_encoder_and_adapter(prior_run, config
 
 
 def test_robust_encoder_learns_to_see_through_noise(encoder_run):
-    before, after = validation(encoder_run, "encoder", "decoded_mse")
+    before, after = validation(encoder_run, "encoder", "decoded")
     assert after < 0.7 * before
 
 

@@ -10,6 +10,7 @@ from supir_model.diffusion import noised_input
 from supir_train.adapter import adapter_phase
 from supir_train.data import training_batches
 from supir_train.image_noise import ImageNoise, image_noise, keyed_generator
+from supir_train.loss_config import NoiseLossConfig
 from supir_train.noise_loss import noise_loss
 from supir_train.order import Position
 from supir_train.run import prepare, train
@@ -57,7 +58,7 @@ def test_the_networks_are_told_a_size_from_the_range(monkeypatch):
     monkeypatch.setattr(supir, "time_ids", lambda *size: told.append(size[:2]) or torch.zeros(size[2], 6))
     latent = torch.randn(2, 8, 8, 8, generator=torch.Generator().manual_seed(0))
     for step in range(8):
-        noise_loss(supir, latent, None, ("", ""), (200, 900), two_images(step))
+        noise_loss(supir, latent, None, ("", ""), (200, 900), NoiseLossConfig(), two_images(step))
     assert all(height == width and 200 <= height <= 900 for height, width in told)
     assert len(set(told)) == 16
 

@@ -37,7 +37,8 @@ def adapter_phase(supir: Supir, config: TrainConfig) -> Phase:
         with torch.no_grad():
             latent = supir.encode(batch.hq, noise.generators)
             z_lq = supir.encode_lq(batch.lq)
-        return {"loss": noise_loss(supir, latent, z_lq, batch.prompts, config.data.size_condition_px, noise)}
+        size_px = config.data.size_condition_px
+        return {"loss": noise_loss(supir, latent, z_lq, batch.prompts, size_px, config.noise, noise)}
 
     def begin() -> None:
         layers = [layer for layer in supir.connectors.layers if isinstance(layer, ZeroSFT)]

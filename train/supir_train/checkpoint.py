@@ -3,6 +3,7 @@
     model.safetensors   every parameter that this run trains, in any of its phases
     ema.safetensors     the weight average of the phase under way
     optimizer.pt        AdamW's two moments and step counts, in parameter order (read with weights_only)
+    adversary.pt        the discriminator, its optimizer and step count, or None where the phase has none
     state.json          run step, phase, step in the phase, position in the data, sums of the figures that no line of
                         metrics holds yet, scaling factor of the latents, hashes
 
@@ -58,6 +59,7 @@ class Checkpoint:
     model: dict[str, torch.Tensor]
     ema: dict[str, torch.Tensor]
     optimizer: dict[str, Any]
+    adversary: dict[str, Any] | None
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
@@ -121,6 +123,7 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
     save_file(_contiguous(checkpoint.model), folder / "model.safetensors")
     save_file(_contiguous(checkpoint.ema), folder / "ema.safetensors")
     torch.save(checkpoint.optimizer, folder / "optimizer.pt")
+    torch.save(checkpoint.adversary, folder / "adversary.pt")
     state = {"format_version": FORMAT_VERSION, **asdict(checkpoint.progress)}
     (folder / "state.json").write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
     for path in (*folder.iterdir(), folder):
@@ -152,6 +155,7 @@ def _read(path: Path) -> Checkpoint:
         model=load_file(path / "model.safetensors"),
         ema=load_file(path / "ema.safetensors"),
         optimizer=torch.load(path / "optimizer.pt", weights_only=True, map_location="cpu"),
+        adversary=torch.load(path / "adversary.pt", weights_only=True, map_location="cpu"),
     )
 
 

@@ -14,6 +14,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from supir_console import Config
+from supir_train.loss_config import EncoderLossConfig, ImageLossConfig, NoiseLossConfig
 
 FREE_KEYS = (
     "run",
@@ -162,7 +163,7 @@ class OptimizeConfig(Config):
         return self
 
 
-class AutoencoderConfig(OptimizeConfig):
+class AutoencoderConfig(OptimizeConfig, ImageLossConfig):
     """The first fit of `stage: prior`: the VAE, by reconstruction."""
 
     steps: int = Field(
@@ -173,35 +174,15 @@ class AutoencoderConfig(OptimizeConfig):
         default=1.0, ge=0, description="Weight of the L1 distance of horizontal and vertical differences."
     )
     scales: int = Field(
-        default=3, ge=1, description="Reconstruction is compared at this many scales, each half the last."
+        default=3,
+        ge=1,
+        description="Both are compared at this many scales, each half the last, and averaged.",
     )
     kl_weight: float = Field(
         default=1e-6,
         ge=0,
         description="Weight of the KL divergence to N(0, I), per latent value, against the L1 per pixel value.",
     )
-
-
-class EncoderLossConfig(Config):
-    """Weights of the three terms of `stage: encoder`; see the stage's README for why there are three."""
-
-    decoded_weight: float = Field(
-        default=1.0, ge=0, description="Weight of the squared distance |D(E_dr(lq)) - D(E(hq))|²."
-    )
-    pixel_weight: float = Field(
-        default=0.5, ge=0, description="Weight of the squared distance |D(E_dr(lq)) - hq|²."
-    )
-    latent_weight: float = Field(
-        default=0.1, ge=0, description="Weight of the squared distance of the scaled latents."
-    )
-
-    @model_validator(mode="after")
-    def _something_is_fitted(self) -> EncoderLossConfig:
-        if not (self.decoded_weight or self.pixel_weight or self.latent_weight):
-            raise ValueError(
-                "all three encoder weights are 0, nothing would be fitted; set decoded_weight above 0"
-            )
-        return self
 
 
 class AdapterConfig(Config):
@@ -261,6 +242,7 @@ class TrainConfig(Config):
     optimize: OptimizeConfig = OptimizeConfig()
     autoencoder: AutoencoderConfig = AutoencoderConfig()
     encoder: EncoderLossConfig = EncoderLossConfig()
+    noise: NoiseLossConfig = NoiseLossConfig()
     adapter: AdapterConfig = AdapterConfig()
     validation: ValidationConfig = ValidationConfig()
     log_every: int = Field(default=10, ge=1, description="Steps between two lines of metrics.jsonl.")

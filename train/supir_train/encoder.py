@@ -13,39 +13,42 @@ import torch
 from torch.nn import functional
 
 from supir_model import Supir
+from supir_train.adversary import Adversary
 from supir_train.batch import Batch
 from supir_train.config import TrainConfig
 from supir_train.image_noise import ImageNoise
+from supir_train.losses import ImageLoss, pixel_distance
 from supir_train.phase import Losses, Phase, psnr_db
 
 
 def encoder_phase(supir: Supir, config: TrainConfig) -> Phase:
     """Returns the fit of the robust encoder; what is logged besides the loss is the PSNR of D(E_dr(lq)) to hq."""
     weights = config.encoder
+    adversary = Adversary(weights.adversary, config.seed) if weights.adversary.weight else None
+    image_loss = ImageLoss(weights, adversary)
 
-    def loss(batch: Batch, _: ImageNoise) -> Losses:
+    def loss(batch: Batch, noise: ImageNoise) -> Losses:
         assert batch.lq is not None, "stage encoder loads degraded pairs"
-        with torch.no_grad():
-            target_latent = supir.encode(batch.hq, None)
-            target_image = supir.decode(target_latent).float()
         latent = supir.encode_lq(batch.lq)
         image = supir.decode(latent).float()
-        decoded = functional.mse_loss(image, target_image)
-        pixels = functional.mse_loss(image, batch.hq)
-        latents = functional.mse_loss(latent.float(), target_latent.float())
-        return {
-            "loss": weights.decoded_weight * decoded
-            + weights.pixel_weight * pixels
-            + weights.latent_weight * latents,
-            "decoded_mse": decoded,
-            "pixel_mse": pixels,
-            "latent_mse": latents,
-            "psnr_db": psnr_db(image, batch.hq),
-        }
+        total, terms = image_loss(image, batch.hq, noise)
+        if weights.latent_weight or weights.decoded_weight:
+            with torch.no_grad():
+                target_latent = supir.encode(batch.hq, None)
+        if weights.latent_weight:
+            terms["latent"] = functional.mse_loss(latent.float(), target_latent.float())
+            total = total + weights.latent_weight * terms["latent"]
+        if weights.decoded_weight:
+            with torch.no_grad():
+                target_image = supir.decode(target_latent).float()
+            terms["decoded"] = pixel_distance(image, target_image, weights)
+            total = total + weights.decoded_weight * terms["decoded"]
+        return {"loss": total, **terms, "psnr_db": psnr_db(image, batch.hq)}
 
     return Phase(
         name="encoder",
         optimize=config.optimize,
         degraded=True,
         loss=loss,
+        adversary=adversary,
     )

@@ -2,7 +2,8 @@
 
 One step: set the learning rate; for each of this process's micro-batches take the next batch, compute the phase's
 loss with the noise of its images and add up gradients; sum them over the processes, divide by the images of the step;
-clip; AdamW; move the weight average. Then log, validate, save and stop where the config or a signal says so.
+clip; AdamW; let the discriminator learn, if there is one; move the weight average. Then log, validate, save and stop
+where the config or a signal says so.
 
 What feeds what: `seed` keys the order and content of batches (`order.py`, `data.py`) and the noise of each image
 (`image_noise.py`). No global generator is read. So a run that was stopped and continued gives the weights of one that
@@ -102,6 +103,10 @@ def start_phase(
         ),
         means=Means(world, resumed.progress.sums if resumed else None),
     )
+    if phase.adversary:
+        phase.adversary.to(next(iter(parameters.values())).device)
+        if resumed and resumed.adversary is not None:
+            phase.adversary.restore(resumed.adversary)
     if resumed:
         state.steps_done, state.position = resumed.progress.phase_step, resumed.progress.position
         state.ema.restore(resumed.ema)
@@ -229,6 +234,9 @@ def _step(
     _require_finite("gradient", float(grad_norm), phase, state.steps_done + 1, config)
     state.optimizer.step()
     state.optimizer.zero_grad()
+    if phase.adversary:
+        with autocast(fit, around.device):
+            phase.adversary.learn(world, count, state.means)
     state.steps_done += 1
     state.ema.update(state.steps_done)
     state.means.add({"grad_norm": grad_norm, "lr": torch.tensor(rate)})

@@ -1,7 +1,8 @@
 """The diffusion loss that the prior and the adapter share: predict the noise that was mixed into a clean latent.
 
 Source: eps parametrisation with weight sigma^-2 over uniform timesteps, which is the plain MSE on eps (Ho et al.
-2020, equation 14; weighting as in the SDXL trainer).
+2020, equation 14; weighting as in the SDXL trainer); min-SNR weights: Hang et al. 2023, for eps min(snr, gamma) / snr;
+logit-normal timesteps: Esser et al. 2024, equation 19; offset noise: Guttenberg 2023.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import torch
 
 from supir_model import Supir
-from supir_model.diffusion import NUM_TIMESTEPS, noised_input
+from supir_model.diffusion import noised_input, sigma_at
 from supir_train.image_noise import ImageNoise
+from supir_train.loss_config import NoiseLossConfig
 
 
 def noise_loss(
@@ -19,21 +21,23 @@ def noise_loss(
     z_lq: torch.Tensor | None,
     prompts: tuple[str, ...],
     size_px: tuple[int, int],
+    config: NoiseLossConfig,
     noise: ImageNoise,
 ) -> torch.Tensor:
-    """Returns the mean squared error of the predicted noise, a scalar.
-
-    Timesteps are stratified over the step: each image draws from its own equal slice of 0..999.
+    """Returns the weighted mean squared error of the predicted noise, a scalar.
 
     Args:
         latent: (B, C, h, w) clean scaled latent.
         z_lq: (B, C, h, w) scaled LQ latent, or None for the plain UNet.
         prompts: one prompt an image.
         size_px: lowest and highest image side told to the networks, pixels; drawn log-uniformly for each image.
+        config: which timesteps, noise and weights.
         noise: of these images.
     """
-    timestep = (noise.stratified() * NUM_TIMESTEPS).long().to(latent.device)
+    timestep = timesteps_at(noise.stratified(), config).to(latent.device)
     eps = noise.normal(latent)
+    if config.offset:
+        eps = eps + config.offset * noise.normal(latent[..., :1, :1])
     lowest, highest = size_px
     sides = [round(lowest * (highest / lowest) ** share) for share in noise.uniform().tolist()]
     predicted = supir.predict_eps(
@@ -43,4 +47,24 @@ def noise_loss(
         supir.encode_prompt(list(prompts)),
         torch.cat([supir.time_ids(side, side, 1) for side in sides]),
     )
-    return torch.nn.functional.mse_loss(predicted.float(), eps)
+    errors = (predicted.float() - eps).square().mean(dim=(1, 2, 3))
+    return (errors * timestep_weights(timestep, config)).mean()
+
+
+def timesteps_at(share: torch.Tensor, config: NoiseLossConfig) -> torch.Tensor:
+    """Returns the timesteps, int64, below which `share` of the config's distribution lies; (B,) in [0, 1).
+
+    Shares that are stratified over a step leave every timestep as likely as it is, and the loss of a step less noisy.
+    """
+    if config.timesteps == "logit_normal":
+        share = torch.sigmoid(config.logit_mean + config.logit_deviation * torch.special.ndtri(share))
+    lowest, highest = config.timestep_range
+    count = highest - lowest + 1
+    return lowest + (share * count).long().clamp_max(count - 1)
+
+
+def timestep_weights(timestep: torch.Tensor, config: NoiseLossConfig) -> torch.Tensor:
+    """Returns the weight of each timestep's squared error: 1, or min(snr, gamma) / snr with snr = sigma^-2."""
+    if config.min_snr_gamma is None:
+        return torch.ones(len(timestep), device=timestep.device)
+    return (config.min_snr_gamma * sigma_at(timestep, 1).square()).clamp_max(1.0)

@@ -12,6 +12,7 @@ from typing import Literal
 
 import torch
 
+from supir_train.adversary import Adversary
 from supir_train.batch import Batch
 from supir_train.config import OptimizeConfig
 from supir_train.image_noise import ImageNoise
@@ -30,6 +31,7 @@ class Phase:
         optimize: steps, batch and AdamW.
         degraded: whether batches carry `lq`.
         loss: (batch, noise) → scalars, means over the images of the batch; all randomness comes from the noise.
+        adversary: the discriminator that learns beside the fit, if there is one.
         begin: called once before the first step.
         finish: called once after the last step, with the averaged weights in place.
     """
@@ -38,6 +40,7 @@ class Phase:
     optimize: OptimizeConfig
     degraded: bool
     loss: Callable[[Batch, ImageNoise], Losses]
+    adversary: Adversary | None = None
     begin: Callable[[], None] = lambda: None
     finish: Callable[[], None] = lambda: None
 

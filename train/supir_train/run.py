@@ -328,6 +328,7 @@ def _save(run: Run, phase: Phase, offset: int, state: PhaseState) -> None:
         model={name: value for part in run.trained.values() for name, value in part.items()},
         ema=state.ema.values,
         optimizer=state.optimizer.state_dict(),
+        adversary=phase.adversary.state() if phase.adversary else None,
     )
     save_checkpoint(run.config.run / "checkpoints", checkpoint, keep=run.config.keep_checkpoints)
 

