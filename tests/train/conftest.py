@@ -42,7 +42,9 @@ def photos() -> Iterator[np.ndarray]:
             yield np.ascontiguousarray(image[y : y + SIDE, x : x + SIDE])
 
 
-def sample(image: np.ndarray, role: Role = Role.PHOTO, texture: np.ndarray | None = None) -> Sample:
+def sample(
+    image: np.ndarray, role: Role = Role.PHOTO, texture: np.ndarray | None = None, source_key: str = ""
+) -> Sample:
     """The image as a PNG sample, keyed by its pixels so that no encoder version moves a key."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, "png")
@@ -55,6 +57,7 @@ def sample(image: np.ndarray, role: Role = Role.PHOTO, texture: np.ndarray | Non
         height=image.shape[0],
         texture=b"" if texture is None else texture.tobytes(),
         texture_shape=(0, 0) if texture is None else texture.shape,
+        source_key=source_key,
     )
 
 
@@ -101,6 +104,28 @@ def dataset_with_a_small_image(tmp_path_factory: pytest.TempPathFactory) -> str:
     small = np.zeros((20, 20, 3), np.uint8)
     good = [sample(image) for image in photos()]
     return write_dataset(tmp_path_factory.mktemp("bad"), [*good[:5], sample(small), *good[5:]])
+
+
+def source_keys() -> list[str]:
+    """The key of the photo that each of `photos` was cut from: four in a row are of one."""
+    return [sample_key(bytes([number // 4])) for number in range(24)]
+
+
+@pytest.fixture(scope="session")
+def crops_of_six_photos(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The squares of `photos` as what they are: four crops each of six photos, of which two are held out at 0.4."""
+    crops = [sample(image, source_key=key) for image, key in zip(photos(), source_keys(), strict=True)]
+    return write_dataset(tmp_path_factory.mktemp("crops"), crops)
+
+
+@pytest.fixture(scope="session")
+def negatives_of_six_photos(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A negative of each of those crops."""
+    flat = [
+        sample(image[::2, ::2].repeat(2, 0).repeat(2, 1), Role.NEGATIVE, source_key=key)
+        for image, key in zip(photos(), source_keys(), strict=True)
+    ]
+    return write_dataset(tmp_path_factory.mktemp("negatives"), flat)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from torch.nn import functional
 from supir_console import load_config
 from supir_model import load_supir
 from supir_model.diffusion import sigma_table
-from supir_model.lpips_weights import load_lpips
+from supir_quality.lpips_weights import load_lpips
 from supir_train import TrainConfig
 from supir_train.adversary import Adversary
 from supir_train.image_noise import ImageNoise, image_noise

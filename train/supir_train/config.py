@@ -14,6 +14,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from supir_console import Config
+from supir_train.best import NEEDS_RESTORATION, BestFigure
 from supir_train.loss_config import EncoderLossConfig, ImageLossConfig, NoiseLossConfig
 
 FREE_KEYS = (
@@ -29,6 +30,7 @@ FREE_KEYS = (
     "checkpoint_every",
     "keep_checkpoints",
     "validation.every",
+    "validation.best",
 )
 """Keys that may change between a run and its continuation: how it runs, and how long (a longer or shorter run)."""
 
@@ -196,19 +198,48 @@ class AdapterConfig(Config):
 
 
 class ValidationConfig(Config):
-    """The held-out loss: the same crops, timesteps and noise every time, so that its curve is comparable."""
+    """What is measured on held-out photos: the same crops, timesteps and noise every time, so that curves compare."""
 
     every: int = Field(
-        default=500, ge=1, description="Steps between validations; the last step is always validated."
+        default=500,
+        ge=1,
+        description="Steps between validations; the last step is always validated. The run says where they take "
+        "more than 5 % of its time.",
     )
     crops: int = Field(
-        default=16, ge=0, description="Held-out crops, the first in dataset order; 0 switches validation off."
+        default=16,
+        ge=0,
+        description="Held-out crops, spread evenly over the held-out photos; 0 switches validation off.",
     )
     share: float = Field(
         default=0.02,
         gt=0,
         lt=1,
-        description="Share of the samples held out from training, chosen by their key.",
+        description="Share of the photos held out from training, with all their crops and negatives, chosen by the key "
+        "of the source photo.",
+    )
+    pictures: int = Field(
+        default=8,
+        ge=0,
+        description="How many of the crops are restored, for PSNR, SSIM, LPIPS and a sheet of pictures; 0 for none. The "
+        "prior restores none.",
+    )
+    steps: int = Field(
+        default=8,
+        ge=1,
+        le=1000,
+        description="Denoising steps of a restoration in stage adapter (DPM++ 2M SDE).",
+    )
+    guidance_scale: float = Field(
+        default=1.0,
+        ge=0,
+        le=30,
+        description="Text guidance (CFG) of a restoration in stage adapter; 1 for none, at half the cost.",
+    )
+    best: BestFigure = Field(
+        default="validation_loss",
+        description="The figure whose best checkpoint is kept beside the newest: validation_loss or lpips, the lower "
+        "the better; psnr or ssim, the higher.",
     )
 
 
@@ -256,6 +287,15 @@ class TrainConfig(Config):
     def _checkpoint_has_a_base(self) -> TrainConfig:
         if self.checkpoint is not None and self.init in ("mini", "fresh"):
             raise ValueError(f"checkpoint={self.checkpoint} needs the SDXL it was trained on; set init to it")
+        return self
+
+    @model_validator(mode="after")
+    def _best_is_measured(self) -> TrainConfig:
+        best, validation = self.validation.best, self.validation
+        restores = self.stage != "prior" and validation.crops and validation.pictures
+        if best in NEEDS_RESTORATION and not restores:
+            why = "stage prior restores no pictures" if self.stage == "prior" else "no pictures are restored"
+            raise ValueError(f"validation.best={best}, but {why}; use validation_loss")
         return self
 
     @model_validator(mode="after")

@@ -28,6 +28,7 @@ from supir_shards import Dataset, DatasetError, caption_for
 from supir_train.batch import BadSample, Batch, scaled
 from supir_train.config import DataConfig, TrainConfig
 from supir_train.crops import CropBox, TooSmallError, choose_box, cut
+from supir_train.held_out import HeldOut, spread_crops
 from supir_train.order import Draw, Place, Position, Walk, mixed
 from supir_train.world import ALONE, World
 
@@ -145,13 +146,14 @@ def open_walks(config: TrainConfig) -> tuple[dict[str, Dataset], Walk, Walk | No
     """Returns the open datasets by name, the walk over the photos, and the one over the negatives if there are any."""
     data = config.data
     photos = Dataset(data.dataset)
+    share = config.validation.share if config.validation.crops else 0.0
     walk = Walk(
         photos,
         "photos",
         captions=data.captions,
         seed=config.seed,
         shuffle_parts=data.shuffle_parts,
-        validation_share=config.validation.share if config.validation.crops else 0.0,
+        validation_share=share,
     )
     if not data.negatives or not data.negative_share:
         return {"photos": photos}, walk, None
@@ -162,7 +164,7 @@ def open_walks(config: TrainConfig) -> tuple[dict[str, Dataset], Walk, Walk | No
         captions=None,
         seed=config.seed,
         shuffle_parts=data.shuffle_parts,
-        validation_share=0.0,
+        validation_share=share,
     )
     return {"photos": photos, "negatives": negatives}, walk, negative_walk
 
@@ -199,7 +201,9 @@ def training_batches(
     yield from _checked(loader)
 
 
-def validation_batches(config: TrainConfig, *, images: int, degraded: bool, world: World) -> list[Batch]:
+def validation_batches(
+    config: TrainConfig, *, images: int, degraded: bool, world: World = ALONE
+) -> list[Batch]:
     """Returns this process's share of the run's held-out crops; the same ones on every call.
 
     Args:
@@ -208,23 +212,42 @@ def validation_batches(config: TrainConfig, *, images: int, degraded: bool, worl
         world: the processes that share the crops.
 
     Raises:
-        UserError: no sample is held out, or none of a batch can be used.
+        UserError: no photo is held out, or none of them can be used.
     """
-    sources, photos, _ = open_walks(config)
+    maker = _held_out_maker(config, degraded=degraded)
+    draws = choose_held_out(config).draws[world.rank :: world.size]
+    made = [maker[draw] for draw in draws]
+    return list(_checked(collate(made[first : first + images]) for first in range(0, len(made), images)))
+
+
+def choose_held_out(config: TrainConfig) -> HeldOut:
+    """Returns the crops that the run validates, after a look at each photo of them.
+
+    Raises:
+        UserError: no photo is held out, or none of them can be used.
+    """
+    _, photos, _ = open_walks(config)
+    maker = _held_out_maker(config, degraded=False)
+
+    def why_bad(draw: Draw) -> BadSample | None:
+        _, result = maker[draw]
+        return result if isinstance(result, BadSample) else None
+
+    chosen = spread_crops(photos.validation(), photos.num_parts, config.validation.crops, why_bad)
+    if chosen.draws:
+        return chosen
+    if chosen.bad:
+        raise _nothing_usable(chosen.bad)
+    raise UserError(
+        f"no sample of {config.data.dataset} is held out with validation.share={config.validation.share}; "
+        "raise the share, or set validation.crops=0 to train without validation"
+    )
+
+
+def _held_out_maker(config: TrainConfig, *, degraded: bool) -> CropMaker:
+    sources, _, _ = open_walks(config)
     data = config.data.model_copy(update={"crops_per_image": 1, "caption_dropout": 0.0})
-    maker = _maker(config.model_copy(update={"data": data}), sources, degraded)
-    held = list(itertools.islice(photos.validation(), config.validation.crops))
-    made = [maker[draw] for draw in held[world.rank :: world.size]]
-    if not held:
-        raise UserError(
-            f"no sample of {config.data.dataset} is held out with validation.share={config.validation.share}; "
-            "raise the share, or set validation.crops=0 to train without validation"
-        )
-    batches = list(_checked(collate(made[first : first + images]) for first in range(0, len(made), images)))
-    bad = [sample for batch in batches for sample in batch.bad]
-    if bad and not any(batch.keys for batch in batches):
-        raise _nothing_usable(bad)
-    return batches
+    return _maker(config.model_copy(update={"data": data}), sources, degraded)
 
 
 def collate(made: Sequence[Made]) -> Batch | UserError:

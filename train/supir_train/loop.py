@@ -17,8 +17,8 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,14 +27,18 @@ from torch import nn
 from supir_console import Progress as ProgressLine
 from supir_console import UserError
 from supir_train.batch import Batch
+from supir_train.best import goodness
 from supir_train.checkpoint import Checkpoint
 from supir_train.config import OptimizeConfig, TrainConfig
-from supir_train.data import training_batches, validation_batches
+from supir_train.curves import Curves
+from supir_train.data import training_batches
 from supir_train.ema import WeightAverage
 from supir_train.image_noise import image_noise
 from supir_train.metrics import BadSamples, Means, StepLog, pair_lines
 from supir_train.order import Position
-from supir_train.phase import Phase
+from supir_train.pace import Pace
+from supir_train.phase import Phase, autocast
+from supir_train.validation import Validation
 from supir_train.world import World
 
 COSINE_FLOOR = 0.01
@@ -47,8 +51,11 @@ class Surroundings:
 
     device: torch.device
     world: World
+    pace: Pace
     logs: Mapping[str, StepLog]
     """`metrics` and `traces` of the process that writes; the others have none."""
+    curves: Curves | None
+    """The same figures for TensorBoard, where it is installed and this process writes."""
     bad_samples: BadSamples
     should_stop: Callable[[int], bool]
     """Asked after each step with the number of steps of the run that are done."""
@@ -60,7 +67,10 @@ class Surroundings:
     def log(self, line: Mapping[str, Any]) -> None:
         """Writes a line of metrics."""
         if self.world.writes:
+            line = {**line, "time": round(time.time(), 3)}
             self.logs["metrics"].write(line)
+            if self.curves:
+                self.curves.write(line)
 
     def trace(self, place: Mapping[str, Any], used: Sequence[Batch]) -> None:
         """Writes what the pairs of a step were made from, those of all processes."""
@@ -82,6 +92,10 @@ class PhaseState:
     optimizer: torch.optim.AdamW
     means: Means
     """Of the figures since the last line of metrics."""
+    figures: dict[str, float] = field(default_factory=dict)
+    """Of the validation of this step, if it had one."""
+    best: float | None = None
+    """Goodness of the best checkpoint, see `best.py`."""
 
 
 def start_phase(
@@ -135,41 +149,72 @@ def run_phase(
     fit, world = phase.optimize, around.world
     if state.steps_done >= fit.steps:
         return False
-    validate = _Validation(phase, config, around)
     images_a_forward = share(fit, world, config.data.crops_per_image)
+    with around.pace.validating():
+        validation = Validation(phase, config, images_a_forward, around.device, world)
+    validate = partial(_validated, validation, config, around)
     batches = training_batches(
         config, images=images_a_forward, degraded=phase.degraded, start=state.position, world=world
     )
     micro_batches = fit.batch // world.size // images_a_forward
     if not state.steps_done:
-        around.log(_place(phase, state, step_offset) | validate(state.ema))
-    clock, images = time.monotonic(), 0
+        validate(state, _place(phase, state, step_offset))
+    around.pace.begin_window()
     with around.progress(fit.steps - state.steps_done, phase.name) as progress:
+        batches = around.pace.timed(batches)
         while state.steps_done < fit.steps:
             used, count = _step(phase, state, batches, micro_batches, config, around)
-            images += count
+            around.pace.count(count)
             done = state.steps_done
+            place = _place(phase, state, step_offset)
             if done % config.trace_every == 0:
-                around.trace(_place(phase, state, step_offset), used)
+                around.trace(place, used)
             last, stop = done == fit.steps, world.any(around.should_stop(step_offset + done))
             if done % config.log_every == 0 or last:
                 line = state.means.take()
                 progress.note(f"loss {line['loss']:.4f}")
-                seconds = time.monotonic() - clock
-                rates = {"images": done * fit.batch, "images_per_s": images / seconds, "seconds": seconds}
-                around.log(_place(phase, state, step_offset) | line | rates)
-            if done % config.validation.every == 0 or last:
-                validation = validate(state.ema)
-                for name, value in validation.items():
-                    _require_finite(name, value, phase, done, config)
-                around.log(_place(phase, state, step_offset) | validation)
-            if done % config.checkpoint_every == 0 or last or stop:
-                around.bad_samples.write()
-                save(state)
+                around.log(place | line | {"images": done * fit.batch} | around.pace.line())
+            is_best = (done % config.validation.every == 0 or last) and validate(state, place)
+            if done % config.checkpoint_every == 0 or last or stop or is_best:
+                with around.pace.apart():
+                    around.bad_samples.write()
+                    save(state)
             progress.advance()
             if stop:
                 return True
     return False
+
+
+def _validated(
+    validation: Validation,
+    config: TrainConfig,
+    around: Surroundings,
+    state: PhaseState,
+    place: Mapping[str, Any],
+) -> bool:
+    """Validates the weight average and logs what is found; returns whether it is the best after any step so far.
+
+    Raises:
+        UserError: a figure is no finite number.
+    """
+    phase = validation.phase
+    with around.pace.validating():
+        found = validation(state.ema, f"step-{place['step']:08d}-{phase.name}")
+    if not found.figures:
+        return False
+    for name, value in found.figures.items():
+        _require_finite(name, value, phase, state.steps_done, config)
+    around.log({**place, **found.figures, **({"sheet": found.sheet} if found.sheet else {})})
+    if not state.steps_done:
+        return False
+    if state.steps_done < phase.optimize.steps and around.world.writes:
+        around.pace.warn_of_cost(config.validation.every)
+    state.figures = found.figures
+    good = goodness(config.validation.best, found.figures)
+    if good is None or (state.best is not None and good <= state.best):
+        return False
+    state.best = good
+    return True
 
 
 def share(fit: OptimizeConfig, world: World, crops_per_image: int) -> int:
@@ -197,11 +242,6 @@ def learning_rate(fit: OptimizeConfig, step: int) -> float:
     through = min(1.0, max(0, step - fit.warmup_steps) / max(1, fit.steps - fit.warmup_steps))
     cosine = 0.5 * (1.0 + math.cos(math.pi * through))
     return fit.lr * warm * (COSINE_FLOOR + (1.0 - COSINE_FLOOR) * cosine)
-
-
-def autocast(fit: OptimizeConfig, device: torch.device) -> AbstractContextManager[None]:
-    """Returns the context in which losses are computed: bfloat16 autocast, or nothing for fp32."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=fit.precision == "bf16")
 
 
 def _step(
@@ -238,6 +278,7 @@ def _step(
         with autocast(fit, around.device):
             phase.adversary.learn(world, count, state.means)
     state.steps_done += 1
+    state.figures = {}
     state.ema.update(state.steps_done)
     state.means.add({"grad_norm": grad_norm, "lr": torch.tensor(rate)})
     return used, count
@@ -255,37 +296,6 @@ def _backward(phase: Phase, batch: Batch, means: Means, config: TrainConfig, aro
     (losses["loss"] * len(batch.keys)).backward()
     means.add(losses, count=len(batch.keys))
     return batch
-
-
-class _Validation:
-    """The held-out loss of the weight average, with the same crops, timesteps and noise at every call."""
-
-    def __init__(self, phase: Phase, config: TrainConfig, around: Surroundings) -> None:
-        self._phase, self._config, self._around = phase, config, around
-        images = share(phase.optimize, around.world, config.data.crops_per_image)
-        self._batches = (
-            validation_batches(config, images=images, degraded=phase.degraded, world=around.world)
-            if config.validation.crops
-            else []
-        )
-        for batch in self._batches:
-            around.bad_samples.add(batch.bad)
-
-    @torch.no_grad()
-    def __call__(self, ema: WeightAverage) -> dict[str, float]:
-        means, device = Means(self._around.world), self._around.device
-        with ema.in_model():
-            for batch in filter(lambda batch: batch.keys, self._batches):
-                noise = image_noise(
-                    self._config.seed,
-                    "validation",
-                    batch.numbers,
-                    images_a_step=self._config.validation.crops,
-                )
-                with autocast(self._phase.optimize, device):
-                    losses = self._phase.loss(batch.to(device), noise)
-                means.add(losses, count=len(batch.keys))
-        return {f"validation_{name}": value for name, value in means.take().items()}
 
 
 def _place(phase: Phase, state: PhaseState, step_offset: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from torch import nn
 
 from supir_model import Supir
 from supir_train.config import TrainConfig
+from supir_train.held_out import HeldOut
 from supir_train.phase import Phase, PhaseName
 
 FP32_BYTES = 4
@@ -21,6 +22,7 @@ def plan(
     phases: Sequence[Phase],
     parameters: Mapping[PhaseName, Mapping[str, nn.Parameter]],
     num_samples: int,
+    held_out: HeldOut | None,
     config: TrainConfig,
 ) -> dict[str, Any]:
     """Returns the run's figures as JSON-serialisable values; `memory_bytes` leaves activations out.
@@ -28,6 +30,7 @@ def plan(
     Args:
         parameters: the trained parameters of each phase, by its name.
         num_samples: samples in the dataset.
+        held_out: what is validated; None for nothing.
     """
     total = sum(parameter.numel() for parameter in supir.parameters())
     frozen_bytes = 2 if config.optimize.precision == "bf16" and config.stage != "prior" else FP32_BYTES
@@ -36,6 +39,7 @@ def plan(
         "run": str(config.run),
         "parameters": total,
         "dataset_samples": num_samples,
+        "validation": _validation(held_out, config),
         "phases": [
             {
                 "phase": phase.name,
@@ -48,6 +52,19 @@ def plan(
             }
             for phase in phases
         ],
+    }
+
+
+def _validation(held_out: HeldOut | None, config: TrainConfig) -> dict[str, Any] | None:
+    if held_out is None:
+        return None
+    restores = config.stage != "prior" or config.autoencoder.steps > 0
+    return {
+        "crops": len(held_out.draws),
+        "photos": held_out.num_photos,
+        "unusable_samples": len(held_out.bad),
+        "pictures": min(config.validation.pictures, len(held_out.draws)) if restores else 0,
+        "every": config.validation.every,
     }
 
 

@@ -1,7 +1,9 @@
 """One run from config to RUN/model: loads, resumes, runs the phases in order, exports.
 
     RUN/config.yaml                  the resolved config; a continuation must agree with it
-    RUN/metrics.jsonl                losses and validation losses, see `metrics.py`
+    RUN/metrics.jsonl                losses and validation figures, see `metrics.py`
+    RUN/events/                      the same for TensorBoard, see `curves.py`
+    RUN/sheets/                      restored held-out pairs, see `restoration.py`
     RUN/traces.jsonl                 what the pairs of some steps were made from, see `metrics.py`
     RUN/checkpoints/step-00000500/   see `checkpoint.py`
     RUN/bad_samples.jsonl            samples that gave no crop, if there were any
@@ -13,9 +15,8 @@ the run is complete.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,11 +26,12 @@ import torch
 from torch import nn
 
 from supir_console import Config, UserError, config_yaml, load_config
-from supir_model import Supir, load_supir
+from supir_model import Supir
 from supir_model.memory import lay_out_channels_last
 from supir_shards import Store
 from supir_shards.local_files import is_temporary
-from supir_train.adapter import adapter_phase
+from supir_train.best import best_checkpoint
+from supir_train.build import holds_bf16, load_start, make_phases
 from supir_train.checkpoint import (
     Checkpoint,
     Progress,
@@ -38,14 +40,17 @@ from supir_train.checkpoint import (
     save_checkpoint,
 )
 from supir_train.config import FREE_KEYS, TrainConfig
-from supir_train.data import check_data
-from supir_train.encoder import encoder_phase
+from supir_train.curves import open_curves
+from supir_train.data import check_data, choose_held_out
+from supir_train.export import place_weights, with_unrounded, write_model
+from supir_train.held_out import HeldOut
 from supir_train.loop import PhaseState, Surroundings, run_phase, share, start_phase
 from supir_train.metrics import BadSamples, StepLog
+from supir_train.pace import Pace
 from supir_train.phase import Phase, PhaseName
 from supir_train.plan import plan
-from supir_train.prior import autoencoder_phase, prior_phase
 from supir_train.renew import renew_adapter
+from supir_train.restoration import drop_other_sheets
 from supir_train.sources import require_same_sources, source_hashes
 from supir_train.world import ALONE, World
 
@@ -54,11 +59,15 @@ LOCK = ".lock"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a run ended: `model` is None when it was stopped before its last step."""
+    """How a run ended: `model` is None when it was stopped before its last step.
+
+    `validation_share` is the share of this start's time that went into validations, 0 to 1.
+    """
 
     steps: int
     model: Path | None
     bad_samples: int
+    validation_share: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,11 +75,13 @@ class Run:
     """A run that is ready to start: the model with its starting weights, and the fits in their order.
 
     `trained` holds the parameters of each phase, by phase name and parameter name; `num_samples` counts the dataset;
-    `sources` are the hashes of what is read from elsewhere; `world` the processes that share the work.
+    `held_out` are the crops that are validated, None without validation; `sources` are the hashes of what is read from
+    elsewhere; `world` the processes that share the work.
     """
 
     config: TrainConfig
     num_samples: int
+    held_out: HeldOut | None
     supir: Supir
     phases: tuple[Phase, ...]
     trained: dict[PhaseName, dict[str, nn.Parameter]]
@@ -79,7 +90,7 @@ class Run:
 
     def plan(self) -> dict[str, Any]:
         """What the run will take."""
-        return plan(self.supir, self.phases, self.trained, self.num_samples, self.config)
+        return plan(self.supir, self.phases, self.trained, self.num_samples, self.held_out, self.config)
 
 
 def prepare(config: TrainConfig, world: World = ALONE) -> Run:
@@ -97,17 +108,18 @@ def prepare(config: TrainConfig, world: World = ALONE) -> Run:
     """
     device = _device(config.device, world)
     num_samples = check_data(config)
-    supir = _load(config)
+    held_out = choose_held_out(config) if config.validation.crops else None
+    supir = load_start(config)
     if config.stage == "adapter" and config.adapter.start == "unet":
         renew_adapter(supir, config.seed)
     if config.gradient_checkpointing:
         supir.unet.enable_gradient_checkpointing()
         supir.control.enable_gradient_checkpointing()
-    phases = _phases(supir, config)
+    phases = make_phases(supir, config)
     for phase in phases:
         share(phase.optimize, world, config.data.crops_per_image)
     trained = {phase.name: supir.trainable(phase.name) for phase in phases}
-    if _holds_bf16(config):
+    if holds_bf16(config):
         moving = {id(parameter) for part in trained.values() for parameter in part.values()}
         for parameter in supir.parameters():
             if id(parameter) not in moving:
@@ -116,6 +128,7 @@ def prepare(config: TrainConfig, world: World = ALONE) -> Run:
     return Run(
         config=config,
         num_samples=num_samples,
+        held_out=held_out,
         supir=supir,
         phases=phases,
         trained=trained,
@@ -139,23 +152,46 @@ def train(run: Run, should_stop: Callable[[int], bool] = lambda _: False) -> Out
         bad_samples = BadSamples(folder / "bad_samples.jsonl", world)
         resumed = _newest_checkpoint(folder, world)
         if resumed and _is_complete(run, resumed):
-            return Outcome(steps=resumed.progress.step, model=folder / "model", bad_samples=len(bad_samples))
+            steps = resumed.progress.step
+            return Outcome(
+                steps=steps, model=folder / "model", bad_samples=len(bad_samples), validation_share=0.0
+            )
         at = resumed.progress if resumed else None
         if resumed:
             require_same_sources(resumed.progress.sources, run.sources, config)
-            _place_weights(run, resumed)
-        logs = {
-            name: StepLog(folder / f"{name}.jsonl", step=at.step if at else 0, phase=at.phase if at else None)
-            for name in ("metrics", "traces")
-            if world.writes
-        }
+            place_weights(run.supir, run.trained, resumed)
+        logs = _open_logs(folder, at) if world.writes else {}
+        curves = open_curves(folder, logs["metrics"].kept) if world.writes else None
         around = Surroundings(
-            device=run.supir.device, world=world, logs=logs, bad_samples=bad_samples, should_stop=should_stop
+            device=run.supir.device,
+            world=world,
+            pace=Pace(world, run.supir.device),
+            logs=logs,
+            curves=curves,
+            bad_samples=bad_samples,
+            should_stop=should_stop,
         )
-        steps, is_complete = _run_phases(run, resumed, around)
+        bad_samples.add(run.held_out.bad if run.held_out else ())
+        with closing(curves) if curves else nullcontext():
+            steps, is_complete = _run_phases(run, resumed, around)
         bad_samples.write()
         model = _export(run) if is_complete else None
-        return Outcome(steps=steps, model=model, bad_samples=len(bad_samples))
+        return Outcome(
+            steps=steps,
+            model=model,
+            bad_samples=len(bad_samples),
+            validation_share=around.pace.validation_share,
+        )
+
+
+def _open_logs(folder: Path, at: Progress | None) -> dict[str, StepLog]:
+    """The logs that are written by step, without what lies after `at`."""
+    logs = {
+        name: StepLog(folder / f"{name}.jsonl", step=at.step if at else 0, phase=at.phase if at else None)
+        for name in ("metrics", "traces")
+    }
+    drop_other_sheets(folder, {line["sheet"] for line in logs["metrics"].kept if "sheet" in line})
+    return logs
 
 
 def _run_phases(run: Run, resumed: Checkpoint | None, around: Surroundings) -> tuple[int, bool]:
@@ -169,6 +205,7 @@ def _run_phases(run: Run, resumed: Checkpoint | None, around: Surroundings) -> t
             # Processors of different kinds round differently: all start from one process's numbers.
             run.world.copy_from_first(parameters.values())
         state = start_phase(phase, parameters, resumed, run.world)
+        state.best = _best_so_far(run, phase)
         resumed = None
         save = partial(_save, run, phase, offset)
         stopped = run_phase(phase, state, config=run.config, step_offset=offset, around=around, save=save)
@@ -178,34 +215,6 @@ def _run_phases(run: Run, resumed: Checkpoint | None, around: Surroundings) -> t
         state.ema.store_in_model()
         phase.finish()
     return offset, True
-
-
-def _load(config: TrainConfig) -> Supir:
-    if config.init == "mini":
-        return load_supir(preset="mini")
-    if config.init == "fresh":
-        return load_supir(preset=config.preset, weights=None, seed=config.seed)
-    if not Path(config.init).exists():
-        raise UserError(
-            f"init: {config.init!r} is not there; give mini, fresh, RUN/model, a diffusers SDXL folder or an SDXL file"
-        )
-    return load_supir(config.init, config.checkpoint, seed=config.seed)
-
-
-def _holds_bf16(config: TrainConfig) -> bool:
-    return config.stage != "prior" and config.optimize.precision == "bf16"
-
-
-def _phases(supir: Supir, config: TrainConfig) -> tuple[Phase, ...]:
-    match config.stage:
-        case "prior" if config.autoencoder.steps:
-            return autoencoder_phase(supir, config), prior_phase(supir, config)
-        case "prior":
-            return (prior_phase(supir, config),)
-        case "encoder":
-            return (encoder_phase(supir, config),)
-        case "adapter":
-            return (adapter_phase(supir, config),)
 
 
 def _device(name: str, world: World) -> torch.device:
@@ -222,6 +231,13 @@ def _device(name: str, world: World) -> torch.device:
         return torch.device(name)
     except RuntimeError as error:
         raise UserError(f"device: {name!r} is unknown; use auto, cpu, cuda or cuda:N") from error
+
+
+def _best_so_far(run: Run, phase: Phase) -> float | None:
+    """How good the best kept checkpoint of the phase is."""
+    kept = list_checkpoints(run.config.run / "checkpoints")
+    best = best_checkpoint(kept, run.config.validation.best, phase.name) if run.world.writes else None
+    return run.world.from_first(best[1] if best else None)
 
 
 @contextmanager
@@ -302,14 +318,6 @@ def _is_complete(run: Run, checkpoint: Checkpoint) -> bool:
     return done and (run.config.run / "model").is_dir()
 
 
-@torch.no_grad()
-def _place_weights(run: Run, checkpoint: Checkpoint) -> None:
-    for parameters in run.trained.values():
-        for name, parameter in parameters.items():
-            parameter.copy_(checkpoint.model[name])
-    run.supir.vae.register_to_config(scaling_factor=checkpoint.progress.scaling_factor)
-
-
 def _save(run: Run, phase: Phase, offset: int, state: PhaseState) -> None:
     sums = state.means.merged()
     if not run.world.writes:
@@ -322,6 +330,7 @@ def _save(run: Run, phase: Phase, offset: int, state: PhaseState) -> None:
         sums=sums,
         scaling_factor=run.supir.vae.config["scaling_factor"],
         sources=run.sources,
+        figures=state.figures,
     )
     checkpoint = Checkpoint(
         progress=progress,
@@ -330,24 +339,17 @@ def _save(run: Run, phase: Phase, offset: int, state: PhaseState) -> None:
         optimizer=state.optimizer.state_dict(),
         adversary=phase.adversary.state() if phase.adversary else None,
     )
-    save_checkpoint(run.config.run / "checkpoints", checkpoint, keep=run.config.keep_checkpoints)
+    config = run.config
+    save_checkpoint(
+        config.run / "checkpoints", checkpoint, keep=config.keep_checkpoints, best=config.validation.best
+    )
 
 
-@torch.no_grad()
 def _export(run: Run) -> Path:
-    final, temporary = run.config.run / "model", run.config.run / ".model"
-    if not run.world.writes:
-        return run.world.from_first(final)
-    supir = run.supir
-    if _holds_bf16(run.config):
+    """Writes RUN/model from the weights that the run ended with."""
+    final = run.config.run / "model"
+    if run.world.writes:
         # Frozen networks were rounded to bfloat16 for training; what is exported must be what was loaded.
-        supir = _load(run.config)
-        own = dict(supir.named_parameters())
-        for parameters in run.trained.values():
-            for name, parameter in parameters.items():
-                own[name].copy_(parameter)
-    shutil.rmtree(temporary, ignore_errors=True)
-    supir.save_pretrained(temporary)
-    shutil.rmtree(final, ignore_errors=True)
-    temporary.rename(final)
+        supir = with_unrounded(run.supir, run.trained, run.config) if holds_bf16(run.config) else run.supir
+        write_model(supir, final)
     return run.world.from_first(final)
