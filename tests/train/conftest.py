@@ -158,6 +158,8 @@ def configure(dataset: str) -> Configure:
             "optimize.warmup_steps": 0,
             "validation.crops": 16,
             "validation.share": 0.4,
+            "validation.pictures": 2,
+            "validation.steps": 2,
             "log_every": 1,
         }
         values |= {key.replace("__", "."): value for key, value in keys.items()}

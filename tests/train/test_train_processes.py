@@ -11,8 +11,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from supir_console import UserError, config_yaml
 from supir_train import TrainConfig
@@ -57,10 +59,26 @@ def adapter(configure, negatives, tmp_path):
     return make
 
 
-def test_two_processes_equal_one_bit_for_bit_at_two_micro_batches(adapter):
+def test_two_processes_equal_one_bit_for_bit_at_two_micro_batches(adapter, tmp_path):
     one = trained(adapter("one", optimize__steps=4, optimize__micro_batch=4), processes=1)
     two = trained(adapter("two", optimize__steps=4, optimize__micro_batch=4), processes=2)
     assert [name for name in one if not torch.equal(one[name], two[name])] == []
+    assert_same_validations(tmp_path / "one", tmp_path / "two")
+
+
+def assert_same_validations(one: Path, two: Path) -> None:
+    """The two processes measured half of the crops each: all that one alone measures, and on the same sheet."""
+    lines = [
+        [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()] for run in (one, two)
+    ]
+    pairs = [pair for pair in zip(*lines, strict=True) if "validation_loss" in pair[0]]
+    assert len(pairs) == 2
+    for alone, shared in pairs:
+        assert alone.keys() == shared.keys()
+        for name in alone.keys() - {"time", "phase", "sheet"}:
+            assert shared[name] == pytest.approx(alone[name], rel=1e-4), name
+        sheets = [np.asarray(Image.open(run / alone["sheet"])).astype(int) for run in (one, two)]
+        assert np.abs(sheets[0] - sheets[1]).max() <= 1
 
 
 def test_another_split_of_a_step_changes_rounding_only(adapter):

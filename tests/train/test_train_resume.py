@@ -74,7 +74,8 @@ def test_six_steps_equal_a_stop_and_the_rest(stop_after, six_steps, tmp_path):
 
 def without_times(run: Path) -> list[dict[str, object]]:
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{key: line[key] for key in line if key not in ("seconds", "images_per_s")} for line in lines]
+    times = ("time", "seconds", "images_per_s", "data_wait", "peak_rss_bytes")
+    return [{key: line[key] for key in line if key not in times} for line in lines]
 
 
 def test_a_signal_ends_with_a_checkpoint_and_the_same_command_goes_on(configure, tmp_path):

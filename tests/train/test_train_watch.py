@@ -12,9 +12,10 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from small_sdxl import write_small_sdxl
 
 from supir_console import UserError
-from supir_model import Supir
+from supir_model import Supir, load_supir
 from supir_train.best import best_checkpoint
 from supir_train.checkpoint import list_checkpoints
 from supir_train.export import export
@@ -226,9 +227,39 @@ def test_an_earlier_checkpoint_exports_to_its_averaged_weights(configure, tmp_pa
         export(config.run, step=7, best=False, output=None, official=None)
     with pytest.raises(UserError, match="one is there already; name a new folder"):
         export(config.run, step=1, best=False, output=tmp_path / "one", official=None)
+    (config.run / "checkpoints/step-00000002/state.json").unlink()
     with pytest.raises(UserError, match=r"no checkpoint that .* keeps was validated by validation_loss"):
-        (config.run / "checkpoints/step-00000002/state.json").unlink()
         export(config.run, step=None, best=True, output=tmp_path / "best", official=None)
+
+
+def test_an_sdxl_run_exports_to_an_official_file_that_opens_to_the_same_adapter(configure, tmp_path):
+    files = write_small_sdxl(tmp_path)
+    config = configure(
+        "adapter",
+        tmp_path / "run",
+        init=files.base,
+        checkpoint=files.checkpoint,
+        data__crop_px=64,
+        optimize__steps=1,
+        optimize__batch=2,
+        validation__crops=0,
+    )
+    train(prepare(config))
+    export(
+        config.run,
+        step=None,
+        best=False,
+        output=tmp_path / "model",
+        official=tmp_path / "adapter.safetensors",
+    )
+    opened = load_supir(files.base, tmp_path / "adapter.safetensors").state_dict()
+    expected = Supir.from_pretrained(tmp_path / "model").state_dict()
+    parts = ("control.", "connectors.", "robust_encoder.")
+    compared = [name for name in expected if name.startswith(parts)]
+    assert len(compared) > 100
+    assert [name for name in compared if not torch.equal(opened[name], expected[name])] == []
+    before = load_supir(files.base, files.checkpoint).state_dict()
+    assert any(not torch.equal(before[name], expected[name]) for name in compared)
 
 
 def test_validations_that_cost_too_much_are_told_with_what_to_set():

@@ -66,7 +66,11 @@ def measured(pairs: Sequence[Restored], metrics: Sequence[Metric]) -> dict[str, 
 
 
 def pictures(images: torch.Tensor) -> NDArray[np.uint8]:
-    """Returns RGB uint8 (B, S, S, 3) of images (B, 3, S, S) in about [-1, 1], as the restorer writes them."""
+    """Returns RGB uint8 (B, S, S, 3) of images (B, 3, S, S) in about [-1, 1], as the restorer writes them.
+
+    What is no number shows as mid-grey; the loss of the same weights stops such a run.
+    """
+    images = images.nan_to_num(nan=0.0)
     return to_bytes((images.detach().float().permute(0, 2, 3, 1).cpu().numpy() + 1) / 2)
 
 
