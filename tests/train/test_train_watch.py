@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from small_sdxl import write_small_sdxl
+from train_lines import lines_of
 
 from supir_console import UserError
 from supir_model import Supir, load_supir
@@ -23,10 +24,6 @@ from supir_train.noise_loss import BIN_TIMESTEPS
 from supir_train.pace import Pace, affordable_every
 from supir_train.run import prepare, train
 from supir_train.world import ALONE
-
-
-def lines_of(run: Path) -> list[dict[str, object]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")
