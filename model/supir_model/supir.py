@@ -39,7 +39,7 @@ class Supir(nn.Module):
         connectors: the twelve connectors of the same widths.
         vae: `AutoencoderKL` or `MiniVAE`.
         text: both text encoders.
-        robust_encoder: degradation-robust encoder; None copies the VAE's own encoder.
+        robust_encoder: degradation-robust encoder; None starts one that computes what the VAE's encoder does.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Supir(nn.Module):
         self.connectors = connectors
         self.vae = vae
         self.text = text
-        self.robust_encoder = copy.deepcopy(vae.encoder) if robust_encoder is None else robust_encoder
+        self.robust_encoder = new_robust_encoder(vae) if robust_encoder is None else robust_encoder
         self.requires_grad_(False).eval()
 
     @property
@@ -303,3 +303,8 @@ class Supir(nn.Module):
         from supir_model.folder import load_folder
 
         return load_folder(Path(folder), device=device, dtype=dtype)
+
+
+def new_robust_encoder(vae: AutoencoderKL | MiniVAE) -> nn.Module:
+    """A robust encoder that starts as the VAE's encoder does (paper section 3.1): SDXL's a copy, mini's deeper."""
+    return vae.new_robust_encoder() if isinstance(vae, MiniVAE) else copy.deepcopy(vae.encoder)

@@ -18,7 +18,7 @@ from supir_model.presets import PRESETS
 @pytest.fixture(scope="module")
 def supir():
     supir = load_supir(preset="tiny", seed=5)
-    supir.robust_encoder[1].weight.data += 0.1  # no longer the copy of the VAE's encoder it starts as
+    supir.robust_encoder.conv_in.weight.data += 0.1  # no longer the copy of the VAE's encoder it starts as
     return supir
 
 
@@ -76,7 +76,7 @@ def test_a_float16_model_without_files_of_its_own_keeps_its_vae_in_float32_too(g
     assert kinds == expected | {name: {torch.float32} for name in ("vae", "robust_encoder")}
     # the same numbers as those of float32, not such that went through float16
     full = load_supir(**given)
-    assert torch.equal(half.vae.state_dict()["decoder.0.weight"], full.vae.state_dict()["decoder.0.weight"])
+    assert torch.equal(half.vae.decoder.conv_in.weight, full.vae.decoder.conv_in.weight)
 
 
 def test_bfloat16_runs_end_to_end(saved):
@@ -175,7 +175,7 @@ def test_missing_embedded_weights_are_named(monkeypatch, tmp_path):
 
 def test_mini_without_weights_is_a_fresh_network():
     mini = load_supir(preset="mini", weights=None)
-    assert mini.latent_channels == 8
+    assert mini.latent_channels == 64
     assert mini.encode_prompt(["a cat"]).context.shape == (1, 77, 160)
 
 

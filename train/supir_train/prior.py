@@ -16,6 +16,7 @@ import itertools
 import torch
 
 from supir_model import Supir
+from supir_model.mini_vae import MiniVAE
 from supir_train.adversary import Adversary
 from supir_train.batch import Batch
 from supir_train.config import TrainConfig
@@ -28,11 +29,11 @@ from supir_train.phase import Losses, Phase, psnr_db
 from supir_train.renew import renew_adapter, renew_robust_encoder
 
 SCALING_IMAGES = 256
-"""Photos over whose training crops the latent's standard deviation is measured."""
+"""Photos over whose training crops the latent's statistics are measured."""
 
 
 def autoencoder_phase(supir: Supir, config: TrainConfig) -> Phase:
-    """Returns the fit of the VAE; it ends by writing the scaling factor that gives latents unit variance."""
+    """Returns the fit of the VAE; it ends by giving latents unit variance, `MiniVAE`'s each channel of its own."""
     fit = config.autoencoder
     adversary = Adversary(fit.adversary, config.seed) if fit.adversary.weight else None
     image_loss = ImageLoss(fit, adversary)
@@ -48,8 +49,11 @@ def autoencoder_phase(supir: Supir, config: TrainConfig) -> Phase:
         return supir.vae.decode(supir.vae.encode(batch.hq).latent_dist.mode()).sample.float()
 
     def finish() -> None:
-        deviation = _latent_deviation(supir, config)
-        supir.vae.register_to_config(scaling_factor=1.0 / deviation)
+        latents = _latents(supir, config)
+        if isinstance(supir.vae, MiniVAE):
+            supir.vae.standardize(latents.mean(dim=(0, 2, 3)), latents.std(dim=(0, 2, 3)))
+        else:
+            supir.vae.register_to_config(scaling_factor=1.0 / float(latents.std()))
 
     return Phase(
         name="autoencoder",
@@ -88,7 +92,7 @@ def prior_phase(supir: Supir, config: TrainConfig) -> Phase:
 
 
 @torch.no_grad()
-def _latent_deviation(supir: Supir, config: TrainConfig) -> float:
+def _latents(supir: Supir, config: TrainConfig) -> torch.Tensor:
     images = config.data.crops_per_image
     batches = training_batches(config, images=images, degraded=False, start=Position())
     device = next(supir.vae.parameters()).device
@@ -97,4 +101,4 @@ def _latent_deviation(supir: Supir, config: TrainConfig) -> float:
         for batch in itertools.islice(batches, SCALING_IMAGES)
         if batch.keys
     ]
-    return float(torch.cat(latents).std())
+    return torch.cat(latents)

@@ -9,11 +9,12 @@ import torch
 
 from supir_model import Supir
 from supir_model.connectors import Connectors
+from supir_model.supir import new_robust_encoder
 
 
 def renew_robust_encoder(supir: Supir) -> None:
-    """Makes the degradation-robust encoder a copy of the VAE's encoder (paper section 3.1)."""
-    supir.robust_encoder.load_state_dict(supir.vae.encoder.state_dict())
+    """Makes the degradation-robust encoder compute what the VAE's encoder does (paper section 3.1)."""
+    supir.robust_encoder.load_state_dict(new_robust_encoder(supir.vae).state_dict())
 
 
 def renew_adapter(supir: Supir, seed: int) -> None:
