@@ -48,34 +48,71 @@ def main_command(
         int,
         typer.Option(min=1, help="Processes on this machine that share each step, usually one a GPU."),
     ] = 1,
+    fit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Memory of a device, as 24GB: sets micro-batch, checkpointing and precision to fit.",
+        ),
+    ] = None,
 ) -> None:
     """Train a prior, the degradation-robust encoder or the adapter; the same command goes on after a stop."""
     resolved = load_config(TrainConfig, _config_path(config), overrides)
+    # Threads of OpenMP that wait by spinning cost a busy machine a factor of five; to be said before torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    started = int(os.environ.get("WORLD_SIZE", "0"))
+    if processes > 1 and not (started or dry_run or print_config):
+        raise typer.Exit(launch(sys.argv[1:], processes))
+    if fit is not None:
+        resolved = _fitted(resolved, fit, started or processes)
     if print_config:
         sys.stdout.write(config_yaml(resolved))
         return
-    # Threads of OpenMP that wait by spinning cost a busy machine a factor of five; to be said before torch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if processes > 1 and "WORLD_SIZE" not in os.environ:
-        raise typer.Exit(launch(sys.argv[1:], processes))
+    if dry_run:
+        _rehearse(resolved, started or processes, as_json)
+        return
     from supir_train.world import join_world, leave_world
 
     world = join_world()
     try:
-        _run(resolved, world, dry_run=dry_run, as_json=as_json)
+        _run(resolved, world, as_json=as_json)
     finally:
         leave_world(world)
 
 
-def _run(resolved: TrainConfig, world: World, *, dry_run: bool, as_json: bool) -> None:
+def _fitted(resolved: TrainConfig, size: str, processes: int) -> TrainConfig:
+    from supir_train.rehearsal import fit, peak_bytes
+    from supir_train.world import World
+
+    world = World(size=processes)
+    chosen = fit(resolved, size, world)
+    if _speaks():
+        sys.stderr.write(
+            f"--fit {size}: micro_batch {chosen.optimize.micro_batch}, checkpointing "
+            f"{'on' if chosen.gradient_checkpointing else 'off'}, {chosen.optimize.precision}: "
+            f"{peak_bytes(chosen, world) / 1e9:.2f} GB at most\n"
+        )
+    return chosen
+
+
+def _rehearse(resolved: TrainConfig, processes: int, as_json: bool) -> None:
+    from supir_train.rehearsal import rehearse
+    from supir_train.world import World
+
+    if _speaks():
+        finish(rehearse(resolved, World(size=processes)), as_json)
+
+
+def _speaks() -> bool:
+    """Whether this is the process of a run that tells the user."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _run(resolved: TrainConfig, world: World, *, as_json: bool) -> None:
     from supir_train.run import prepare, train
 
     run = prepare(resolved, world)
     figures = run.plan()
-    if dry_run:
-        if world.writes:
-            finish(figures, as_json)
-        return
     for line in _plan_lines(figures) if world.writes else ():
         sys.stderr.write(line + "\n")
     with _stop_signals() as received:

@@ -229,8 +229,10 @@ class TrainConfig(Config):
         default=None,
         description="Official SUPIR file (.ckpt or .safetensors) to put onto the SDXL of init; null: a new adapter.",
     )
-    preset: Literal["mini", "tiny"] = Field(
-        default="mini", description="Size of the network when init is fresh."
+    preset: Literal["mini", "tiny", "sdxl"] = Field(
+        default="mini",
+        description="Size of the network when init is fresh; with sdxl a dry run plans before the weights of init are "
+        "there.",
     )
     seed: int = Field(default=0, ge=0, description="Seed of order, crops, degradations, timesteps and noise.")
     device: str = Field(default="auto", description="auto (CUDA if there is one), cpu, cuda or cuda:N.")
@@ -256,6 +258,14 @@ class TrainConfig(Config):
     def _checkpoint_has_a_base(self) -> TrainConfig:
         if self.checkpoint is not None and self.init in ("mini", "fresh"):
             raise ValueError(f"checkpoint={self.checkpoint} needs the SDXL it was trained on; set init to it")
+        return self
+
+    @model_validator(mode="after")
+    def _fresh_is_small(self) -> TrainConfig:
+        if self.init == "fresh" and self.preset == "sdxl":
+            raise ValueError(
+                "init=fresh with preset=sdxl: SDXL is not trained from nothing; set init to its weights"
+            )
         return self
 
     @model_validator(mode="after")

@@ -14,7 +14,7 @@ the run is complete.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -38,12 +38,12 @@ from supir_train.checkpoint import (
     save_checkpoint,
 )
 from supir_train.config import FREE_KEYS, TrainConfig
+from supir_train.cost import plan
 from supir_train.data import check_data
 from supir_train.encoder import encoder_phase
 from supir_train.loop import PhaseState, Surroundings, run_phase, share, start_phase
 from supir_train.metrics import BadSamples, StepLog
 from supir_train.phase import Phase, PhaseName
-from supir_train.plan import plan
 from supir_train.prior import autoencoder_phase, prior_phase
 from supir_train.renew import renew_adapter
 from supir_train.sources import require_same_sources, source_hashes
@@ -103,15 +103,11 @@ def prepare(config: TrainConfig, world: World = ALONE) -> Run:
     if config.gradient_checkpointing:
         supir.unet.enable_gradient_checkpointing()
         supir.control.enable_gradient_checkpointing()
-    phases = _phases(supir, config)
+    phases = phases_of(supir, config)
     for phase in phases:
         share(phase.optimize, world, config.data.crops_per_image)
     trained = {phase.name: supir.trainable(phase.name) for phase in phases}
-    if _holds_bf16(config):
-        moving = {id(parameter) for part in trained.values() for parameter in part.values()}
-        for parameter in supir.parameters():
-            if id(parameter) not in moving:
-                parameter.data = parameter.data.to(torch.bfloat16)
+    hold_frozen_in_bf16(supir, config, [value for part in trained.values() for value in part.values()])
     lay_out_channels_last(supir.to(device))
     return Run(
         config=config,
@@ -196,7 +192,17 @@ def _holds_bf16(config: TrainConfig) -> bool:
     return config.stage != "prior" and config.optimize.precision == "bf16"
 
 
-def _phases(supir: Supir, config: TrainConfig) -> tuple[Phase, ...]:
+def hold_frozen_in_bf16(supir: Supir, config: TrainConfig, trained: Iterable[nn.Parameter]) -> None:
+    """Rounds the parameters that the run does not train, where its precision and stage say so."""
+    if _holds_bf16(config):
+        moving = set(map(id, trained))
+        for parameter in supir.parameters():
+            if id(parameter) not in moving:
+                parameter.data = parameter.data.to(torch.bfloat16)
+
+
+def phases_of(supir: Supir, config: TrainConfig) -> tuple[Phase, ...]:
+    """Returns the fits of the run in their order."""
     match config.stage:
         case "prior" if config.autoencoder.steps:
             return autoencoder_phase(supir, config), prior_phase(supir, config)
