@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from importlib.resources import files
+
 import pytest
 import torch
 
-from supir_console import UserError
+from supir_console import UserError, load_config
+from supir_train import TrainConfig
 from supir_train.data import training_batches
 from supir_train.footprint import LiveBytes
 from supir_train.image_noise import image_noise
@@ -119,6 +123,13 @@ def test_sdxl_is_planned_without_its_weights(configure, tmp_path):
     assert figures["trained_parameters"] == 34_163_592
     with pytest.raises(UserError, match="or preset=sdxl to plan"):
         rehearse(configure("encoder", tmp_path, init="/no/sdxl"), ALONE)
+
+
+@pytest.mark.parametrize("name", ["encoder-sdxl", "adapter-sdxl"])
+def test_a_shipped_config_says_the_memory_that_is_planned_for_it(name):
+    path = files("supir_train") / "configs" / f"{name}.yaml"
+    (said,) = re.findall(r"Planned memory: ([\d.]+) GB a GPU", path.read_text())
+    assert peak_bytes(load_config(TrainConfig, path), ALONE) / 1e9 == pytest.approx(float(said), abs=0.06)
 
 
 def test_a_saved_model_is_planned_from_its_configs(configure, prior_run, tmp_path):
