@@ -32,14 +32,14 @@ from supir_train.metrics import Sums
 from supir_train.order import Place, Position
 from supir_train.phase import PhaseName
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """How far a run is: `step` counts over all phases, `phase_step` within `phase`.
 
-    `sources` holds the hashes of what the run was begun with and reads again when it goes on, see `sources.py`.
+    `sources` holds the hashes of what the run was begun with and reads again when it goes on, see `provenance.py`.
     """
 
     step: int

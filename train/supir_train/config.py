@@ -22,15 +22,20 @@ FREE_KEYS = (
     "data.cache_bytes",
     "data.workers",
     "optimize.steps",
+    "optimize.schedule_steps",
     "optimize.micro_batch",
     "autoencoder.micro_batch",
+    "autoencoder.schedule_steps",
     "log_every",
     "trace_every",
     "checkpoint_every",
     "keep_checkpoints",
     "validation.every",
 )
-"""Keys that may change between a run and its continuation: how it runs, and how long (a longer or shorter run)."""
+"""Keys that may change between a run and its continuation: how it runs, and how long.
+
+Steps change only as far as the schedule stays the one that was begun, see `config_history.py`.
+"""
 
 
 class DataConfig(Config):
@@ -130,6 +135,12 @@ class OptimizeConfig(Config):
         default="constant",
         description="Learning rate after the warm-up: constant, or cosine down to a hundredth.",
     )
+    schedule_steps: int | None = Field(
+        default=None,
+        ge=1,
+        description="Step at which the cosine ends; then its last rate stays. null: steps. Set it before the first "
+        "start to leave open how long the run shall be.",
+    )
     warmup_steps: int = Field(default=100, ge=0, description="Steps of linear warm-up of the learning rate.")
     betas: tuple[float, float] = Field(
         default=(0.9, 0.999), description="AdamW's decay rates of the two moments."
@@ -149,6 +160,11 @@ class OptimizeConfig(Config):
         lt=1,
         description="Decay of the weight average that is validated and exported, per step.",
     )
+
+    @property
+    def horizon(self) -> int:
+        """Number of steps that the schedule is laid out over."""
+        return self.schedule_steps or self.steps
 
     @property
     def images_per_forward(self) -> int:

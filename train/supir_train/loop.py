@@ -194,7 +194,7 @@ def learning_rate(fit: OptimizeConfig, step: int) -> float:
     warm = min(1.0, (step + 1) / (fit.warmup_steps + 1))
     if fit.schedule == "constant":
         return fit.lr * warm
-    through = min(1.0, max(0, step - fit.warmup_steps) / max(1, fit.steps - fit.warmup_steps))
+    through = min(1.0, max(0, step - fit.warmup_steps) / max(1, fit.horizon - fit.warmup_steps))
     cosine = 0.5 * (1.0 + math.cos(math.pi * through))
     return fit.lr * warm * (COSINE_FLOOR + (1.0 - COSINE_FLOOR) * cosine)
 

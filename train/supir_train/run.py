@@ -1,6 +1,6 @@
 """One run from config to RUN/model: loads, resumes, runs the phases in order, exports.
 
-    RUN/config.yaml                  the resolved config; a continuation must agree with it
+    RUN/config.yaml                  the resolved config, and config_history.jsonl, see `config_history.py`
     RUN/metrics.jsonl                losses and validation losses, see `metrics.py`
     RUN/traces.jsonl                 what the pairs of some steps were made from, see `metrics.py`
     RUN/checkpoints/step-00000500/   see `checkpoint.py`
@@ -24,10 +24,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from supir_console import Config, UserError, config_yaml, load_config
+from supir_console import UserError
 from supir_model import Supir, load_supir
 from supir_model.memory import lay_out_channels_last
-from supir_shards import Store
 from supir_shards.local_files import is_temporary
 from supir_train.adapter import adapter_phase
 from supir_train.checkpoint import (
@@ -37,7 +36,8 @@ from supir_train.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from supir_train.config import FREE_KEYS, TrainConfig
+from supir_train.config import TrainConfig
+from supir_train.config_history import CONFIG, record_config, require_same_config
 from supir_train.data import check_data
 from supir_train.encoder import encoder_phase
 from supir_train.loop import PhaseState, Surroundings, run_phase, share, start_phase
@@ -45,8 +45,8 @@ from supir_train.metrics import BadSamples, StepLog
 from supir_train.phase import Phase, PhaseName
 from supir_train.plan import plan
 from supir_train.prior import autoencoder_phase, prior_phase
+from supir_train.provenance import require_same_sources, source_hashes
 from supir_train.renew import renew_adapter
-from supir_train.sources import require_same_sources, source_hashes
 from supir_train.world import ALONE, World
 
 LOCK = ".lock"
@@ -143,7 +143,10 @@ def train(run: Run, should_stop: Callable[[int], bool] = lambda _: False) -> Out
         at = resumed.progress if resumed else None
         if resumed:
             require_same_sources(resumed.progress.sources, run.sources, config)
+            _require_steps_left(run, resumed.progress)
             _place_weights(run, resumed)
+        if world.writes:
+            record_config(config, at.step if at else 0)
         logs = {
             name: StepLog(folder / f"{name}.jsonl", step=at.step if at else 0, phase=at.phase if at else None)
             for name in ("metrics", "traces")
@@ -233,7 +236,6 @@ def _owned(config: TrainConfig, world: World) -> Iterator[None]:
             try:
                 _claim(config)
                 held.enter_context(_lock(config.run))
-                _write_config(config)
             except UserError as error:
                 refusal = error
         refusal = world.from_first(refusal)
@@ -261,39 +263,30 @@ def _lock(run: Path) -> Iterator[None]:
 
 
 def _claim(config: TrainConfig) -> None:
-    path = config.run / "config.yaml"
-    if not path.exists():
+    if not (config.run / CONFIG).exists():
         # a first start that was killed before config.yaml stood leaves the lock, and a temporary file of the config
         names = [entry.name for entry in config.run.iterdir()] if config.run.is_dir() else []
         if not all(name == LOCK or is_temporary(name) for name in names):
             raise UserError(
                 f"run: {config.run} is a folder with other content; name a new folder (--set run=NEW)"
             )
-    else:
-        before, now = _flat(load_config(TrainConfig, path)), _flat(config)
-        changed = [key for key in now if before[key] != now[key] and key not in FREE_KEYS]
-        if changed and list_checkpoints(config.run / "checkpoints"):
-            differences = ", ".join(f"{key} was {before[key]!r}, is {now[key]!r}" for key in changed)
-            raise UserError(
-                f"{config.run} was begun with another config: {differences}; put it back, or set run=NEW"
-            )
-
-
-def _write_config(config: TrainConfig) -> None:
-    Store(config.run).write("config.yaml", config_yaml(config).encode())
-
-
-def _flat(config: Config, prefix: str = "") -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name in type(config).model_fields:
-        value = getattr(config, name)
-        values |= _flat(value, f"{prefix}{name}.") if isinstance(value, Config) else {prefix + name: value}
-    return values
+    elif list_checkpoints(config.run / "checkpoints"):
+        require_same_config(config)
 
 
 def _newest_checkpoint(folder: Path, world: World) -> Checkpoint | None:
     path = world.from_first(next(reversed(list_checkpoints(folder / "checkpoints")), None))
     return load_checkpoint(path) if path else None
+
+
+def _require_steps_left(run: Run, at: Progress) -> None:
+    """Refuses a run that is told to be shorter than it is."""
+    last = run.phases[-1]
+    if at.phase == last.name and at.phase_step > last.optimize.steps:
+        raise UserError(
+            f"optimize.steps={last.optimize.steps} lies before step {at.phase_step}, where {run.config.run} stands; "
+            "set it to that or more, or delete the newer folders of checkpoints to end at an older one"
+        )
 
 
 def _is_complete(run: Run, checkpoint: Checkpoint) -> bool:
