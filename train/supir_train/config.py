@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 
 from supir_console import Config
 from supir_train.loss_config import EncoderLossConfig, ImageLossConfig, NoiseLossConfig
+from supir_train.words import CaptionWeights
 
 FREE_KEYS = (
     "run",
@@ -79,14 +80,12 @@ class DataConfig(Config):
         description="Image side told to the networks' size vector, pixels: lowest and highest, drawn log-uniformly. "
         "SDXL draws small sizes blurred, so it is told 1024; a range teaches a new prior not to lean on it.",
     )
-    caption_dropout: float = Field(
-        default=0.1, ge=0, le=1, description="Share of captions replaced by the empty prompt."
-    )
+    caption_weights: CaptionWeights = CaptionWeights()
     suffix_share: float = Field(
         default=0.5,
         ge=0,
         le=1,
-        description="Share of the other captions that get the positive quality suffix of inference.",
+        description="Share of the captions, the empty ones apart, that get the positive quality suffix of inference.",
     )
     shuffle_parts: int = Field(
         default=8, ge=1, description="Parts whose samples are shuffled together; their indexes are held."

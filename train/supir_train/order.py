@@ -25,7 +25,18 @@ from supir_shards import Caption, Dataset, Role, caption_path, index_path, read_
 from supir_train.provenance import require_recorded
 
 Source = Literal["photos", "negatives"]
-COLUMNS = ("key", "role", "offset", "bytes", "sha256", "texture", "texture_rows", "texture_cols")
+COLUMNS = (
+    "key",
+    "role",
+    "offset",
+    "bytes",
+    "json_bytes",
+    "extension",
+    "sha256",
+    "texture",
+    "texture_rows",
+    "texture_cols",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
