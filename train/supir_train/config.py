@@ -31,6 +31,7 @@ FREE_KEYS = (
     "trace_every",
     "checkpoint_every",
     "keep_checkpoints",
+    "incident_limit",
     "validation.every",
 )
 """Keys that may change between a run and its continuation: how it runs, and how long.
@@ -266,6 +267,12 @@ class TrainConfig(Config):
     )
     checkpoint_every: int = Field(default=500, ge=1, description="Steps between two checkpoints.")
     keep_checkpoints: int = Field(default=2, ge=1, description="Newest checkpoints kept.")
+    incident_limit: int = Field(
+        default=3,
+        ge=0,
+        description="Steps whose loss or gradient is no number that continuations pass over; one more ends the run for "
+        "good.",
+    )
 
     @model_validator(mode="after")
     def _checkpoint_has_a_base(self) -> TrainConfig:

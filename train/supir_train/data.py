@@ -27,6 +27,7 @@ from supir_shards import Dataset, DatasetError
 from supir_train.batch import BadSample, Batch, scaled
 from supir_train.config import DataConfig, TrainConfig
 from supir_train.crops import CropBox, TooSmallError, choose_box, cut
+from supir_train.launch import end_with_trainer
 from supir_train.order import Draw, Place, Position, Walk, mixed
 from supir_train.words import names_a_side, negative_prompt, photo_prompt
 from supir_train.world import ALONE, World
@@ -329,5 +330,6 @@ def _settle(_worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
+    end_with_trainer()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)

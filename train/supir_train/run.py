@@ -40,6 +40,7 @@ from supir_train.config import TrainConfig
 from supir_train.config_history import CONFIG, record_config, require_same_config
 from supir_train.data import check_data
 from supir_train.encoder import encoder_phase
+from supir_train.incidents import require_few_incidents
 from supir_train.loop import PhaseState, Surroundings, run_phase, share, start_phase
 from supir_train.metrics import BadSamples, StepLog
 from supir_train.phase import Phase, PhaseName
@@ -54,11 +55,15 @@ LOCK = ".lock"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a run ended: `model` is None when it was stopped before its last step."""
+    """How a run ended: `model` is None when it was stopped before its last step.
+
+    `passed_over` are the steps of the run that moved no weight, see `incidents.py`.
+    """
 
     steps: int
     model: Path | None
     bad_samples: int
+    passed_over: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +149,8 @@ def train(run: Run, should_stop: Callable[[int], bool] = lambda _: False) -> Out
         if resumed:
             require_same_sources(resumed.progress.sources, run.sources, config)
             _require_steps_left(run, resumed.progress)
-            _place_weights(run, resumed)
+            place_weights(run, resumed)
+        passed_over = require_few_incidents(config, world)
         if world.writes:
             record_config(config, at.step if at else 0)
         logs = {
@@ -153,12 +159,19 @@ def train(run: Run, should_stop: Callable[[int], bool] = lambda _: False) -> Out
             if world.writes
         }
         around = Surroundings(
-            device=run.supir.device, world=world, logs=logs, bad_samples=bad_samples, should_stop=should_stop
+            device=run.supir.device,
+            world=world,
+            logs=logs,
+            bad_samples=bad_samples,
+            should_stop=should_stop,
+            passed_over=passed_over,
         )
         steps, is_complete = _run_phases(run, resumed, around)
         bad_samples.write()
         model = _export(run) if is_complete else None
-        return Outcome(steps=steps, model=model, bad_samples=len(bad_samples))
+        return Outcome(
+            steps=steps, model=model, bad_samples=len(bad_samples), passed_over=tuple(sorted(passed_over))
+        )
 
 
 def _run_phases(run: Run, resumed: Checkpoint | None, around: Surroundings) -> tuple[int, bool]:
@@ -296,17 +309,19 @@ def _is_complete(run: Run, checkpoint: Checkpoint) -> bool:
 
 
 @torch.no_grad()
-def _place_weights(run: Run, checkpoint: Checkpoint) -> None:
+def place_weights(run: Run, checkpoint: Checkpoint) -> None:
+    """Gives the model the weights of a checkpoint of the run."""
     for parameters in run.trained.values():
         for name, parameter in parameters.items():
             parameter.copy_(checkpoint.model[name])
     run.supir.vae.register_to_config(scaling_factor=checkpoint.progress.scaling_factor)
 
 
-def _save(run: Run, phase: Phase, offset: int, state: PhaseState) -> None:
+def _save(run: Run, phase: Phase, offset: int, state: PhaseState, folder: Path | None = None) -> Path:
+    folder = folder or run.config.run / "checkpoints"
     sums = state.means.merged()
     if not run.world.writes:
-        return
+        return folder
     progress = Progress(
         step=offset + state.steps_done,
         phase=phase.name,
@@ -323,7 +338,7 @@ def _save(run: Run, phase: Phase, offset: int, state: PhaseState) -> None:
         optimizer=state.optimizer.state_dict(),
         adversary=phase.adversary.state() if phase.adversary else None,
     )
-    save_checkpoint(run.config.run / "checkpoints", checkpoint, keep=run.config.keep_checkpoints)
+    return save_checkpoint(folder, checkpoint, keep=run.config.keep_checkpoints)
 
 
 @torch.no_grad()
