@@ -159,7 +159,8 @@ def told(incident: Incident, folder: Path, config: TrainConfig) -> UserError:
     what_next = (
         advice(config)
         if count > config.incident_limit
-        else f"the same command goes on past it (incident {count} of at most {config.incident_limit})"
+        else f"the same command goes on past it (incident {count} of at most {config.incident_limit}; if more come, "
+        f"lower optimize.lr (now {config.optimize.lr:g}) or use precision fp32 in a new run)"
     )
     return UserError(
         f"the {name} of {incident.phase} is {value} at step {incident.step}; batch and state are kept in {folder}, "
