@@ -1,6 +1,6 @@
 """`supir-train CONFIG`: prints the plan, trains, exports; SIGTERM or Ctrl-C ends with a checkpoint.
 
-`supir-train export RUN` is a command beside it, of `COMMANDS`; whatever is none of these is a config.
+`supir-train export RUN` and `replay RUN` are commands beside it, of `COMMANDS`; whatever is none of these is a config.
 Exit codes beside the shared ones: 130 and 143 when a run was stopped by a signal; the same command goes on.
 """
 
@@ -28,7 +28,7 @@ from supir_console import (
     finish,
     load_config,
 )
-from supir_train import export_cli
+from supir_train import export_cli, replay_cli
 from supir_train.config import TrainConfig
 from supir_train.launch import launch
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from supir_train.world import World
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-COMMANDS = {"export": export_cli.app}
+COMMANDS = {"export": export_cli.app, "replay": replay_cli.app}
 SHIPPED = ("prior-mini", "encoder-mini", "adapter-mini", "encoder-sdxl", "adapter-sdxl")
 
 
@@ -90,6 +90,7 @@ def _run(resolved: TrainConfig, world: World, *, dry_run: bool, as_json: bool) -
         "model": str(outcome.model) if outcome.model else None,
         "bad_samples": outcome.bad_samples,
         "validation_share": round(outcome.validation_share, 4),
+        "passed_over": list(outcome.passed_over),
     }
     if outcome.model is None:
         if world.writes:
