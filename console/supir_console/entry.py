@@ -11,10 +11,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NoReturn, TypeGuard
-
-if TYPE_CHECKING:
-    import typer
+from typing import NoReturn, TypeGuard
 
 EXIT_UNFINISHED = 1
 EXIT_USAGE = 2
@@ -29,11 +26,11 @@ class Unfinished(RuntimeError):  # noqa: N818 - says what happened
     """A machine or process died under the work; what is done is kept, and the same command goes on from there."""
 
 
-def entry(app: typer.Typer) -> Callable[[], None]:
+def entry(app: Callable[..., object]) -> Callable[[], None]:
     """Returns the console-script function for `app`.
 
     Args:
-        app: the typer app; its own usage errors already leave with code 2.
+        app: the typer app, or a function that hands `args` on to one; its own usage errors already leave with code 2.
 
     A file-system error, one of the S3 client (no credentials), and a `ValueError` class that one of our packages
     defines, is a word on the user's input. Everything else is a defect: one line that says so, exit code 3.

@@ -96,7 +96,7 @@ def infer(
     if dry_run:
         _print_plan(plan, settings, load_model(origin, device, dtype), batch_size, as_json)
         return
-    results = (output.parent if output.suffix == ".png" else output) / RESULTS
+    results = (output.parent if output.suffix.lower() == ".png" else output) / RESULTS
     supir = load_model(origin, device, dtype) if plan.open else None
     complete_results(results, plan)
     failed = _restore(plan, recipe, supir, results, batch_size) if supir else 0

@@ -25,7 +25,7 @@ import torch
 from supir_console import UserError
 from supir_infer.images import FloatImage, ImageError, read_metadata, read_picture, resize
 from supir_infer.matching import Matches, Sample, match_samples
-from supir_infer.metrics import Metric, build_metrics
+from supir_quality.metrics import Metric, build_metrics
 
 RESIZE_POLICY = "restored: none, sizes must match; bicubic: the LQ, antialiased, to the restored size"
 # What two reports must agree in to be compared; the LQ too, where both have one.

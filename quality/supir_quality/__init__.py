@@ -1,7 +1,8 @@
-"""Measures of a picture's quality that more than one stage takes: NIQE, and the door to pyiqa's metrics.
+"""Measures of a picture's quality that more than one stage takes: PSNR, SSIM, LPIPS, NIQE, and the door to pyiqa's.
 
-Place in the flow: `curate` scores candidates with them, `degrade` its negatives, `infer` what it restored; the package
-imports nothing of ours. The law: one measure has one implementation, so that its numbers compare across stages.
+Place in the flow: `curate` scores candidates with them, `degrade` its negatives, `train` and `infer` what they
+restored; the package imports `supir_console` alone of ours. The law: one measure has one implementation, so that its
+numbers compare across stages.
 """
 
 from supir_quality.errors import MeasureMissing

@@ -77,7 +77,7 @@ def test_bad_samples_are_recorded_and_the_rest_is_captioned(
     list(captioner(store).caption_part("part-000000"))
     failures = [json.loads(line) for line in store.read(FAILURES).splitlines()]
     assert list(read_captions(store, "t", "part-000000")) == [good.key]
-    assert sorted(failure["reason"] for failure in failures) == ["altered", "bad_image"]
+    assert sorted(failure["reason"] for failure in failures) == ["altered", "undecodable"]
     by_reason = {failure["reason"]: failure for failure in failures}
     assert by_reason["bad_image"]["sample"] == half.key
     assert "truncated" in by_reason["bad_image"]["detail"]

@@ -77,7 +77,7 @@ def test_the_report_stands_alone_and_escapes_what_sources_say(curated):
     assert "<i>grey" not in page
     assert "&lt;i&gt;grey.jpg" in page
     assert page.count("data:image/jpeg;base64,") >= 60
-    assert page.count('<line class="limit"') == 18
+    assert page.count('<line class="limit"') == 19
     failures = (curated[0] / "report" / "failures.csv").read_text().splitlines()
     assert failures[0] == "part,source_row,url,reason,detail,text,licence,role"
     assert len(failures) == 4

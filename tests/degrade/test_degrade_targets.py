@@ -159,7 +159,7 @@ def test_pairs_writes_the_targets_of_each_trace_into_the_index_rows(photos: Path
     lq = Dataset(tmp_path / "a/lq")
     traces = {r.key: Trace.from_json(r.trace) for r in lq.samples()}
     rows = [row for part in lq.parts() for row in lq.index(part).to_pylist()]
-    assert {row["key"]: dict(row["scores"]) for row in rows} == {
+    assert {row["key"]: {score["name"]: score["value"] for score in row["scores"]} for row in rows} == {
         key: estimate_targets(trace) for key, trace in traces.items()
     }
     assert all(record.scores == {} for record in Dataset(tmp_path / "a/hq").samples())

@@ -42,7 +42,9 @@ def photos() -> Iterator[np.ndarray]:
             yield np.ascontiguousarray(image[y : y + SIDE, x : x + SIDE])
 
 
-def sample(image: np.ndarray, role: Role = Role.PHOTO, texture: np.ndarray | None = None) -> Sample:
+def sample(
+    image: np.ndarray, role: Role = Role.PHOTO, texture: np.ndarray | None = None, source_key: str = ""
+) -> Sample:
     """The image as a PNG sample, keyed by its pixels so that no encoder version moves a key."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, "png")
@@ -55,31 +57,45 @@ def sample(image: np.ndarray, role: Role = Role.PHOTO, texture: np.ndarray | Non
         height=image.shape[0],
         texture=b"" if texture is None else texture.tobytes(),
         texture_shape=(0, 0) if texture is None else texture.shape,
+        source_key=source_key,
     )
 
 
-def write_dataset(folder: Path, samples: list[Sample], captions: str | None = None) -> str:
-    """The samples as a finished dataset, six a part; with `captions`, each is captioned "photo KEY"."""
+def write_dataset(
+    folder: Path, samples: list[Sample], captions: str | None = None, words: str | None = None
+) -> str:
+    """The samples as a finished dataset, six a part; with `captions`, each is captioned `words`, or "photo KEY"."""
     store = Store(folder)
     for number, first in enumerate(range(0, len(samples), SAMPLES_A_PART)):
         part, chunk = part_name(number), samples[first : first + SAMPLES_A_PART]
         write_part(store, part, chunk)
         if captions:
-            write_captions(store, captions, part, [_caption(item) for item in chunk])
+            write_captions(store, captions, part, [_caption(item, words) for item in chunk])
     finish_dataset(store, command="tests", config={}, config_hash="0")
     return str(folder)
 
 
-def _caption(item: Sample) -> Caption:
+def _caption(item: Sample, words: str | None) -> Caption:
     return Caption(
         key=item.key,
         region=0,
         box=(0, 0, item.width, item.height),
-        text=f"photo {item.key}",
+        text=words or f"photo {item.key}",
         short_text="photo",
         num_tokens_clip_l=3,
         num_tokens_clip_g=3,
     )
+
+
+@pytest.fixture(scope="session")
+def few_samples() -> list[Sample]:
+    return [sample(image) for image in list(photos())[:8]]
+
+
+@pytest.fixture(scope="session")
+def store_samples() -> Callable[..., str]:
+    """As `write_dataset`."""
+    return write_dataset
 
 
 @pytest.fixture(scope="session")
@@ -101,6 +117,28 @@ def dataset_with_a_small_image(tmp_path_factory: pytest.TempPathFactory) -> str:
     small = np.zeros((20, 20, 3), np.uint8)
     good = [sample(image) for image in photos()]
     return write_dataset(tmp_path_factory.mktemp("bad"), [*good[:5], sample(small), *good[5:]])
+
+
+def source_keys() -> list[str]:
+    """The key of the photo that each of `photos` was cut from: four in a row are of one."""
+    return [sample_key(bytes([number // 4])) for number in range(24)]
+
+
+@pytest.fixture(scope="session")
+def crops_of_six_photos(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The squares of `photos` as what they are: four crops each of six photos, of which two are held out at 0.4."""
+    crops = [sample(image, source_key=key) for image, key in zip(photos(), source_keys(), strict=True)]
+    return write_dataset(tmp_path_factory.mktemp("crops"), crops)
+
+
+@pytest.fixture(scope="session")
+def negatives_of_six_photos(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A negative of each of those crops."""
+    flat = [
+        sample(image[::2, ::2].repeat(2, 0).repeat(2, 1), Role.NEGATIVE, source_key=key)
+        for image, key in zip(photos(), source_keys(), strict=True)
+    ]
+    return write_dataset(tmp_path_factory.mktemp("negatives"), flat)
 
 
 @pytest.fixture(scope="session")
@@ -133,6 +171,8 @@ def configure(dataset: str) -> Configure:
             "optimize.warmup_steps": 0,
             "validation.crops": 16,
             "validation.share": 0.4,
+            "validation.pictures": 2,
+            "validation.steps": 2,
             "log_every": 1,
         }
         values |= {key.replace("__", "."): value for key, value in keys.items()}

@@ -42,12 +42,50 @@ def test_dry_run_counts_parameters_bytes_and_images_and_writes_nothing(command, 
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(("crops", "pictures"), [(32, 8), (3, 3)])
+def test_a_dry_run_says_what_will_be_validated(crops, pictures, crops_of_six_photos, command):
+    keys = {"validation__crops": crops, "validation__pictures": 8}
+    code, out, _ = command("--dry-run", "--json", data__dataset=crops_of_six_photos, **keys)
+    assert (code, json.loads(out)["validation"]) == (
+        0,
+        {"crops": crops, "photos": 2, "unusable_samples": 0, "pictures": pictures, "every": 500},
+    )
+
+
+def test_export_is_a_command_beside_the_config(command, tmp_path, monkeypatch, capsys):
+    assert command(stage="encoder", steps=1)[0] == 0
+    (tmp_path / "run/model/unet/config.json").unlink()
+
+    def export(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["supir-train", "export", str(tmp_path / "run"), *arguments])
+        try:
+            main()
+            code = 0
+        except SystemExit as leave:
+            code = leave.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    code, out, _ = export("--best", "--json")
+    summary = json.loads(out)
+    assert (code, summary["step"], summary["model"]) == (0, 1, str(tmp_path / "run/model"))
+    assert summary["validation_loss"] > 0
+    assert (tmp_path / "run/model/unet/config.json").is_file()
+    for arguments, text in (
+        (("--step", "5"), "keeps no checkpoint of step 5; it keeps 1"),
+        (("--step", "1", "--best"), "name two checkpoints; give one of them"),
+        (("--official", str(tmp_path / "a.ckpt")), "must end in .safetensors"),
+        (("--official", str(tmp_path / "a.safetensors")), "the official layout holds"),
+    ):
+        code, _, err = export(*arguments)
+        assert (code, text in err) == (2, True), err
+
+
 def test_a_run_ends_with_a_model_and_one_summary_on_stdout(command, tmp_path):
     code, out, err = command("--json", stage="encoder")
-    assert (code, json.loads(out)) == (
-        0,
-        {"steps": 2, "model": str(tmp_path / "run/model"), "bad_samples": 0},
-    )
+    summary = json.loads(out)
+    assert 0 < summary.pop("validation_share") < 1
+    assert (code, summary) == (0, {"steps": 2, "model": str(tmp_path / "run/model"), "bad_samples": 0})
     assert "stage encoder in" in err
     assert "24 samples" in err
     lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
@@ -95,9 +133,18 @@ def test_an_unknown_config_names_the_shipped_ones(monkeypatch, capsys):
     assert "give a YAML file or one of prior-mini, encoder-mini" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("steps", [1, 20])
-def test_a_run_that_leaves_the_numbers_stops_with_advice_and_keeps_nothing_of_it(steps, command, tmp_path):
-    code, _, err = command("--set", "optimize.lr=1e30", steps=steps, checkpoint_every=100)
+def test_a_run_that_leaves_the_numbers_in_a_step_stops_with_advice_and_keeps_the_step(command, tmp_path):
+    code, _, err = command("--set", "optimize.lr=1e30", steps=20, checkpoint_every=100)
+    assert code == 2
+    assert "is nan at step 2" in err
+    assert "incident 1 of at most 3; if more come, lower optimize.lr (now 1e+30)" in err.splitlines()[-1]
+    assert not (tmp_path / "run/model").exists()
+    assert [path.name for path in tmp_path.glob("run/checkpoints/step-*")] == ["step-00000001"]
+    assert "NaN" not in (tmp_path / "run/metrics.jsonl").read_text()
+
+
+def test_a_run_whose_validation_leaves_the_numbers_stops_with_advice_and_keeps_nothing(command, tmp_path):
+    code, _, err = command("--set", "optimize.lr=1e30", steps=1, checkpoint_every=100)
     assert code == 2
     assert "start again with a lower optimize.lr (now 1e+30)" in err
     assert "is nan" in err

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import math
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch.nn import functional
+from train_lines import without_times
 
 from supir_console import load_config
 from supir_model import load_supir
 from supir_model.diffusion import sigma_table
-from supir_model.lpips_weights import load_lpips
+from supir_quality.lpips_weights import load_lpips
 from supir_train import TrainConfig
 from supir_train.adversary import Adversary
 from supir_train.image_noise import ImageNoise, image_noise
@@ -176,11 +175,6 @@ def test_the_discriminator_tells_noise_from_photos_after_some_lessons():
     assert losses[-1] < 0.5 * losses[0]
 
 
-def logged(run: Path) -> list[dict[str, object]]:
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{key: line[key] for key in line if key not in ("seconds", "images_per_s")} for line in lines]
-
-
 ROBUST_FILE = "model/robust_encoder/diffusion_pytorch_model.safetensors"
 ADVERSARIAL = {
     "encoder__adversary": "{weight: 0.1, warmup_steps: 2, channels: 4}",
@@ -197,7 +191,7 @@ def test_a_stopped_run_with_a_discriminator_goes_on_bit_for_bit(configure, tmp_p
     train(prepare(broken))
     ours, theirs = (load_file(run.run / ROBUST_FILE) for run in (straight, broken))
     assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
-    lines, again = (logged(run.run) for run in (straight, broken))
+    lines, again = (without_times(run.run) for run in (straight, broken))
     assert lines == again
     line = lines[2]
     assert {"lpips_alex", "adversarial", "adversary_loss", "adversary_photo", "adversary_image"} <= set(line)
@@ -212,7 +206,7 @@ def test_a_discriminator_learns_alike_from_any_split_of_a_step(configure, tmp_pa
         curves.append(
             [
                 [line[name] for name in ("loss", "adversary_loss")]
-                for line in logged(config.run)
+                for line in without_times(config.run)
                 if "lr" in line
             ]
         )
@@ -261,11 +255,20 @@ def test_the_noise_loss_is_the_weighted_error_of_the_noise(config, monkeypatch):
 
     monkeypatch.setattr(supir, "predict_eps", predict)
     latent = torch.randn(4, 8, 8, 8, generator=generator(1))
-    loss = noise_loss(supir, latent, None, ("",) * 4, (128, 128), config, noise(4))
+    losses = noise_loss(supir, latent, None, ("",) * 4, (128, 128), config, noise(4))
     sigma = sigma_table()[seen["timestep"]][:, None, None, None]
     eps = (seen["x_in"] * (sigma**2 + 1).sqrt() - latent) / sigma
     errors = eps.square().mean(dim=(1, 2, 3))
-    expected = (errors * timestep_weights(seen["timestep"], config)).mean()
-    assert float(loss) == pytest.approx(float(expected), rel=2e-3)
+    weighted = errors * timestep_weights(seen["timestep"], config)
+    assert float(losses.pop("loss")) == pytest.approx(float(weighted.mean()), rel=2e-3)
+    by_bin = {
+        f"loss_t{first:03d}_{first + 199}": weighted[
+            (seen["timestep"] >= first) & (seen["timestep"] < first + 200)
+        ]
+        for first in range(0, 1000, 200)
+    }
+    assert losses.keys() == {name for name, inside in by_bin.items() if len(inside)}
+    for name, found in losses.items():
+        assert found.tolist() == pytest.approx(by_bin[name].tolist(), rel=2e-3)
     means = eps.mean(dim=(2, 3)).std()
     assert float(means) == pytest.approx(math.sqrt(config.offset**2 + 1 / 64), rel=0.4)

@@ -17,6 +17,7 @@ import torch
 from limits import HANGS_AFTER_S
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from train_lines import without_times
 
 from supir_console import UserError, config_yaml
 from supir_model import load_supir
@@ -70,11 +71,6 @@ def test_six_steps_equal_a_stop_and_the_rest(stop_after, six_steps, tmp_path):
     assert train(prepare(broken)).steps == 6
     assert_same_bits(straight, broken.run)
     assert without_times(straight) == without_times(broken.run)
-
-
-def without_times(run: Path) -> list[dict[str, object]]:
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{key: line[key] for key in line if key not in ("seconds", "images_per_s")} for line in lines]
 
 
 def test_a_signal_ends_with_a_checkpoint_and_the_same_command_goes_on(configure, tmp_path):

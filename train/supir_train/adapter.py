@@ -15,15 +15,17 @@ import torch
 from supir_model import Supir
 from supir_model.calibrate import calibrate_connectors
 from supir_model.connectors import ZeroSFT
-from supir_model.diffusion import NUM_TIMESTEPS, noised_input
+from supir_model.diffusion import NUM_TIMESTEPS, karras_sigmas, noised_input
+from supir_model.guidance import LinearScale, guided
+from supir_model.prompts import NEGATIVE_PROMPT, POSITIVE_SUFFIX, positive_prompt
+from supir_model.sampler import generator_noise, sample_dpmpp_2m_sde, start_latent
 from supir_train.batch import Batch
 from supir_train.config import TrainConfig
 from supir_train.data import training_batches
 from supir_train.image_noise import ImageNoise, keyed_generator
-from supir_train.loop import autocast
 from supir_train.noise_loss import noise_loss
 from supir_train.order import Position
-from supir_train.phase import Losses, Phase
+from supir_train.phase import Losses, Phase, autocast
 
 CALIBRATION_PHOTOS = 16
 """Photos to whose training crops, at evenly spread timesteps, new connectors are fitted before the first step."""
@@ -38,7 +40,7 @@ def adapter_phase(supir: Supir, config: TrainConfig) -> Phase:
             latent = supir.encode(batch.hq, noise.generators)
             z_lq = supir.encode_lq(batch.lq)
         size_px = config.data.size_condition_px
-        return {"loss": noise_loss(supir, latent, z_lq, batch.prompts, size_px, config.noise, noise)}
+        return noise_loss(supir, latent, z_lq, batch.prompts, size_px, config.noise, noise)
 
     def begin() -> None:
         layers = [layer for layer in supir.connectors.layers if isinstance(layer, ZeroSFT)]
@@ -50,8 +52,37 @@ def adapter_phase(supir: Supir, config: TrainConfig) -> Phase:
         optimize=config.optimize,
         degraded=True,
         loss=loss,
+        restore=lambda batch, noise: _restored(supir, config, batch, noise),
         begin=begin,
     )
+
+
+@torch.no_grad()
+def _restored(supir: Supir, config: TrainConfig, batch: Batch, noise: ImageNoise) -> torch.Tensor:
+    """The batch as the restorer's few-step sampler makes it, under the captions with the quality words.
+
+    Nothing pulls it towards the LQ latent and no colours are put back, so that the figures are the adapter's own.
+    """
+    assert batch.lq is not None, "stage adapter loads degraded pairs"
+    z_lq = supir.encode_lq(batch.lq)
+    positive = [
+        prompt if prompt.endswith(POSITIVE_SUFFIX) else positive_prompt(prompt) for prompt in batch.prompts
+    ]
+    lowest, highest = config.data.size_condition_px
+    told = min(max(config.data.crop_px, lowest), highest)
+    scale = config.validation.guidance_scale
+    denoise = guided(
+        supir,
+        z_lq,
+        supir.encode_prompt(positive),
+        supir.encode_prompt([NEGATIVE_PROMPT] * len(positive)),
+        supir.time_ids(told, told, len(positive)),
+        guidance_scale=LinearScale(scale, scale),
+        control_scale=LinearScale(1.0, 1.0),
+    )
+    sigmas = karras_sigmas(config.validation.steps)
+    start = start_latent(noise.normal(z_lq), sigmas)
+    return supir.decode(sample_dpmpp_2m_sde(denoise, start, sigmas, noise=generator_noise(noise.generators)))
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@
     optimizer.pt        AdamW's two moments and step counts, in parameter order (read with weights_only)
     adversary.pt        the discriminator, its optimizer and step count, or None where the phase has none
     state.json          run step, phase, step in the phase, position in the data, sums of the figures that no line of
-                        metrics holds yet, scaling factor of the latents, hashes
+                        metrics holds yet, scaling factor of the latents, hashes, figures of this step's validation
 
 No state of a random number generator is stored, since none outlives a step: noise is keyed by (seed, phase, image)
 and data by (seed, key, epoch).
@@ -28,18 +28,20 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from supir_console import UserError
+from supir_train.best import BestFigure, best_checkpoint
 from supir_train.metrics import Sums
 from supir_train.order import Place, Position
 from supir_train.phase import PhaseName
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """How far a run is: `step` counts over all phases, `phase_step` within `phase`.
 
-    `sources` holds the hashes of what the run was begun with and reads again when it goes on, see `sources.py`.
+    `sources` holds the hashes of what the run was begun with and reads again when it goes on, see `provenance.py`;
+    `figures` what the validation of this very step found, nothing without one.
     """
 
     step: int
@@ -49,6 +51,7 @@ class Progress:
     sums: Sums
     scaling_factor: float
     sources: dict[str, str]
+    figures: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +65,10 @@ class Checkpoint:
     adversary: dict[str, Any] | None
 
 
-def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
-    """Writes the checkpoint under `folder` and deletes all but the newest `keep`; returns its path.
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int, best: BestFigure) -> Path:
+    """Writes the checkpoint under `folder` and deletes all but the newest `keep` and the best by `best`.
+
+    Returns its path.
 
     Raises:
         OSError: it could not be written; nothing of it is left, the earlier ones stand.
@@ -84,8 +89,11 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     _sync(folder)
-    for old in list_checkpoints(folder)[:-keep]:
-        shutil.rmtree(old)
+    complete = list_checkpoints(folder)
+    found = best_checkpoint(complete, best)
+    for old in complete[:-keep]:
+        if found is None or old != found[0]:
+            shutil.rmtree(old)
     return final
 
 
@@ -151,6 +159,7 @@ def _read(path: Path) -> Checkpoint:
             sums={name: (total, count) for name, (total, count) in state["sums"].items()},
             scaling_factor=state["scaling_factor"],
             sources=state["sources"],
+            figures=state["figures"],
         ),
         model=load_file(path / "model.safetensors"),
         ema=load_file(path / "ema.safetensors"),

@@ -1,5 +1,6 @@
 """`supir-train CONFIG`: prints the plan, trains, exports; SIGTERM or Ctrl-C ends with a checkpoint.
 
+`supir-train export RUN` and `replay RUN` are commands beside it, of `COMMANDS`; whatever is none of these is a config.
 Exit codes beside the shared ones: 130 and 143 when a run was stopped by a signal; the same command goes on.
 """
 
@@ -8,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -27,6 +28,7 @@ from supir_console import (
     finish,
     load_config,
 )
+from supir_train import export_cli, replay_cli
 from supir_train.config import TrainConfig
 from supir_train.launch import launch
 
@@ -34,10 +36,13 @@ if TYPE_CHECKING:
     from supir_train.world import World
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+COMMANDS = {"export": export_cli.app, "replay": replay_cli.app}
 SHIPPED = ("prior-mini", "encoder-mini", "adapter-mini", "encoder-sdxl", "adapter-sdxl")
 
 
-@app.command()
+@app.command(
+    epilog=f"Other commands, each with its own --help: supir-train {', supir-train '.join(COMMANDS)}."
+)
 def main_command(
     config: Annotated[str, typer.Argument(help=f"YAML file, or a shipped config: {', '.join(SHIPPED)}.")],
     overrides: SetOption = [],  # noqa: B006 - typer reads the default, nothing changes it
@@ -121,6 +126,8 @@ def _run(resolved: TrainConfig, world: World, *, as_json: bool) -> None:
         "steps": outcome.steps,
         "model": str(outcome.model) if outcome.model else None,
         "bad_samples": outcome.bad_samples,
+        "validation_share": round(outcome.validation_share, 4),
+        "passed_over": list(outcome.passed_over),
     }
     if outcome.model is None:
         if world.writes:
@@ -131,7 +138,15 @@ def _run(resolved: TrainConfig, world: World, *, as_json: bool) -> None:
         finish(summary, as_json, failed=outcome.bad_samples)
 
 
-main = entry(app)
+def dispatch(args: Sequence[str]) -> None:
+    """Runs the command that the first argument names, or trains."""
+    name = args[0] if args else ""
+    if name in COMMANDS:
+        COMMANDS[name](args=args[1:], prog_name=f"supir-train {name}")
+    app(args=args, prog_name="supir-train")
+
+
+main = entry(dispatch)
 
 
 def _config_path(name: str) -> Path:
@@ -154,6 +169,12 @@ def _plan_lines(figures: dict[str, Any]) -> Iterator[str]:
             f"{phase['images']} images ({phase['epochs']:g} epochs), "
             f"{phase['memory_bytes'] / 1e9:.2f} GB before activations, "
             f"{phase['optimizer_bytes'] / 1e9:.2f} GB of it AdamW's"
+        )
+    if validation := figures["validation"]:
+        yield (
+            f"  validated every {validation['every']} steps: {validation['crops']} crops of {validation['photos']} "
+            f"held-out photos, {validation['pictures']} of them restored; {validation['unusable_samples']} held-out "
+            "samples cannot be used"
         )
 
 

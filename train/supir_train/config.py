@@ -14,7 +14,9 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from supir_console import Config
+from supir_train.best import NEEDS_RESTORATION, BestFigure
 from supir_train.loss_config import EncoderLossConfig, ImageLossConfig, NoiseLossConfig
+from supir_train.words import CaptionWeights
 
 FREE_KEYS = (
     "run",
@@ -22,15 +24,22 @@ FREE_KEYS = (
     "data.cache_bytes",
     "data.workers",
     "optimize.steps",
+    "optimize.schedule_steps",
     "optimize.micro_batch",
     "autoencoder.micro_batch",
+    "autoencoder.schedule_steps",
     "log_every",
     "trace_every",
     "checkpoint_every",
     "keep_checkpoints",
+    "incident_limit",
     "validation.every",
+    "validation.best",
 )
-"""Keys that may change between a run and its continuation: how it runs, and how long (a longer or shorter run)."""
+"""Keys that may change between a run and its continuation: how it runs, and how long.
+
+Steps change only as far as the schedule stays the one that was begun, see `config_history.py`.
+"""
 
 
 class DataConfig(Config):
@@ -74,14 +83,12 @@ class DataConfig(Config):
         description="Image side told to the networks' size vector, pixels: lowest and highest, drawn log-uniformly. "
         "SDXL draws small sizes blurred, so it is told 1024; a range teaches a new prior not to lean on it.",
     )
-    caption_dropout: float = Field(
-        default=0.1, ge=0, le=1, description="Share of captions replaced by the empty prompt."
-    )
+    caption_weights: CaptionWeights = CaptionWeights()
     suffix_share: float = Field(
         default=0.5,
         ge=0,
         le=1,
-        description="Share of the other captions that get the positive quality suffix of inference.",
+        description="Share of the captions, the empty ones apart, that get the positive quality suffix of inference.",
     )
     shuffle_parts: int = Field(
         default=8, ge=1, description="Parts whose samples are shuffled together; their indexes are held."
@@ -130,6 +137,12 @@ class OptimizeConfig(Config):
         default="constant",
         description="Learning rate after the warm-up: constant, or cosine down to a hundredth.",
     )
+    schedule_steps: int | None = Field(
+        default=None,
+        ge=1,
+        description="Step at which the cosine ends; then its last rate stays. null: steps. Set it before the first "
+        "start to leave open how long the run shall be.",
+    )
     warmup_steps: int = Field(default=100, ge=0, description="Steps of linear warm-up of the learning rate.")
     betas: tuple[float, float] = Field(
         default=(0.9, 0.999), description="AdamW's decay rates of the two moments."
@@ -149,6 +162,11 @@ class OptimizeConfig(Config):
         lt=1,
         description="Decay of the weight average that is validated and exported, per step.",
     )
+
+    @property
+    def horizon(self) -> int:
+        """Number of steps that the schedule is laid out over."""
+        return self.schedule_steps or self.steps
 
     @property
     def images_per_forward(self) -> int:
@@ -196,19 +214,48 @@ class AdapterConfig(Config):
 
 
 class ValidationConfig(Config):
-    """The held-out loss: the same crops, timesteps and noise every time, so that its curve is comparable."""
+    """What is measured on held-out photos: the same crops, timesteps and noise every time, so that curves compare."""
 
     every: int = Field(
-        default=500, ge=1, description="Steps between validations; the last step is always validated."
+        default=500,
+        ge=1,
+        description="Steps between validations; the last step is always validated. The run says where they take "
+        "more than 5 % of its time.",
     )
     crops: int = Field(
-        default=16, ge=0, description="Held-out crops, the first in dataset order; 0 switches validation off."
+        default=16,
+        ge=0,
+        description="Held-out crops, spread evenly over the held-out photos; 0 switches validation off.",
     )
     share: float = Field(
         default=0.02,
         gt=0,
         lt=1,
-        description="Share of the samples held out from training, chosen by their key.",
+        description="Share of the photos held out from training, with all their crops and negatives, chosen by the key "
+        "of the source photo.",
+    )
+    pictures: int = Field(
+        default=8,
+        ge=0,
+        description="How many of the crops are restored, for PSNR, SSIM, LPIPS and a sheet of pictures; 0 for none. "
+        "The prior restores none.",
+    )
+    steps: int = Field(
+        default=8,
+        ge=1,
+        le=1000,
+        description="Denoising steps of a restoration in stage adapter (DPM++ 2M SDE).",
+    )
+    guidance_scale: float = Field(
+        default=1.0,
+        ge=0,
+        le=30,
+        description="Text guidance (CFG) of a restoration in stage adapter; 1 for none, at half the cost.",
+    )
+    best: BestFigure = Field(
+        default="validation_loss",
+        description="The figure whose best checkpoint is kept beside the newest: validation_loss or lpips, the lower "
+        "the better; psnr or ssim, the higher.",
     )
 
 
@@ -253,6 +300,12 @@ class TrainConfig(Config):
     )
     checkpoint_every: int = Field(default=500, ge=1, description="Steps between two checkpoints.")
     keep_checkpoints: int = Field(default=2, ge=1, description="Newest checkpoints kept.")
+    incident_limit: int = Field(
+        default=3,
+        ge=0,
+        description="Steps whose loss or gradient is no number that continuations pass over; one more ends the run for "
+        "good.",
+    )
 
     @model_validator(mode="after")
     def _checkpoint_has_a_base(self) -> TrainConfig:
@@ -266,6 +319,15 @@ class TrainConfig(Config):
             raise ValueError(
                 "init=fresh with preset=sdxl: SDXL is not trained from nothing; set init to its weights"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _best_is_measured(self) -> TrainConfig:
+        best, validation = self.validation.best, self.validation
+        restores = self.stage != "prior" and validation.crops and validation.pictures
+        if best in NEEDS_RESTORATION and not restores:
+            why = "stage prior restores no pictures" if self.stage == "prior" else "no pictures are restored"
+            raise ValueError(f"validation.best={best}, but {why}; use validation_loss")
         return self
 
     @model_validator(mode="after")

@@ -13,7 +13,9 @@ from typing import Any
 from torch import nn
 
 from supir_model import Supir
+from supir_train.build import holds_bf16
 from supir_train.config import TrainConfig
+from supir_train.held_out import HeldOut
 from supir_train.phase import Phase, PhaseName
 
 FP32_BYTES = 4
@@ -47,7 +49,7 @@ class HeldBytes:
 def held_bytes(supir: Supir, trained: Mapping[str, nn.Parameter], config: TrainConfig) -> HeldBytes:
     """Returns the bytes of a phase that trains these parameters."""
     total, moving = _count(dict(supir.named_parameters())), _count(trained)
-    frozen_bytes = 2 if config.optimize.precision == "bf16" and config.stage != "prior" else FP32_BYTES
+    frozen_bytes = 2 if holds_bf16(config) else FP32_BYTES
     return HeldBytes(
         parameters=moving * FP32_BYTES + (total - moving) * frozen_bytes,
         gradients=moving * FP32_BYTES,
@@ -62,6 +64,7 @@ def plan(
     phases: Sequence[Phase],
     parameters: Mapping[PhaseName, Mapping[str, nn.Parameter]],
     num_samples: int,
+    held_out: HeldOut | None,
     config: TrainConfig,
 ) -> dict[str, Any]:
     """Returns the run's figures as JSON-serialisable values; `memory_bytes` leaves activations out.
@@ -69,12 +72,14 @@ def plan(
     Args:
         parameters: the trained parameters of each phase, by its name.
         num_samples: samples in the dataset.
+        held_out: what is validated; None for nothing.
     """
     return {
         "stage": config.stage,
         "run": str(config.run),
         "parameters": _count(dict(supir.named_parameters())),
         "dataset_samples": num_samples,
+        "validation": _validation(held_out, config),
         "phases": [
             {
                 "phase": phase.name,
@@ -87,6 +92,19 @@ def plan(
             }
             for phase in phases
         ],
+    }
+
+
+def _validation(held_out: HeldOut | None, config: TrainConfig) -> dict[str, Any] | None:
+    if held_out is None:
+        return None
+    restores = config.stage != "prior" or config.autoencoder.steps > 0
+    return {
+        "crops": len(held_out.draws),
+        "photos": held_out.num_photos,
+        "unusable_samples": len(held_out.bad),
+        "pictures": min(config.validation.pictures, len(held_out.draws)) if restores else 0,
+        "every": config.validation.every,
     }
 
 

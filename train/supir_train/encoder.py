@@ -45,10 +45,15 @@ def encoder_phase(supir: Supir, config: TrainConfig) -> Phase:
             total = total + weights.decoded_weight * terms["decoded"]
         return {"loss": total, **terms, "psnr_db": psnr_db(image, batch.hq)}
 
+    def restore(batch: Batch, _: ImageNoise) -> torch.Tensor:
+        assert batch.lq is not None, "stage encoder loads degraded pairs"
+        return supir.decode(supir.encode_lq(batch.lq)).float()
+
     return Phase(
         name="encoder",
         optimize=config.optimize,
         degraded=True,
         loss=loss,
         adversary=adversary,
+        restore=restore,
     )

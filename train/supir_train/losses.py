@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from supir_model.lpips_weights import Backbone, load_lpips
+from supir_quality.lpips_weights import Backbone, load_lpips
 from supir_train.adversary import Adversary
 from supir_train.image_noise import ImageNoise
 from supir_train.loss_config import ImageLossConfig

@@ -1,9 +1,13 @@
 """RUN/metrics.jsonl: one JSON object a line, enough to draw the loss curves; traces.jsonl and bad_samples.jsonl.
 
 A training line holds step, phase, phase_step, images (seen in the phase), the means since the last line of the loss
-and of what the stage logs beside it, grad_norm (before clipping), lr, images_per_s and seconds (training time of
-the phase since this start); psnr_db is over the images that are not their reference, psnr_db_infinite the share of the
-others. A validation line holds step, phase, phase_step and `validation_…` figures.
+and of what the stage logs beside it (of a noise loss also by bins of timesteps, loss_t000_199 to loss_t800_999),
+grad_norm (before clipping) and lr; of the training since the last line, without validations and checkpoints: seconds,
+images_per_s, and data_wait, the share of the seconds in which batches were waited for; since the start, of the training
+process with most: peak_rss_bytes and peak_cuda_bytes; and time, in seconds since 1970. psnr_db is over the images that
+are not their reference, psnr_db_infinite the share of the others.
+A validation line holds step, phase, phase_step, time and `validation_…` figures; of the restored pairs psnr, ssim and
+lpips, as `supir-eval` gives them, identical, the share of pairs that are left out of these, and sheet, their picture.
 A line of traces.jsonl holds step and phase, and what one training pair was made from: key, crop (x0, y0, x1, y1 in the
 stored picture), flip, and the trace of its degradation, from which `supir_degrade.replay` makes the LQ side again, or
 where `data.degrade_on` is device, `supir_degrade.batch.replay_batch` on that kind of device.
@@ -35,11 +39,14 @@ class StepLog:
         path: the file; made when missing.
         step: run step of the checkpoint that the run goes on from; 0 for a new run.
         phase: phase of that checkpoint; None for a new run.
+
+    `kept` are the lines that stood there and stay.
     """
 
     def __init__(self, path: Path, *, step: int, phase: str | None) -> None:
         self._path = path
-        _rewrite(path, [entry for entry in _entries(path) if _is_before(entry, step, phase)])
+        self.kept = [entry for entry in _entries(path) if _is_before(entry, step, phase)]
+        _rewrite(path, self.kept)
 
     def write(self, line: Mapping[str, Any]) -> None:
         """Appends one line."""
@@ -53,6 +60,7 @@ def pair_lines(batch: Batch) -> Iterator[dict[str, Any]]:
         yield {"key": key, "crop": box.corners, "flip": box.flip, "trace": trace.model_dump(mode="json")}
 
 
+Counted = dict[str, tuple[torch.Tensor, torch.Tensor | float]]
 Sums = dict[str, tuple[float, float]]
 """By name: the sum of a figure over what it was counted for, and how much that was."""
 
@@ -60,8 +68,8 @@ Sums = dict[str, tuple[float, float]]
 class Means:
     """Running means of named figures since the last `take`, over all processes of a run.
 
-    Of figures that stand for one image each, those at infinity (the PSNR of an image that is its reference) are left
-    out: one of them would be all of the mean. NAME_infinite is their share of the images.
+    Of figures in dB that stand for one image each, those at infinity (the PSNR of an image that is its reference) are
+    left out: one of them would be all of the mean. NAME_infinite is their share of the images.
 
     Args:
         world: the processes.
@@ -70,7 +78,7 @@ class Means:
 
     def __init__(self, world: World, sums: Sums | None = None) -> None:
         self._world = world
-        self._sums: dict[str, tuple[torch.Tensor, torch.Tensor | float]] = {}
+        self._sums: Counted = {}
         if sums and world.writes:
             self._sums = {
                 name: (torch.tensor(total, dtype=torch.float64), count)
@@ -81,16 +89,26 @@ class Means:
         """Counts scalars, the mean of `count` equally weighted items, and vectors, one figure an image."""
         for name, value in figures.items():
             figure = value.detach().double()
-            if figure.ndim:
+            if figure.ndim and name.endswith("_db"):
                 infinite = torch.isposinf(figure)
                 self._count(name, figure.where(~infinite, 0.0).sum(), (~infinite).sum())
                 self._count(f"{name}_infinite", infinite.sum(), len(figure))
+            elif figure.ndim:
+                self._count(name, figure.sum(), len(figure))
             else:
                 self._count(name, figure * count, count)
 
     def _count(self, name: str, term: torch.Tensor, count: torch.Tensor | float) -> None:
         total, counted = self._sums.get(name, (0.0, 0))
         self._sums[name] = (term + total, counted + count)
+
+    def snapshot(self) -> Counted:
+        """Returns what this process has counted, for `restore`."""
+        return dict(self._sums)
+
+    def restore(self, counted: Counted) -> None:
+        """Forgets what was counted since that `snapshot`."""
+        self._sums = dict(counted)
 
     def merged(self) -> Sums:
         """Returns the sums over all processes; to be called by all of them."""

@@ -13,6 +13,10 @@ from supir_model import Supir
 from supir_model.diffusion import noised_input, sigma_at
 from supir_train.image_noise import ImageNoise
 from supir_train.loss_config import NoiseLossConfig
+from supir_train.phase import Losses
+
+BIN_TIMESTEPS = 200
+"""Timesteps whose losses are logged together; five such bins cover all."""
 
 
 def noise_loss(
@@ -23,8 +27,8 @@ def noise_loss(
     size_px: tuple[int, int],
     config: NoiseLossConfig,
     noise: ImageNoise,
-) -> torch.Tensor:
-    """Returns the weighted mean squared error of the predicted noise, a scalar.
+) -> Losses:
+    """Returns the weighted mean squared error of the predicted noise, and beside it each image's by bin of timesteps.
 
     Args:
         latent: (B, C, h, w) clean scaled latent.
@@ -34,7 +38,8 @@ def noise_loss(
         config: which timesteps, noise and weights.
         noise: of these images.
     """
-    timestep = timesteps_at(noise.stratified(), config).to(latent.device)
+    drawn = timesteps_at(noise.stratified(), config)
+    timestep = drawn.to(latent.device)
     eps = noise.normal(latent)
     if config.offset:
         eps = eps + config.offset * noise.normal(latent[..., :1, :1])
@@ -48,7 +53,8 @@ def noise_loss(
         torch.cat([supir.time_ids(side, side, 1) for side in sides]),
     )
     errors = (predicted.float() - eps).square().mean(dim=(1, 2, 3))
-    return (errors * timestep_weights(timestep, config)).mean()
+    errors = errors * timestep_weights(timestep, config)
+    return {"loss": errors.mean(), **_by_bin(errors.detach(), drawn)}
 
 
 def timesteps_at(share: torch.Tensor, config: NoiseLossConfig) -> torch.Tensor:
@@ -68,3 +74,15 @@ def timestep_weights(timestep: torch.Tensor, config: NoiseLossConfig) -> torch.T
     if config.min_snr_gamma is None:
         return torch.ones(len(timestep), device=timestep.device)
     return (config.min_snr_gamma * sigma_at(timestep, 1).square()).clamp_max(1.0)
+
+
+def _by_bin(errors: torch.Tensor, timestep: torch.Tensor) -> Losses:
+    """The errors (B,) of the images of each bin, none of them twice; `timestep` is (B,) on the CPU."""
+    bins = (timestep // BIN_TIMESTEPS).tolist()
+    images = {
+        chosen: [image for image, own in enumerate(bins) if own == chosen] for chosen in sorted(set(bins))
+    }
+    return {
+        f"loss_t{chosen * BIN_TIMESTEPS:03d}_{(chosen + 1) * BIN_TIMESTEPS - 1}": errors[listed]
+        for chosen, listed in images.items()
+    }

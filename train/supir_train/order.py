@@ -21,10 +21,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from supir_console import UserError
-from supir_shards import Caption, Dataset, Role, read_captions
+from supir_shards import Caption, Dataset, Role, caption_path, index_path, read_captions
+from supir_train.provenance import require_recorded
 
 Source = Literal["photos", "negatives"]
-COLUMNS = ("key", "role", "offset", "bytes", "sha256", "texture", "texture_rows", "texture_cols")
+COLUMNS = (
+    "key",
+    "source_key",
+    "role",
+    "offset",
+    "bytes",
+    "json_bytes",
+    "extension",
+    "sha256",
+    "texture",
+    "texture_rows",
+    "texture_cols",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +66,7 @@ class Draw:
         source: which of the two datasets it lies in.
         epoch: number of the pass over that dataset.
         part: its part; `row` is what its index says of it.
+        source_key: key of the photo that it was made from.
         negative: whether its role is negative.
         texture: uint8 (rows, columns) over the whole image, or None.
         number: how many draws came before it in the phase.
@@ -64,6 +78,7 @@ class Draw:
     part: str
     row: dict[str, Any]
     key: str
+    source_key: str
     negative: bool
     texture: NDArray[np.uint8] | None
     captions: tuple[Caption, ...]
@@ -71,13 +86,16 @@ class Draw:
     position: Position = field(default_factory=Position)
 
 
-def held_out(key: str, share: float) -> bool:
-    """Returns True for the `share` of keys that training must not see; a sample stays on its side for ever."""
-    return int(key[:8], 16) / 2**32 < share
+def held_out(source_key: str, share: float) -> bool:
+    """Returns True for the `share` of photos that training must not see, in no crop and no negative made from them.
+
+    A photo stays on its side for ever.
+    """
+    return int(source_key[:8], 16) / 2**32 < share
 
 
 class Walk:
-    """The samples of one dataset in training order, or those held out from it in dataset order.
+    """The samples of one dataset in training order, or those held out from it.
 
     Args:
         dataset: the dataset, already open.
@@ -85,7 +103,7 @@ class Walk:
         captions: name of the caption set to attach, or None.
         seed: the run's seed.
         shuffle_parts: number of parts whose samples are shuffled together.
-        validation_share: share of the keys that training skips, 0 to 1.
+        validation_share: share of the source photos that training skips, 0 to 1.
     """
 
     def __init__(
@@ -113,9 +131,7 @@ class Walk:
         while True:
             given_in_epoch = place.group + place.given
             for names in self._groups(place.epoch)[place.group :]:
-                draws = [
-                    draw for draw in self._group(names) if not held_out(draw.key, self._validation_share)
-                ]
+                draws = [draw for draw in self._group(names) if not self._held_out(draw)]
                 order = _generator(self._seed, self._source, place.epoch, *names).permutation(len(draws))
                 for index in order[place.given :]:
                     place = replace(place, given=place.given + 1)
@@ -129,10 +145,17 @@ class Walk:
             place = Place(epoch=place.epoch + 1)
 
     def validation(self) -> Iterator[Draw]:
-        """Yields the held-out draws, in dataset order and numbered by it."""
-        drawn = (draw for part in self._parts for draw in self._group((part,)))
-        held = (draw for draw in drawn if held_out(draw.key, self._validation_share))
-        yield from (replace(draw, number=number) for number, draw in enumerate(held))
+        """Yields the held-out photos and their crops part by part, the parts in an order that jumps about."""
+        for part in _generator(self._seed, self._source, "validation").permutation(self._parts).tolist():
+            yield from (draw for draw in self._group((part,)) if self._held_out(draw) and not draw.negative)
+
+    @property
+    def num_parts(self) -> int:
+        """Parts of the dataset."""
+        return len(self._parts)
+
+    def _held_out(self, draw: Draw) -> bool:
+        return held_out(draw.source_key, self._validation_share)
 
     def _groups(self, epoch: int) -> list[tuple[str, ...]]:
         order = _generator(self._seed, self._source, epoch).permutation(len(self._parts))
@@ -146,6 +169,9 @@ class Walk:
         return self._loaded[1]
 
     def _part(self, part: str) -> Iterator[Draw]:
+        require_recorded(self._dataset, index_path(part))
+        if self._captions:
+            require_recorded(self._dataset, caption_path(self._captions, part))
         captions = read_captions(self._dataset.store, self._captions, part) if self._captions else {}
         for row in self._dataset.index(part).select(COLUMNS).to_pylist():
             texture = row.pop("texture")
@@ -156,6 +182,7 @@ class Walk:
                 part=part,
                 row=row,
                 key=row["key"],
+                source_key=row["source_key"],
                 negative=row["role"] == Role.NEGATIVE,
                 texture=np.frombuffer(texture, np.uint8).reshape(shape) if texture else None,
                 captions=tuple(captions.get(row["key"], ())),

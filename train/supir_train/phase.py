@@ -7,6 +7,7 @@ data and functions, so the loop knows no stage by name.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,7 +20,8 @@ from supir_train.image_noise import ImageNoise
 
 PhaseName = Literal["autoencoder", "prior", "encoder", "adapter"]
 Losses = dict[str, torch.Tensor]
-"""By name; the scalar called "loss" is minimised, the others are logged. (B,) holds one figure an image."""
+"""By name; the scalar called "loss" is minimised, the others are logged. A vector holds one figure an image, of all
+or of some."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +33,8 @@ class Phase:
         optimize: steps, batch and AdamW.
         degraded: whether batches carry `lq`.
         loss: (batch, noise) → scalars, means over the images of the batch; all randomness comes from the noise.
+        restore: (batch, noise) → images (B, 3, S, S), about [-1, 1], to be held against `hq`; None where the fit makes
+            none.
         adversary: the discriminator that learns beside the fit, if there is one.
         begin: called once before the first step.
         finish: called once after the last step, with the averaged weights in place.
@@ -40,9 +44,15 @@ class Phase:
     optimize: OptimizeConfig
     degraded: bool
     loss: Callable[[Batch, ImageNoise], Losses]
+    restore: Callable[[Batch, ImageNoise], torch.Tensor] | None = None
     adversary: Adversary | None = None
     begin: Callable[[], None] = lambda: None
     finish: Callable[[], None] = lambda: None
+
+
+def autocast(fit: OptimizeConfig, device: torch.device) -> AbstractContextManager[None]:
+    """Returns the context in which losses are computed: bfloat16 autocast, or nothing for fp32."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=fit.precision == "bf16")
 
 
 def psnr_db(image: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:

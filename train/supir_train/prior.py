@@ -44,6 +44,9 @@ def autoencoder_phase(supir: Supir, config: TrainConfig) -> Phase:
         total, terms = image_loss(image, batch.hq, noise)
         return {"loss": total + fit.kl_weight * kl, "kl": kl, **terms, "psnr_db": psnr_db(image, batch.hq)}
 
+    def restore(batch: Batch, _: ImageNoise) -> torch.Tensor:
+        return supir.vae.decode(supir.vae.encode(batch.hq).latent_dist.mode()).sample.float()
+
     def finish() -> None:
         deviation = _latent_deviation(supir, config)
         supir.vae.register_to_config(scaling_factor=1.0 / deviation)
@@ -54,6 +57,7 @@ def autoencoder_phase(supir: Supir, config: TrainConfig) -> Phase:
         degraded=False,
         loss=loss,
         adversary=adversary,
+        restore=restore,
         finish=finish,
     )
 
@@ -65,7 +69,7 @@ def prior_phase(supir: Supir, config: TrainConfig) -> Phase:
         with torch.no_grad():
             latent = supir.encode(batch.hq, noise.generators)
         size_px = config.data.size_condition_px
-        return {"loss": noise_loss(supir, latent, None, batch.prompts, size_px, config.noise, noise)}
+        return noise_loss(supir, latent, None, batch.prompts, size_px, config.noise, noise)
 
     def finish() -> None:
         # Here and not after the autoencoder: a run that goes on within this phase would not come by there again.

@@ -18,13 +18,14 @@ from supir_model import Supir
 from supir_model.memory import lay_out_channels_last
 from supir_model.presets import PRESETS
 from supir_model.shape import hollow_supir, preset_of
+from supir_train.build import hold_frozen_in_bf16, make_phases
 from supir_train.config import TrainConfig
 from supir_train.cost import HeldBytes, held_bytes, plan
-from supir_train.data import check_data
+from supir_train.data import check_data, choose_held_out
 from supir_train.footprint import Moments, moments
 from supir_train.loop import share
 from supir_train.phase import Phase
-from supir_train.run import hold_frozen_in_bf16, phases_of
+from supir_train.restoration import require_best_measure
 from supir_train.world import BUCKET_NUMBERS, World
 
 FREE_SHARE = 0.08
@@ -53,9 +54,11 @@ def rehearse(config: TrainConfig, world: World) -> dict[str, Any]:
     """
     num_samples = check_data(config)
     supir = _hollow(config)
-    phases = phases_of(supir, config)
+    phases = make_phases(supir, config)
     trained = {phase.name: supir.trainable(phase.name) for phase in phases}
-    figures = plan(supir, phases, trained, num_samples, config)
+    held_out = choose_held_out(config) if config.validation.crops else None
+    require_best_measure(config.validation.best)
+    figures = plan(supir, phases, trained, num_samples, held_out, config)
     for index, figure in enumerate(figures["phases"]):
         settings = {kept: _memory(_with(config, kept), index, world) for kept in (False, True)}
         chosen = settings[config.gradient_checkpointing]
@@ -137,7 +140,7 @@ def _memory(config: TrainConfig, index: int, world: World) -> PhaseMemory:
     if config.gradient_checkpointing:
         supir.unet.enable_gradient_checkpointing()
         supir.control.enable_gradient_checkpointing()
-    phase: Phase = phases_of(supir, config)[index]
+    phase: Phase = make_phases(supir, config)[index]
     trained = supir.trainable(phase.name)
     hold_frozen_in_bf16(supir, config, trained.values())
     lay_out_channels_last(supir)

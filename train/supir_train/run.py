@@ -1,7 +1,9 @@
 """One run from config to RUN/model: loads, resumes, runs the phases in order, exports.
 
-    RUN/config.yaml                  the resolved config; a continuation must agree with it
-    RUN/metrics.jsonl                losses and validation losses, see `metrics.py`
+    RUN/config.yaml                  the resolved config, and config_history.jsonl, see `config_history.py`
+    RUN/metrics.jsonl                losses and validation figures, see `metrics.py`
+    RUN/events/                      the same for TensorBoard, see `curves.py`
+    RUN/sheets/                      restored held-out pairs, see `restoration.py`
     RUN/traces.jsonl                 what the pairs of some steps were made from, see `metrics.py`
     RUN/checkpoints/step-00000500/   see `checkpoint.py`
     RUN/bad_samples.jsonl            samples that gave no crop, if there were any
@@ -13,9 +15,8 @@ the run is complete.
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,12 +25,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from supir_console import Config, UserError, config_yaml, load_config
-from supir_model import Supir, load_supir
+from supir_console import UserError
+from supir_model import Supir
 from supir_model.memory import lay_out_channels_last
-from supir_shards import Store
 from supir_shards.local_files import is_temporary
-from supir_train.adapter import adapter_phase
+from supir_train.best import best_checkpoint
+from supir_train.build import hold_frozen_in_bf16, holds_bf16, load_start, make_phases
 from supir_train.checkpoint import (
     Checkpoint,
     Progress,
@@ -37,16 +38,21 @@ from supir_train.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from supir_train.config import FREE_KEYS, TrainConfig
+from supir_train.config import TrainConfig
+from supir_train.config_history import CONFIG, record_config, require_same_config
 from supir_train.cost import plan
-from supir_train.data import check_data
-from supir_train.encoder import encoder_phase
+from supir_train.curves import open_curves
+from supir_train.data import check_data, choose_held_out
+from supir_train.export import place_weights, with_unrounded, write_model
+from supir_train.held_out import HeldOut
+from supir_train.incidents import require_few_incidents
 from supir_train.loop import PhaseState, Surroundings, run_phase, share, start_phase
 from supir_train.metrics import BadSamples, StepLog
+from supir_train.pace import Pace
 from supir_train.phase import Phase, PhaseName
-from supir_train.prior import autoencoder_phase, prior_phase
+from supir_train.provenance import require_same_sources, source_hashes
 from supir_train.renew import renew_adapter
-from supir_train.sources import require_same_sources, source_hashes
+from supir_train.restoration import drop_other_sheets, require_best_measure
 from supir_train.world import ALONE, World
 
 LOCK = ".lock"
@@ -54,11 +60,17 @@ LOCK = ".lock"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a run ended: `model` is None when it was stopped before its last step."""
+    """How a run ended: `model` is None when it was stopped before its last step.
+
+    `validation_share` is the share of this start's time that went into validations, 0 to 1; `passed_over` are the steps
+    of the run that moved no weight, see `incidents.py`.
+    """
 
     steps: int
     model: Path | None
     bad_samples: int
+    validation_share: float
+    passed_over: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,11 +78,13 @@ class Run:
     """A run that is ready to start: the model with its starting weights, and the fits in their order.
 
     `trained` holds the parameters of each phase, by phase name and parameter name; `num_samples` counts the dataset;
-    `sources` are the hashes of what is read from elsewhere; `world` the processes that share the work.
+    `held_out` are the crops that are validated, None without validation; `sources` are the hashes of what is read from
+    elsewhere; `world` the processes that share the work.
     """
 
     config: TrainConfig
     num_samples: int
+    held_out: HeldOut | None
     supir: Supir
     phases: tuple[Phase, ...]
     trained: dict[PhaseName, dict[str, nn.Parameter]]
@@ -79,7 +93,7 @@ class Run:
 
     def plan(self) -> dict[str, Any]:
         """What the run will take."""
-        return plan(self.supir, self.phases, self.trained, self.num_samples, self.config)
+        return plan(self.supir, self.phases, self.trained, self.num_samples, self.held_out, self.config)
 
 
 def prepare(config: TrainConfig, world: World = ALONE) -> Run:
@@ -90,20 +104,23 @@ def prepare(config: TrainConfig, world: World = ALONE) -> Run:
         world: the processes that share it.
 
     Raises:
-        UserError: the device or the recipe is not there, the recipe is wrong, or the batch cannot be shared.
+        UserError: the device, the recipe, a held-out photo or the metric of the best checkpoint is not there, the
+            recipe is wrong, or the batch cannot be shared.
         DatasetError: a dataset or its captions are not there or not finished.
         FileNotFoundError: the weights are not there.
         ModelFileError: the weights are damaged or incomplete.
     """
     device = _device(config.device, world)
     num_samples = check_data(config)
-    supir = _load(config)
+    held_out = choose_held_out(config) if config.validation.crops else None
+    require_best_measure(config.validation.best)
+    supir = load_start(config)
     if config.stage == "adapter" and config.adapter.start == "unet":
         renew_adapter(supir, config.seed)
     if config.gradient_checkpointing:
         supir.unet.enable_gradient_checkpointing()
         supir.control.enable_gradient_checkpointing()
-    phases = phases_of(supir, config)
+    phases = make_phases(supir, config)
     for phase in phases:
         share(phase.optimize, world, config.data.crops_per_image)
     trained = {phase.name: supir.trainable(phase.name) for phase in phases}
@@ -112,6 +129,7 @@ def prepare(config: TrainConfig, world: World = ALONE) -> Run:
     return Run(
         config=config,
         num_samples=num_samples,
+        held_out=held_out,
         supir=supir,
         phases=phases,
         trained=trained,
@@ -135,23 +153,52 @@ def train(run: Run, should_stop: Callable[[int], bool] = lambda _: False) -> Out
         bad_samples = BadSamples(folder / "bad_samples.jsonl", world)
         resumed = _newest_checkpoint(folder, world)
         if resumed and _is_complete(run, resumed):
-            return Outcome(steps=resumed.progress.step, model=folder / "model", bad_samples=len(bad_samples))
+            steps = resumed.progress.step
+            return Outcome(
+                steps=steps, model=folder / "model", bad_samples=len(bad_samples), validation_share=0.0
+            )
         at = resumed.progress if resumed else None
         if resumed:
             require_same_sources(resumed.progress.sources, run.sources, config)
-            _place_weights(run, resumed)
-        logs = {
-            name: StepLog(folder / f"{name}.jsonl", step=at.step if at else 0, phase=at.phase if at else None)
-            for name in ("metrics", "traces")
-            if world.writes
-        }
+            _require_steps_left(run, resumed.progress)
+            place_weights(run.supir, run.trained, resumed)
+        passed_over = require_few_incidents(config, world)
+        if world.writes:
+            record_config(config, at.step if at else 0)
+        logs = _open_logs(folder, at) if world.writes else {}
+        curves = open_curves(folder, logs["metrics"].kept) if world.writes else None
         around = Surroundings(
-            device=run.supir.device, world=world, logs=logs, bad_samples=bad_samples, should_stop=should_stop
+            device=run.supir.device,
+            world=world,
+            pace=Pace(world, run.supir.device),
+            logs=logs,
+            curves=curves,
+            bad_samples=bad_samples,
+            should_stop=should_stop,
+            passed_over=passed_over,
         )
-        steps, is_complete = _run_phases(run, resumed, around)
+        bad_samples.add(run.held_out.bad if run.held_out else ())
+        with closing(curves) if curves else nullcontext():
+            steps, is_complete = _run_phases(run, resumed, around)
         bad_samples.write()
         model = _export(run) if is_complete else None
-        return Outcome(steps=steps, model=model, bad_samples=len(bad_samples))
+        return Outcome(
+            steps=steps,
+            model=model,
+            bad_samples=len(bad_samples),
+            validation_share=around.pace.validation_share,
+            passed_over=tuple(sorted(passed_over)),
+        )
+
+
+def _open_logs(folder: Path, at: Progress | None) -> dict[str, StepLog]:
+    """The logs that are written by step, without what lies after `at`."""
+    logs = {
+        name: StepLog(folder / f"{name}.jsonl", step=at.step if at else 0, phase=at.phase if at else None)
+        for name in ("metrics", "traces")
+    }
+    drop_other_sheets(folder, {line["sheet"] for line in logs["metrics"].kept if "sheet" in line})
+    return logs
 
 
 def _run_phases(run: Run, resumed: Checkpoint | None, around: Surroundings) -> tuple[int, bool]:
@@ -165,6 +212,7 @@ def _run_phases(run: Run, resumed: Checkpoint | None, around: Surroundings) -> t
             # Processors of different kinds round differently: all start from one process's numbers.
             run.world.copy_from_first(parameters.values())
         state = start_phase(phase, parameters, resumed, run.world)
+        state.best = _best_so_far(run, phase)
         resumed = None
         save = partial(_save, run, phase, offset)
         stopped = run_phase(phase, state, config=run.config, step_offset=offset, around=around, save=save)
@@ -174,44 +222,6 @@ def _run_phases(run: Run, resumed: Checkpoint | None, around: Surroundings) -> t
         state.ema.store_in_model()
         phase.finish()
     return offset, True
-
-
-def _load(config: TrainConfig) -> Supir:
-    if config.init == "mini":
-        return load_supir(preset="mini")
-    if config.init == "fresh":
-        return load_supir(preset=config.preset, weights=None, seed=config.seed)
-    if not Path(config.init).exists():
-        raise UserError(
-            f"init: {config.init!r} is not there; give mini, fresh, RUN/model, a diffusers SDXL folder or an SDXL file"
-        )
-    return load_supir(config.init, config.checkpoint, seed=config.seed)
-
-
-def _holds_bf16(config: TrainConfig) -> bool:
-    return config.stage != "prior" and config.optimize.precision == "bf16"
-
-
-def hold_frozen_in_bf16(supir: Supir, config: TrainConfig, trained: Iterable[nn.Parameter]) -> None:
-    """Rounds the parameters that the run does not train, where its precision and stage say so."""
-    if _holds_bf16(config):
-        moving = set(map(id, trained))
-        for parameter in supir.parameters():
-            if id(parameter) not in moving:
-                parameter.data = parameter.data.to(torch.bfloat16)
-
-
-def phases_of(supir: Supir, config: TrainConfig) -> tuple[Phase, ...]:
-    """Returns the fits of the run in their order."""
-    match config.stage:
-        case "prior" if config.autoencoder.steps:
-            return autoencoder_phase(supir, config), prior_phase(supir, config)
-        case "prior":
-            return (prior_phase(supir, config),)
-        case "encoder":
-            return (encoder_phase(supir, config),)
-        case "adapter":
-            return (adapter_phase(supir, config),)
 
 
 def _device(name: str, world: World) -> torch.device:
@@ -230,6 +240,13 @@ def _device(name: str, world: World) -> torch.device:
         raise UserError(f"device: {name!r} is unknown; use auto, cpu, cuda or cuda:N") from error
 
 
+def _best_so_far(run: Run, phase: Phase) -> float | None:
+    """How good the best kept checkpoint of the phase is."""
+    kept = list_checkpoints(run.config.run / "checkpoints")
+    best = best_checkpoint(kept, run.config.validation.best, phase.name) if run.world.writes else None
+    return run.world.from_first(best[1] if best else None)
+
+
 @contextmanager
 def _owned(config: TrainConfig, world: World) -> Iterator[None]:
     """Holds the run folder for the processes of this run; another start is refused."""
@@ -239,7 +256,6 @@ def _owned(config: TrainConfig, world: World) -> Iterator[None]:
             try:
                 _claim(config)
                 held.enter_context(_lock(config.run))
-                _write_config(config)
             except UserError as error:
                 refusal = error
         refusal = world.from_first(refusal)
@@ -267,39 +283,30 @@ def _lock(run: Path) -> Iterator[None]:
 
 
 def _claim(config: TrainConfig) -> None:
-    path = config.run / "config.yaml"
-    if not path.exists():
+    if not (config.run / CONFIG).exists():
         # a first start that was killed before config.yaml stood leaves the lock, and a temporary file of the config
         names = [entry.name for entry in config.run.iterdir()] if config.run.is_dir() else []
         if not all(name == LOCK or is_temporary(name) for name in names):
             raise UserError(
                 f"run: {config.run} is a folder with other content; name a new folder (--set run=NEW)"
             )
-    else:
-        before, now = _flat(load_config(TrainConfig, path)), _flat(config)
-        changed = [key for key in now if before[key] != now[key] and key not in FREE_KEYS]
-        if changed and list_checkpoints(config.run / "checkpoints"):
-            differences = ", ".join(f"{key} was {before[key]!r}, is {now[key]!r}" for key in changed)
-            raise UserError(
-                f"{config.run} was begun with another config: {differences}; put it back, or set run=NEW"
-            )
-
-
-def _write_config(config: TrainConfig) -> None:
-    Store(config.run).write("config.yaml", config_yaml(config).encode())
-
-
-def _flat(config: Config, prefix: str = "") -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name in type(config).model_fields:
-        value = getattr(config, name)
-        values |= _flat(value, f"{prefix}{name}.") if isinstance(value, Config) else {prefix + name: value}
-    return values
+    elif list_checkpoints(config.run / "checkpoints"):
+        require_same_config(config)
 
 
 def _newest_checkpoint(folder: Path, world: World) -> Checkpoint | None:
     path = world.from_first(next(reversed(list_checkpoints(folder / "checkpoints")), None))
     return load_checkpoint(path) if path else None
+
+
+def _require_steps_left(run: Run, at: Progress) -> None:
+    """Refuses a run that is told to be shorter than it is."""
+    last = run.phases[-1]
+    if at.phase == last.name and at.phase_step > last.optimize.steps:
+        raise UserError(
+            f"optimize.steps={last.optimize.steps} lies before step {at.phase_step}, where {run.config.run} stands; "
+            "set it to that or more, or delete the newer folders of checkpoints to end at an older one"
+        )
 
 
 def _is_complete(run: Run, checkpoint: Checkpoint) -> bool:
@@ -308,18 +315,11 @@ def _is_complete(run: Run, checkpoint: Checkpoint) -> bool:
     return done and (run.config.run / "model").is_dir()
 
 
-@torch.no_grad()
-def _place_weights(run: Run, checkpoint: Checkpoint) -> None:
-    for parameters in run.trained.values():
-        for name, parameter in parameters.items():
-            parameter.copy_(checkpoint.model[name])
-    run.supir.vae.register_to_config(scaling_factor=checkpoint.progress.scaling_factor)
-
-
-def _save(run: Run, phase: Phase, offset: int, state: PhaseState) -> None:
+def _save(run: Run, phase: Phase, offset: int, state: PhaseState, folder: Path | None = None) -> Path:
+    folder = folder or run.config.run / "checkpoints"
     sums = state.means.merged()
     if not run.world.writes:
-        return
+        return folder
     progress = Progress(
         step=offset + state.steps_done,
         phase=phase.name,
@@ -328,6 +328,7 @@ def _save(run: Run, phase: Phase, offset: int, state: PhaseState) -> None:
         sums=sums,
         scaling_factor=run.supir.vae.config["scaling_factor"],
         sources=run.sources,
+        figures=state.figures,
     )
     checkpoint = Checkpoint(
         progress=progress,
@@ -336,24 +337,15 @@ def _save(run: Run, phase: Phase, offset: int, state: PhaseState) -> None:
         optimizer=state.optimizer.state_dict(),
         adversary=phase.adversary.state() if phase.adversary else None,
     )
-    save_checkpoint(run.config.run / "checkpoints", checkpoint, keep=run.config.keep_checkpoints)
+    config = run.config
+    return save_checkpoint(folder, checkpoint, keep=config.keep_checkpoints, best=config.validation.best)
 
 
-@torch.no_grad()
 def _export(run: Run) -> Path:
-    final, temporary = run.config.run / "model", run.config.run / ".model"
-    if not run.world.writes:
-        return run.world.from_first(final)
-    supir = run.supir
-    if _holds_bf16(run.config):
+    """Writes RUN/model from the weights that the run ended with."""
+    final = run.config.run / "model"
+    if run.world.writes:
         # Frozen networks were rounded to bfloat16 for training; what is exported must be what was loaded.
-        supir = _load(run.config)
-        own = dict(supir.named_parameters())
-        for parameters in run.trained.values():
-            for name, parameter in parameters.items():
-                own[name].copy_(parameter)
-    shutil.rmtree(temporary, ignore_errors=True)
-    supir.save_pretrained(temporary)
-    shutil.rmtree(final, ignore_errors=True)
-    temporary.rename(final)
+        supir = with_unrounded(run.supir, run.trained, run.config) if holds_bf16(run.config) else run.supir
+        write_model(supir, final)
     return run.world.from_first(final)

@@ -15,9 +15,9 @@ from torch.nn import functional
 
 from supir_console import UserError
 from supir_infer.eval_cli import DEFAULT_METRICS
-from supir_infer.metrics import Metric, build_metrics
-from supir_model.lpips_weights import load_lpips, read_arrays
 from supir_quality import MeasureMissing
+from supir_quality.lpips_weights import load_lpips, read_arrays
+from supir_quality.metrics import Metric, build_metrics
 from supir_quality.niqe import installed_parameters
 
 CPU = torch.device("cpu")

@@ -1,11 +1,10 @@
-"""The metrics of `supir-eval`, each with its identity: what computed it, with which weights, on which pixels.
+"""Metrics of restored pictures, each with its identity: what computed it, with which weights, on which pixels.
 
-Place in the flow: `evaluate` asks for metrics by name and gets those that can be had here, and the reason
-for each that cannot; nothing is downloaded and nothing is replaced by something similar.
+Place in the flow: `supir-eval` and the trainer's validation ask for metrics by name and get those that can be had
+here, and the reason for each that cannot; nothing is downloaded and nothing is replaced by something similar.
 The law it keeps: a number without its identity is not comparable. PSNR and SSIM differ by colour space,
 NIQE by parameter file, MUSIQ by weights; all of it is reported, weight files with their SHA-256.
-Source: scikit-image (psnr, ssim), lpips with `supir_model.lpips_weights`, our own NIQE; pyiqa (musiq), which no
-default asks for.
+Source: scikit-image (psnr, ssim), lpips with `lpips_weights`, our own NIQE; pyiqa (musiq), which no default asks for.
 Limits: MANIQA and CLIPIQA are missing: pyiqa fetches MANIQA's backbone from a hub while it builds it, and
 its CLIP dependency does not import beside current setuptools. NIQE needs sides of at least 192 px.
 """
@@ -23,8 +22,8 @@ import numpy.typing as npt
 import torch
 
 from supir_console import UserError, installed_version
-from supir_model.lpips_weights import load_lpips
 from supir_quality import MeasureMissing, niqe
+from supir_quality.lpips_weights import load_lpips
 from supir_quality.pyiqa_package import import_pyiqa
 
 BT601_Y = "Y of YCbCr (BT.601, 16..235)"

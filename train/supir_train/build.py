@@ -1,0 +1,66 @@
+"""What a config builds: the model with its starting weights, and the fits in their order.
+
+Place in the flow: `run.py` trains what this gives, `export.py` puts a checkpoint's weights into it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from supir_console import UserError
+from supir_model import Supir, load_supir
+from supir_train.adapter import adapter_phase
+from supir_train.config import TrainConfig
+from supir_train.encoder import encoder_phase
+from supir_train.phase import Phase
+from supir_train.prior import autoencoder_phase, prior_phase
+
+
+def load_start(config: TrainConfig) -> Supir:
+    """Returns the model that the run starts from, float32 on the CPU.
+
+    Raises:
+        UserError: `init` is not there.
+        FileNotFoundError: the weights are not there.
+        ModelFileError: the weights are damaged or incomplete.
+    """
+    if config.init == "mini":
+        return load_supir(preset="mini")
+    if config.init == "fresh":
+        return load_supir(preset=config.preset, weights=None, seed=config.seed)
+    if not Path(config.init).exists():
+        raise UserError(
+            f"init: {config.init!r} is not there; give mini, fresh, RUN/model, a diffusers SDXL folder or an SDXL file"
+        )
+    return load_supir(config.init, config.checkpoint, seed=config.seed)
+
+
+def holds_bf16(config: TrainConfig) -> bool:
+    """Returns whether the frozen networks are held in bfloat16 while the run trains."""
+    return config.stage != "prior" and config.optimize.precision == "bf16"
+
+
+def hold_frozen_in_bf16(supir: Supir, config: TrainConfig, trained: Iterable[nn.Parameter]) -> None:
+    """Rounds the parameters that the run does not train, where its precision and stage say so."""
+    if holds_bf16(config):
+        moving = set(map(id, trained))
+        for parameter in supir.parameters():
+            if id(parameter) not in moving:
+                parameter.data = parameter.data.to(torch.bfloat16)
+
+
+def make_phases(supir: Supir, config: TrainConfig) -> tuple[Phase, ...]:
+    """Returns the fits of the run in their order."""
+    match config.stage:
+        case "prior" if config.autoencoder.steps:
+            return autoencoder_phase(supir, config), prior_phase(supir, config)
+        case "prior":
+            return (prior_phase(supir, config),)
+        case "encoder":
+            return (encoder_phase(supir, config),)
+        case "adapter":
+            return (adapter_phase(supir, config),)

@@ -1,0 +1,160 @@
+"""Makes a model of a run's weights: at the end of the run, or of any checkpoint that it keeps.
+
+Place in the flow: `run.py` ends with `write_model`; `supir-train export` calls `export`. The laws it keeps: a
+checkpoint gives what the run would have given if it had ended there, byte for byte, and no step is trained for it; a
+model folder is there whole or not at all.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from supir_console import UserError, load_config
+from supir_model import Supir
+from supir_model.checkpoint import save_checkpoint as save_official
+from supir_train.best import best_checkpoint
+from supir_train.build import load_start, make_phases
+from supir_train.checkpoint import Checkpoint, list_checkpoints, load_checkpoint
+from supir_train.config import TrainConfig
+from supir_train.phase import PhaseName
+from supir_train.provenance import require_same_sources, source_hashes
+from supir_train.renew import renew_adapter
+
+Trained = Mapping[PhaseName, Mapping[str, nn.Parameter]]
+"""Parameters by the phase that trains them and by their names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """What was written: the model folder, the official file if one was asked for, and what they were made from."""
+
+    step: int
+    model: Path
+    official: Path | None
+    figures: dict[str, float]
+
+
+def export(
+    run: Path, *, step: int | None, best: bool, output: Path | None, official: Path | None
+) -> Exported:
+    """Writes the model of a kept checkpoint.
+
+    Args:
+        run: the run folder.
+        step: step of the checkpoint; None for the newest, or with `best` the best.
+        best: the best by the run's `validation.best`.
+        output: folder of the model; None for RUN/model, which is replaced.
+        official: file that gets control encoder, connectors and robust encoder in the layout of the authors' files.
+
+    Raises:
+        UserError: there is no such run or checkpoint, what it was trained on has changed, the output is taken, or the
+            network has no official layout.
+    """
+    if not (run / "config.yaml").is_file():
+        raise UserError(
+            f"{run} is no run folder: it has no config.yaml; give the folder that `run` names in the config"
+        )
+    _require_free(output, official)
+    config = load_config(TrainConfig, run / "config.yaml").model_copy(update={"run": run})
+    checkpoint = load_checkpoint(_find(config, step=step, best=best))
+    supir = _averaged(config, checkpoint)
+    if official:
+        try:
+            save_official(supir, official)
+        except ValueError as error:
+            raise UserError(f"--official {official}: {error}") from error
+    return Exported(
+        step=checkpoint.progress.step,
+        model=write_model(supir, output or run / "model"),
+        official=official,
+        figures=checkpoint.progress.figures,
+    )
+
+
+def write_model(supir: Supir, folder: Path) -> Path:
+    """Writes the model in `save_pretrained`'s layout, in the place of what is there; returns `folder`."""
+    temporary = folder.with_name(f".{folder.name}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    supir.save_pretrained(temporary)
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
+    return folder
+
+
+@torch.no_grad()
+def place_weights(supir: Supir, trained: Trained, checkpoint: Checkpoint) -> None:
+    """Overwrites what the run trains by the checkpoint's weights, not the averages."""
+    for parameters in trained.values():
+        for name, parameter in parameters.items():
+            parameter.copy_(checkpoint.model[name])
+    supir.vae.register_to_config(scaling_factor=checkpoint.progress.scaling_factor)
+
+
+@torch.no_grad()
+def with_unrounded(supir: Supir, trained: Trained, config: TrainConfig) -> Supir:
+    """Returns the starting weights, read again, with the trained ones of `supir` in their place."""
+    whole = load_start(config)
+    own = dict(whole.named_parameters())
+    for parameters in trained.values():
+        for name, parameter in parameters.items():
+            own[name].copy_(parameter)
+    whole.vae.register_to_config(scaling_factor=supir.vae.config["scaling_factor"])
+    return whole
+
+
+def _require_free(output: Path | None, official: Path | None) -> None:
+    if output and output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise UserError(f"-o {output} is there already; name a new folder")
+    if official and official.suffix != ".safetensors":
+        raise UserError(f"--official {official} must end in .safetensors")
+    if official and official.exists():
+        raise UserError(f"--official {official} is there already; name a new file")
+
+
+def _find(config: TrainConfig, *, step: int | None, best: bool) -> Path:
+    kept = list_checkpoints(config.run / "checkpoints")
+    if not kept:
+        raise UserError(f"{config.run} keeps no checkpoint yet; train to the first (checkpoint_every)")
+    if best:
+        found = best_checkpoint(kept, config.validation.best)
+        if found is None:
+            raise UserError(
+                f"no checkpoint that {config.run} keeps was validated by {config.validation.best}; choose with --step"
+            )
+        return found[0]
+    if step is None:
+        return kept[-1]
+    steps = {int(path.name.removeprefix("step-")): path for path in kept}
+    if step not in steps:
+        raise UserError(
+            f"{config.run} keeps no checkpoint of step {step}; it keeps {', '.join(map(str, steps))}"
+        )
+    return steps[step]
+
+
+@torch.no_grad()
+def _averaged(config: TrainConfig, checkpoint: Checkpoint) -> Supir:
+    """The whole model on the CPU with the checkpoint's averaged weights, ended as the run ends its last phase."""
+    progress = checkpoint.progress
+    supir = load_start(config)
+    require_same_sources(progress.sources, source_hashes(config), config)
+    phases = make_phases(supir, config)
+    last = phases[-1]
+    if progress.phase != last.name:
+        raise UserError(
+            f"step {progress.step} lies in the {progress.phase} fit, of which no model is made before {last.name} has "
+            "begun; choose a later checkpoint with --step"
+        )
+    if config.stage == "adapter" and config.adapter.start == "unet":
+        renew_adapter(supir, config.seed)
+    place_weights(supir, {phase.name: supir.trainable(phase.name) for phase in phases}, checkpoint)
+    for name, parameter in supir.trainable(last.name).items():
+        parameter.copy_(checkpoint.ema[name])
+    last.finish()
+    return supir

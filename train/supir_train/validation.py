@@ -1,0 +1,109 @@
+"""Validation of a phase: the held-out loss of the averaged weights, and pairs that they restore.
+
+Place in the flow: `loop.py` calls it at the first step, every `validation.every` steps and at the last. The law it
+keeps: crops, timesteps and noise are the same at every call, and for any number of processes, which share the crops.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, replace
+
+import torch
+
+from supir_train.batch import Batch
+from supir_train.config import TrainConfig
+from supir_train.data import validation_batches
+from supir_train.ema import WeightAverage
+from supir_train.image_noise import image_noise
+from supir_train.metrics import Means
+from supir_train.phase import Phase, autocast
+from supir_train.restoration import Restored, measured, pictures, usable_metrics, write_sheet
+from supir_train.world import World
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validated:
+    """What one validation found: figures by their names in metrics.jsonl, and the sheet's path in the run folder."""
+
+    figures: dict[str, float]
+    sheet: str | None
+
+
+class Validation:
+    """The held-out crops of one phase, ready to be measured.
+
+    Args:
+        phase: what is validated.
+        config: the run.
+        images: largest number of images in a forward pass.
+        device: where the model is.
+        world: the processes that share the crops; rank 0 writes the sheet.
+    """
+
+    def __init__(
+        self, phase: Phase, config: TrainConfig, images: int, device: torch.device, world: World
+    ) -> None:
+        self.phase = phase
+        self._config, self._device, self._world = config, device, world
+        self._batches: list[Batch] = []
+        if config.validation.crops:
+            self._batches = validation_batches(config, images=images, degraded=phase.degraded, world=world)
+        restores = phase.restore and config.validation.pictures and config.validation.crops
+        self._metrics = usable_metrics(device, told=world.writes) if restores else []
+
+    def __call__(self, average: WeightAverage, name: str) -> Validated:
+        """Returns what the averaged weights reach; to be called by all processes.
+
+        Args:
+            average: of the trained weights.
+            name: of the sheet.
+        """
+        means = Means(self._world)
+        own: list[Restored] = []
+        with torch.no_grad(), average.in_model():
+            for batch in (batch.to(self._device) for batch in self._batches if batch.keys):
+                noise = image_noise(
+                    self._config.seed,
+                    "validation",
+                    batch.numbers,
+                    images_a_step=self._config.validation.crops,
+                )
+                with autocast(self.phase.optimize, self._device):
+                    losses = self.phase.loss(batch, noise)
+                means.add(losses, count=len(batch.keys))
+                own += self._restored(batch)
+        if own:
+            means.add(measured(own, self._metrics))
+        figures = {f"validation_{figure}": value for figure, value in means.take().items()}
+        return Validated(figures=figures, sheet=self._sheet(own, name))
+
+    def _restored(self, batch: Batch) -> list[Restored]:
+        """The pairs of the batch that are among the first `validation.pictures`."""
+        count = sum(number < self._config.validation.pictures for number in batch.numbers)
+        if self.phase.restore is None or not count:
+            return []
+        # The crops of a batch are in the order of their numbers.
+        batch = replace(
+            batch,
+            numbers=batch.numbers[:count],
+            prompts=batch.prompts[:count],
+            hq=batch.hq[:count],
+            lq=None if batch.lq is None else batch.lq[:count],
+        )
+        noise = image_noise(
+            self._config.seed,
+            "restoration",
+            batch.numbers,
+            images_a_step=self._config.validation.crops,
+        )
+        with autocast(self.phase.optimize, self._device):
+            restored = pictures(self.phase.restore(batch, noise))
+        lq = [None] * count if batch.lq is None else list(pictures(batch.lq))
+        rows = zip(batch.numbers, lq, restored, pictures(batch.hq), strict=True)
+        return [Restored(number=number, lq=low, restored=made, hq=high) for number, low, made, high in rows]
+
+    def _sheet(self, own: list[Restored], name: str) -> str | None:
+        everyone = itertools.chain.from_iterable(self._world.gather(own))
+        pairs = sorted(everyone, key=lambda pair: pair.number)
+        return write_sheet(self._config.run, name, pairs) if pairs and self._world.writes else None
