@@ -5,10 +5,10 @@ working image is resized onto the grid. Errors a user can meet: `ImageError` (no
 (working image too large, a setting the model has not), out of memory (smaller `tile_px`, or
 `vae_strip_px`).
 Order: LQ, bicubic to the working size -> robust encoder (mode) = z_lq -> decoded = stage-one image -> VAE
-encoder (sample) = restoration centre -> pure noise, sampled with z_lq as control and text guidance ->
-decoded -> colours of the stage-one image -> resized to the output. A working image larger than a tile is
-sampled in tiles that overlap by tile_px - tile_stride_px; the network's memory depends on the tile, the
-VAE's on the working image.
+encoder (sample) = restoration centre -> pure noise, or z_lq plus `start_sigma` of it, sampled with z_lq as control
+and text guidance -> decoded -> colours of the stage-one image -> resized to the output. A working image larger than a
+tile is sampled in tiles that overlap by tile_px - tile_stride_px; the network's memory depends on the tile, the VAE's
+on the working image.
 Place in the flow: `folder`, `web` and any script call `Restorer.restore`; tensors are (B, 3, H, W) or (B,
 C, h, w).
 The law it keeps: a picture depends on its pixels, caption, seed, settings and weights, never on its
@@ -30,6 +30,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
+from supir_console import UserError
 from supir_infer.codec import Codec
 from supir_infer.colour import fix_colour
 from supir_infer.images import ByteImage, resize, to_bytes, to_rgb
@@ -37,7 +38,7 @@ from supir_infer.settings import RestoreSettings
 from supir_infer.sizes import Sizes, plan_sizes
 from supir_infer.tiling import Window, tile_windows, tiled
 from supir_model import Supir, TextConditioning
-from supir_model.diffusion import karras_sigmas, sampling_sigmas
+from supir_model.diffusion import SIGMA_MAX, karras_sigmas, sampling_sigmas
 from supir_model.guidance import LinearScale, guided
 from supir_model.sampler import (
     Denoise,
@@ -92,6 +93,7 @@ class Restorer:
         self.supir = supir
         self.settings = settings
         self._codec = Codec(supir, settings.vae_strip_px)
+        self._sigmas = _noise_levels(settings)
 
     def restore(
         self,
@@ -182,7 +184,7 @@ class Restorer:
             centre = self._codec.encode(stage_one, noise.posterior)
         clock.lap("encode")
         denoise = self._denoise(z_lq, positive, negative)
-        latent = self._sample(denoise, noise.start(z_lq), centre, noise.steps, on_step)
+        latent = self._sample(denoise, z_lq, noise, centre, on_step)
         clock.lap("sample")
         restored = fix_colour(self._codec.decode(latent), stage_one, self.settings.colour_fix)
         clock.lap("decode")
@@ -227,26 +229,35 @@ class Restorer:
     def _sample(
         self,
         denoise: Denoise,
-        unit_noise: torch.Tensor,
+        z_lq: torch.Tensor,
+        noise: Noise,
         centre: torch.Tensor | None,
-        noise: NoiseSource,
         on_step: OnStep | None,
     ) -> torch.Tensor:
         settings = self.settings
         shared: dict[str, Any] = {
-            "noise": noise,
+            "noise": noise.steps,
             "s_noise": settings.s_noise,
             "restore_guidance": settings.restore_guidance,
             "x_center": centre,
             "on_step": on_step,
         }
+        x = start_latent(noise.start(z_lq), self._sigmas, None if settings.start_sigma is None else z_lq)
         if settings.sampler == "edm":
-            sigmas = sampling_sigmas(settings.steps)
-            return sample_edm(
-                denoise, start_latent(unit_noise, sigmas), sigmas, s_churn=settings.s_churn, **shared
-            )
-        sigmas = karras_sigmas(settings.steps)
-        return sample_dpmpp_2m_sde(denoise, start_latent(unit_noise, sigmas), sigmas, **shared)
+            return sample_edm(denoise, x, self._sigmas, s_churn=settings.s_churn, **shared)
+        return sample_dpmpp_2m_sde(denoise, x, self._sigmas, **shared)
+
+
+def _noise_levels(settings: RestoreSettings) -> torch.Tensor:
+    start = SIGMA_MAX if settings.start_sigma is None else settings.start_sigma
+    try:
+        if settings.sampler == "edm":
+            return sampling_sigmas(settings.steps, start)
+        return karras_sigmas(settings.steps, start_sigma=start)
+    except ValueError as error:
+        raise UserError(
+            f"start_sigma={settings.start_sigma}: {error}; use fewer steps or start higher"
+        ) from error
 
 
 class _Clock:

@@ -43,6 +43,11 @@ class RestoreSettings(Config):
         default="edm", description="edm (restoration-guided Euler) or dpmpp_2m_sde (few steps)."
     )
     steps: int = Field(default=20, ge=1, le=1000, description="Number of denoising steps.")
+    start_sigma: float | None = Field(
+        default=None,
+        gt=0,
+        description="Start from the pre-cleaned LQ's latent plus noise of this level, in few steps; null = from noise.",
+    )
     guidance_scale: float = Field(
         default=2.0, ge=0, le=30, description="Text guidance (CFG) at the end; 1 = none."
     )

@@ -33,33 +33,46 @@ def sigma_table() -> Tensor:
     return ((1.0 - alphas_cumprod) / alphas_cumprod).sqrt().float()
 
 
-def sampling_timesteps(steps: int) -> Tensor:
-    """The descending table indices of a sampling run, (steps,) int64: floor of `steps` points from 999 to 0.
+def sampling_timesteps(steps: int, start: int = NUM_TIMESTEPS - 1) -> Tensor:
+    """The descending table indices of a sampling run, (steps,) int64: floor of `steps` points from `start` to 0.
 
     Args:
-        steps: network calls, 1 to 1000.
+        steps: network calls, 1 to start + 1.
+        start: table index of the first call; 999 begins at noise.
 
     Raises:
-        ValueError: `steps` outside 1 to 1000.
+        ValueError: `steps` outside 1 to start + 1.
     """
-    if not 1 <= steps <= NUM_TIMESTEPS:
-        raise ValueError(f"steps={steps} is outside 1..{NUM_TIMESTEPS}; 20 to 50 is usual")
+    if not 1 <= steps <= start + 1:
+        usual = (
+            "20 to 50 is usual" if start == NUM_TIMESTEPS - 1 else f"so many levels lie below index {start}"
+        )
+        raise ValueError(f"steps={steps} is outside 1..{start + 1}; {usual}")
     # numpy's own rounding decides on which side of an integer a point falls, as in the released schedule
-    points = np.linspace(NUM_TIMESTEPS - 1, 0, steps, endpoint=False)
+    points = np.linspace(start, 0, steps, endpoint=False)
     return torch.from_numpy(np.floor(points)).long()
 
 
-def sampling_sigmas(steps: int) -> Tensor:
-    """The descending sigmas of a sampling run with a final 0, (steps + 1,) float32."""
-    return torch.cat([sigma_table()[sampling_timesteps(steps)], torch.zeros(1)])
+def sampling_sigmas(steps: int, start_sigma: float = SIGMA_MAX) -> Tensor:
+    """The descending sigmas of a sampling run with a final 0, (steps + 1,) float32.
+
+    Args:
+        steps: network calls.
+        start_sigma: noise level of the first, snapped to the table; the largest begins at noise.
+
+    Raises:
+        ValueError: more steps than levels from there on.
+    """
+    start = int(nearest_timestep(torch.tensor(start_sigma)))
+    return torch.cat([sigma_table()[sampling_timesteps(steps, start)], torch.zeros(1)])
 
 
-def karras_sigmas(steps: int, rho: float = 7.0) -> Tensor:
-    """Karras-spaced sigmas between the ends of `sampling_sigmas(steps)`, then 0; (steps + 1,) float32.
+def karras_sigmas(steps: int, rho: float = 7.0, start_sigma: float = SIGMA_MAX) -> Tensor:
+    """Karras-spaced sigmas between the ends of `sampling_sigmas(steps, start_sigma)`, then 0; (steps + 1,) float32.
 
     Source: Karras et al. 2022, equation 5; used by the DPM++ 2M sampler.
     """
-    ends = sampling_sigmas(steps).double()
+    ends = sampling_sigmas(steps, start_sigma).double()
     sigma_max, sigma_min = ends[0] ** (1 / rho), ends[-2] ** (1 / rho)
     ramp = torch.linspace(0, 1, steps, dtype=torch.float64)
     sigmas = (sigma_max + ramp * (sigma_min - sigma_max)) ** rho

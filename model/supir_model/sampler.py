@@ -63,9 +63,19 @@ def generator_noise(generators: Sequence[torch.Generator]) -> NoiseSource:
     return draw
 
 
-def start_latent(unit_noise: Tensor, sigmas: Tensor) -> Tensor:
-    """The start of a sampling run: unit noise times sqrt(1 + sigma_0^2)."""
-    return unit_noise * math.sqrt(1.0 + float(sigmas[0]) ** 2)
+def start_latent(unit_noise: Tensor, sigmas: Tensor, estimate: Tensor | None = None) -> Tensor:
+    """The start of a sampling run: noise of the variance of a noisy latent, or an estimate of the latent plus noise.
+
+    Args:
+        unit_noise: (B, C, h, w).
+        sigmas: the run's noise levels.
+        estimate: (B, C, h, w) latent to start from, such as the robust encoder's; None starts from noise alone,
+            sqrt(1 + sigma_0^2) times `unit_noise`.
+    """
+    sigma = float(sigmas[0])
+    if estimate is None:
+        return unit_noise * math.sqrt(1.0 + sigma**2)
+    return estimate + sigma * unit_noise
 
 
 def restore_toward(denoised: Tensor, x_center: Tensor, sigma: float, restore_guidance: float) -> Tensor:

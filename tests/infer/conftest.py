@@ -62,9 +62,22 @@ def sdxl_folder(official: OfficialFiles, tmp_path_factory: pytest.TempPathFactor
     return folder
 
 
+FROM_NOISE = RestoreSettings(
+    steps=3,
+    start_sigma=None,
+    min_size_px=64,
+    guidance_scale=2.0,
+    guidance_scale_start=1.0,
+    restore_guidance=1.0,
+    s_churn=5.0,
+    colour_fix="wavelet",
+)
+"""Every part of the sampler at work: the paper's way, in three steps."""
+
+
 @pytest.fixture
 def quick() -> RestoreSettings:
-    return RestoreSettings(steps=3, min_size_px=64, guidance_scale=2.0)
+    return FROM_NOISE
 
 
 @pytest.fixture(scope="session")

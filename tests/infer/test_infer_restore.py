@@ -6,9 +6,11 @@ import torch
 from PIL import Image
 from skimage import data
 
+from supir_console import UserError
 from supir_infer import RestoreSettings
 from supir_infer.images import ImageError
 from supir_infer.restore import Noise, Restorer
+from supir_model.sampler import generator_noise
 
 
 def largest_difference(a: np.ndarray, b: np.ndarray) -> int:
@@ -89,6 +91,7 @@ def test_an_array_a_float_array_and_a_pil_image_are_the_same_picture(supir, quic
         {"s_churn": 0.0},
         {"s_noise": 1.1},
         {"steps": 4},
+        {"start_sigma": 1.0},
         {"sampler": "dpmpp_2m_sde"},
         {"colour_fix": "adain"},
         {"colour_fix": "none"},
@@ -100,9 +103,9 @@ def test_an_array_a_float_array_and_a_pil_image_are_the_same_picture(supir, quic
         {"min_size_px": 128},
     ],
 )
-def test_every_setting_acts(supir, face, change):
+def test_every_setting_acts(supir, quick, face, change):
     # tiny's random connectors answer to size, text and control, so a setting that is not wired up shows
-    start = RestoreSettings(steps=3, min_size_px=64, guidance_scale=3.0, colour_fix="wavelet")
+    start = quick.model_copy(update={"guidance_scale": 3.0})
     before = Restorer(supir, start).restore(face).image
     after = Restorer(supir, start.model_copy(update=change)).restore(face).image
     assert not np.array_equal(before, after)
@@ -116,8 +119,36 @@ def test_the_caption_and_the_low_quality_picture_decide_the_result(supir, quick,
     assert not np.array_equal(result.image, restorer.restore(face[::-1].copy(), "a woman.").image)
 
 
-def test_strong_restoration_guidance_pulls_the_sample_to_the_stage_one_latent(supir, face):
-    settings = RestoreSettings(steps=8, min_size_px=64, colour_fix="none", restore_guidance=0.01, s_churn=0)
+def test_little_noise_on_the_latent_gives_the_stage_one_image(supir, quick, face):
+    lq = torch.from_numpy(face[:96, :96].copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
+    noise = Noise(*(generator_noise([torch.Generator().manual_seed(seed)]) for seed in range(3)))
+    with torch.no_grad():
+        stage_one = supir.decode(supir.encode_lq(lq))
+        words = supir.encode_prompt(["a", "b"])
+
+    def distance(start_sigma: float) -> float:
+        settings = quick.model_copy(
+            update={"steps": 1, "start_sigma": start_sigma, "colour_fix": "none", "restore_guidance": 0.0}
+        )
+        restored = Restorer(supir, settings).restore_tensor(lq, words[:1], words[1:], noise)
+        return float((restored - stage_one).abs().mean())
+
+    assert distance(0.03) < 0.1 * distance(1.0)
+    assert distance(0.03) > 0
+
+
+def test_more_steps_than_noise_levels_are_refused(supir):
+    settings = RestoreSettings(steps=20, start_sigma=0.04)
+    with pytest.raises(
+        UserError, match=r"start_sigma=0.04: steps=20 is outside 1..\d+; .* use fewer steps or start"
+    ):
+        Restorer(supir, settings)
+
+
+def test_strong_restoration_guidance_pulls_the_sample_to_the_stage_one_latent(supir, quick, face):
+    settings = quick.model_copy(
+        update={"steps": 8, "colour_fix": "none", "restore_guidance": 0.01, "s_churn": 0.0}
+    )
     restorer = Restorer(supir, settings)
     lq = torch.from_numpy(face[:96, :96].copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
     with torch.no_grad():

@@ -48,6 +48,23 @@ def test_step_counts_outside_the_table_are_refused(steps):
         sampling_sigmas(steps)
 
 
+def test_a_run_from_an_estimate_starts_at_the_sigma_asked_for():
+    index = int(nearest_timestep(torch.tensor(0.5)))
+    sigmas = sampling_sigmas(4, start_sigma=0.5)
+    assert sampling_timesteps(4, index).tolist() == [index * left // 4 for left in (4, 3, 2, 1)]
+    torch.testing.assert_close(sigmas[:-1], sigma_table()[sampling_timesteps(4, index)])
+    assert float(sigmas[0]) == pytest.approx(0.5, rel=0.01)
+    assert float(sigmas[-1]) == 0
+    assert torch.equal(sampling_sigmas(7), sampling_sigmas(7, start_sigma=100.0))
+    karras = karras_sigmas(4, start_sigma=0.5)
+    torch.testing.assert_close(karras[[0, -2]], sigmas[[0, -2]])
+
+
+def test_more_steps_than_there_are_levels_are_refused():
+    with pytest.raises(ValueError, match=r"steps=3 is outside 1..2; so many levels lie below index 1"):
+        sampling_sigmas(3, start_sigma=float(sigma_table()[1]))
+
+
 def test_karras_sigmas_are_evenly_spaced_in_the_seventh_root():
     sigmas = karras_sigmas(8)
     assert float(sigmas[0]) == pytest.approx(14.6146, rel=1e-5)
