@@ -85,7 +85,10 @@ def test_a_run_ends_with_a_model_and_one_summary_on_stdout(command, tmp_path):
     code, out, err = command("--json", stage="encoder")
     summary = json.loads(out)
     assert 0 < summary.pop("validation_share") < 1
-    assert (code, summary) == (0, {"steps": 2, "model": str(tmp_path / "run/model"), "bad_samples": 0})
+    assert (code, summary) == (
+        0,
+        {"steps": 2, "model": str(tmp_path / "run/model"), "bad_samples": 0, "passed_over": []},
+    )
     assert "stage encoder in" in err
     assert "24 samples" in err
     lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]

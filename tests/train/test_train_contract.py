@@ -19,7 +19,7 @@ from supir_train import TrainConfig
 from supir_train.config_history import record_config
 from supir_train.run import prepare, train
 
-RATES = ("seconds", "images_per_s", "time")
+RATES = ("seconds", "images_per_s", "time", "data_wait", "peak_rss_bytes")
 
 
 @pytest.fixture

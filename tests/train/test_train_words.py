@@ -136,6 +136,7 @@ def test_negatives_carry_the_words_that_they_were_made_with(configure, few_sampl
         data__negative_share=0.5,
         data__captions="plain",
         data__workers=1,
+        validation__crops=0,  # those of held-out photos are held out
     )
     batch = batch_of(config, 64)
     seen = {(key, text) for key, text in zip(batch.keys, batch.prompts, strict=True) if "dirty" in text}
