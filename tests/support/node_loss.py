@@ -140,7 +140,7 @@ def on_tasks(folder: Path, kill: Callable[[int], None], parts: int = 8) -> dict[
 class Fetcher:
     """Notes what it fetches."""
 
-    def __init__(self, notes: Path, _num_fetchers: int) -> None:
+    def __init__(self, notes: Path, _num_fetchers: int, _number: int) -> None:
         self._notes = notes
 
     async def fetch_part(self, _dataset: str, part: str) -> str:
