@@ -11,10 +11,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NoReturn, TypeGuard
-
-if TYPE_CHECKING:
-    pass
+from typing import NoReturn, TypeGuard
 
 EXIT_UNFINISHED = 1
 EXIT_USAGE = 2

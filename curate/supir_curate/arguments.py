@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Sources = Annotated[
     list[str],
     typer.Argument(
-        metavar="SOURCE…",
+        metavar="SOURCE",
         help="Folder of images, tars, Parquet files or lists of URLs (CSV, TSV, JSONL, TXT); one of these files; or a"
         " dataset of ours. Several are merged.",
         show_default=False,

@@ -131,7 +131,7 @@ def load_shared_parts(folder: Path, dtype: torch.dtype) -> dict[str, Any]:
         FileNotFoundError: a part is missing.
         ModelFileError: a part is damaged or incomplete.
     """
-    kind = _part_config(folder / "vae").get("_class_name")
+    kind = part_config(folder / "vae").get("_class_name")
     vae_class = MiniVAE if kind == "MiniVAE" else AutoencoderKL
     first = _load_part(CLIPTextModel, folder / "text_encoder", dtype=dtype)
     second = _load_part(CLIPTextModelWithProjection, folder / "text_encoder_2", dtype=dtype)
@@ -166,7 +166,7 @@ def _load_part(kind: Any, folder: Path, **options: Any) -> Any:
 
     Without the checks before it, a damaged file makes them look for others, on the network too.
     """
-    _part_config(folder)
+    part_config(folder)
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise FileNotFoundError(f"{folder} has no weights (.safetensors); write or download it again")
@@ -190,7 +190,7 @@ def _load_part(kind: Any, folder: Path, **options: Any) -> Any:
     return part
 
 
-def _part_config(folder: Path) -> dict[str, Any]:
+def part_config(folder: Path) -> dict[str, Any]:
     """A part's config.json; FileNotFoundError or ModelFileError where there is none."""
     if not (folder / CONFIG).is_file():
         raise FileNotFoundError(f"{folder} has no {CONFIG}; write or download it again")

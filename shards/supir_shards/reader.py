@@ -102,18 +102,29 @@ class Dataset:
         Raises:
             DatasetError: the tar does not hold what the index names.
         """
+        return record_from(part, row, self.read_content(part, row), [])
+
+    def read_content(self, part: str, row: IndexRow) -> Content:
+        """The stored picture and its KEY.json, read in one piece.
+
+        Args:
+            part: the part.
+            row: of its index row, ``key``, ``extension``, ``offset``, ``bytes``, ``json_bytes`` and ``sha256``.
+
+        Raises:
+            DatasetError: the tar does not hold what the index names.
+        """
         path, start = shard_path(part), row["offset"] - tarfile.BLOCKSIZE
         size = 2 * tarfile.BLOCKSIZE + _padded(row["bytes"]) + row["json_bytes"]
         if start < 0 or start + size > self._size(part):
             raise DatasetError(f"{self.store.url}/{path} ends before sample {row['key']}; run verify")
         piece = self.store.read_range(path, start, size)
         try:
-            content = _read_sample(io.BytesIO(piece), row | {"offset": tarfile.BLOCKSIZE}, len(piece))
+            return _read_sample(io.BytesIO(piece), row | {"offset": tarfile.BLOCKSIZE}, len(piece))
         except RejectedError as error:
             is_altered = error.reason is QuarantineReason.ALTERED
             what = f" was altered ({error.detail})" if is_altered else f": {error.detail}"
             raise DatasetError(f"{self.store.url}/{path}: sample {row['key']}{what}; run verify") from error
-        return record_from(part, row, content, [])
 
     def _size(self, part: str) -> int:
         if part not in self._tar_bytes:

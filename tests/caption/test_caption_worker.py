@@ -79,8 +79,8 @@ def test_bad_samples_are_recorded_and_the_rest_is_captioned(
     assert list(read_captions(store, "t", "part-000000")) == [good.key]
     assert sorted(failure["reason"] for failure in failures) == ["altered", "undecodable"]
     by_reason = {failure["reason"]: failure for failure in failures}
-    assert by_reason["bad_image"]["sample"] == half.key
-    assert "truncated" in by_reason["bad_image"]["detail"]
+    assert by_reason["undecodable"]["sample"] == half.key
+    assert "truncated" in by_reason["undecodable"]["detail"]
     assert altered.key in by_reason["altered"]["sample"]
 
 

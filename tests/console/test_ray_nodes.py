@@ -17,7 +17,7 @@ def test_items_outlive_a_node_and_end_in_one_line_with_the_last_one(tmp_path: Pa
     begun = (tmp_path / "one" / "notes").read_text().split()
     assert 10 < len(begun) <= 12  # what the node was at was begun again
     assert found["all"]["words"] == (
-        "no node of the Ray cluster has had 1 CPU for 6 s (nodes alive: 0 CPU and 0 GPU); what is done is kept: start"
+        "no node of the Ray cluster has had 1 CPU for 3 s (nodes alive: 0 CPU and 0 GPU); what is done is kept: start"
         " such a node and run the same command again, or wait longer with SUPIR_NODE_WAIT_S=SECONDS"
     )
     assert 2 <= len(found["all"]["ended"]) < 10

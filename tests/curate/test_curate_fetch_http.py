@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import io
 import zlib
 from itertools import pairwise
 
 import pyarrow as pa
 import pytest
 from fetch_settings import CONFIG, MAX_BYTES, PACE
+from PIL import Image
 
 from supir_curate.config import FetchConfig
 from supir_curate.fetching.fetch import Fetcher
@@ -62,6 +64,27 @@ def one_page(fetched, web_server, handler, path="/a.jpg", pages=()):
 def test_a_plain_body_is_taken_whatever_coding_its_header_names(fetched, web_server, page, jpeg, coding):
     original = one_page(fetched, web_server, page(200, jpeg, {"Content-Encoding": coding}))
     assert (original.reason, original.data) == (None, jpeg)
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "AVIF", "JPEG2000", "BMP"])
+def test_every_kind_that_can_be_read_is_fetched(fetched, web_server, page, kind):
+    file = io.BytesIO()
+    Image.new("RGB", (48, 32), (9, 99, 199)).save(file, kind)
+    original = one_page(fetched, web_server, page(200, file.getvalue()))
+    assert (original.reason, original.data) == (None, file.getvalue())
+
+
+def test_a_kind_without_its_reader_is_refused_with_what_to_install(fetched, web_server, page, monkeypatch):
+    monkeypatch.setattr("supir_curate.fetching.fetch.is_readable", lambda _kind: False)
+    monkeypatch.setattr(
+        "supir_curate.fetching.fetch.how_to_read", lambda kind: f"install the reader of {kind}"
+    )
+    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200)
+    original = one_page(fetched, web_server, page(200, heic))
+    assert (original.reason, original.detail) == (
+        Reason.NO_READER,
+        "a heic picture: install the reader of heic",
+    )
 
 
 @pytest.mark.parametrize("coding", CODED)

@@ -8,7 +8,7 @@ from node_loss import NODE_WAIT_S, outcome
 
 PARTS = [f"part-{number:06}" for number in range(8)]
 FILES = [f"file-{number:03}" for number in range(40)]
-NO_NODE = "no node of the Ray cluster has had 1 CPU for 6 s (nodes alive: 0 CPU and 0 GPU)"
+NO_NODE = "no node of the Ray cluster has had 1 CPU for 3 s (nodes alive: 0 CPU and 0 GPU)"
 
 
 def test_parts_outlive_a_node_and_end_in_one_line_with_the_last_one(tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def test_captions_degradation_and_training_see_what_infer_sees_of_the_stored_byt
     maker = CropMaker(
         {"photos": dataset}, DataConfig(dataset=str(tmp_path), crop_px=384, recipe="none"), None, 0
     )
-    assert np.array_equal(maker._image(next(walk.training(Place()))[1]), expected)
+    assert np.array_equal(maker._picture(next(walk.training(Place()))[1]).pixels, expected)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

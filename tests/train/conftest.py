@@ -61,28 +61,41 @@ def sample(
     )
 
 
-def write_dataset(folder: Path, samples: list[Sample], captions: str | None = None) -> str:
-    """The samples as a finished dataset, six a part; with `captions`, each is captioned "photo KEY"."""
+def write_dataset(
+    folder: Path, samples: list[Sample], captions: str | None = None, words: str | None = None
+) -> str:
+    """The samples as a finished dataset, six a part; with `captions`, each is captioned `words`, or "photo KEY"."""
     store = Store(folder)
     for number, first in enumerate(range(0, len(samples), SAMPLES_A_PART)):
         part, chunk = part_name(number), samples[first : first + SAMPLES_A_PART]
         write_part(store, part, chunk)
         if captions:
-            write_captions(store, captions, part, [_caption(item) for item in chunk])
+            write_captions(store, captions, part, [_caption(item, words) for item in chunk])
     finish_dataset(store, command="tests", config={}, config_hash="0")
     return str(folder)
 
 
-def _caption(item: Sample) -> Caption:
+def _caption(item: Sample, words: str | None) -> Caption:
     return Caption(
         key=item.key,
         region=0,
         box=(0, 0, item.width, item.height),
-        text=f"photo {item.key}",
+        text=words or f"photo {item.key}",
         short_text="photo",
         num_tokens_clip_l=3,
         num_tokens_clip_g=3,
     )
+
+
+@pytest.fixture(scope="session")
+def few_samples() -> list[Sample]:
+    return [sample(image) for image in list(photos())[:8]]
+
+
+@pytest.fixture(scope="session")
+def store_samples() -> Callable[..., str]:
+    """As `write_dataset`."""
+    return write_dataset
 
 
 @pytest.fixture(scope="session")

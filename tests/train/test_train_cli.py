@@ -85,7 +85,10 @@ def test_a_run_ends_with_a_model_and_one_summary_on_stdout(command, tmp_path):
     code, out, err = command("--json", stage="encoder")
     summary = json.loads(out)
     assert 0 < summary.pop("validation_share") < 1
-    assert (code, summary) == (0, {"steps": 2, "model": str(tmp_path / "run/model"), "bad_samples": 0})
+    assert (code, summary) == (
+        0,
+        {"steps": 2, "model": str(tmp_path / "run/model"), "bad_samples": 0, "passed_over": []},
+    )
     assert "stage encoder in" in err
     assert "24 samples" in err
     lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
@@ -133,9 +136,18 @@ def test_an_unknown_config_names_the_shipped_ones(monkeypatch, capsys):
     assert "give a YAML file or one of prior-mini, encoder-mini" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("steps", [1, 20])
-def test_a_run_that_leaves_the_numbers_stops_with_advice_and_keeps_nothing_of_it(steps, command, tmp_path):
-    code, _, err = command("--set", "optimize.lr=1e30", steps=steps, checkpoint_every=100)
+def test_a_run_that_leaves_the_numbers_in_a_step_stops_with_advice_and_keeps_the_step(command, tmp_path):
+    code, _, err = command("--set", "optimize.lr=1e30", steps=20, checkpoint_every=100)
+    assert code == 2
+    assert "is nan at step 2" in err
+    assert "incident 1 of at most 3; if more come, lower optimize.lr (now 1e+30)" in err.splitlines()[-1]
+    assert not (tmp_path / "run/model").exists()
+    assert [path.name for path in tmp_path.glob("run/checkpoints/step-*")] == ["step-00000001"]
+    assert "NaN" not in (tmp_path / "run/metrics.jsonl").read_text()
+
+
+def test_a_run_whose_validation_leaves_the_numbers_stops_with_advice_and_keeps_nothing(command, tmp_path):
+    code, _, err = command("--set", "optimize.lr=1e30", steps=1, checkpoint_every=100)
     assert code == 2
     assert "start again with a lower optimize.lr (now 1e+30)" in err
     assert "is nan" in err

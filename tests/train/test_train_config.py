@@ -7,6 +7,7 @@ from importlib.resources import files
 
 import pytest
 
+from supir_caption.config import CaptionConfig
 from supir_console import UserError, load_config
 from supir_degrade import RECIPES
 from supir_train import TrainConfig
@@ -26,6 +27,12 @@ def test_shipped_config_is_valid_and_names_its_stage(name):
     assert name.startswith(config.stage)
     assert config.data.recipe in RECIPES
     assert config.run.name == name
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_captions_of_a_shipped_config_are_those_that_supir_caption_writes(name):
+    captions = load_config(TrainConfig, CONFIGS / f"{name}.yaml").data.captions
+    assert captions in (None, CaptionConfig().folder)
 
 
 def test_sdxl_config_holds_the_papers_numbers():

@@ -5,10 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from supir_model.prompts import NEGATIVE_PROMPT, POSITIVE_SUFFIX
 from supir_train.crops import CropBox, TooSmallError, choose_box, cut
-from supir_train.data import training_batches
-from supir_train.order import Position
 
 
 def boxes(texture=None, max_downscale: float = 3.0, count: int = 300) -> list[CropBox]:
@@ -64,30 +61,3 @@ def test_a_larger_cut_is_averaged_by_area():
     image = np.zeros((4, 4, 3), np.uint8)
     image[:, 1::2] = 200
     assert np.array_equal(cut(image, CropBox(x=0, y=0, side=4, flip=False), 2), np.full((2, 2, 3), 100))
-
-
-def prompts(configure, run, **keys) -> list[str]:
-    config = configure("adapter", run, data__captions="plain", **keys)
-    batches = training_batches(config, images=200, degraded=False, start=Position())
-    return list(next(batches).prompts)
-
-
-def test_prompts_are_the_caption_of_the_sample(configure, tmp_path):
-    config = configure(
-        "adapter", tmp_path, data__captions="plain", data__caption_dropout=0, data__suffix_share=0
-    )
-    batch = next(training_batches(config, images=8, degraded=False, start=Position()))
-    assert list(batch.prompts) == [f"photo {key}" for key in batch.keys]
-
-
-def test_captions_are_dropped_and_suffixed_by_their_shares(configure, tmp_path):
-    seen = prompts(configure, tmp_path, data__caption_dropout=0.3, data__suffix_share=0.5)
-    assert sum(not text for text in seen) == pytest.approx(60, abs=20)
-    assert sum(text.endswith(POSITIVE_SUFFIX) for text in seen) == pytest.approx(70, abs=20)
-
-
-def test_negative_samples_always_carry_the_negative_prompt(configure, negatives, tmp_path):
-    keys = {"data__negatives": negatives, "data__negative_share": 0.5, "data__caption_dropout": 1.0}
-    seen = prompts(configure, tmp_path, **keys)
-    assert sum(text == NEGATIVE_PROMPT for text in seen) == 100
-    assert sum(text == "" for text in seen) == 100

@@ -5,7 +5,11 @@ Place in the flow: `run.py` trains what this gives, `export.py` puts a checkpoin
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+
+import torch
+from torch import nn
 
 from supir_console import UserError
 from supir_model import Supir, load_supir
@@ -38,6 +42,15 @@ def load_start(config: TrainConfig) -> Supir:
 def holds_bf16(config: TrainConfig) -> bool:
     """Returns whether the frozen networks are held in bfloat16 while the run trains."""
     return config.stage != "prior" and config.optimize.precision == "bf16"
+
+
+def hold_frozen_in_bf16(supir: Supir, config: TrainConfig, trained: Iterable[nn.Parameter]) -> None:
+    """Rounds the parameters that the run does not train, where its precision and stage say so."""
+    if holds_bf16(config):
+        moving = set(map(id, trained))
+        for parameter in supir.parameters():
+            if id(parameter) not in moving:
+                parameter.data = parameter.data.to(torch.bfloat16)
 
 
 def make_phases(supir: Supir, config: TrainConfig) -> tuple[Phase, ...]:

@@ -40,7 +40,7 @@ FORMAT_VERSION = 3
 class Progress:
     """How far a run is: `step` counts over all phases, `phase_step` within `phase`.
 
-    `sources` holds the hashes of what the run was begun with and reads again when it goes on, see `sources.py`;
+    `sources` holds the hashes of what the run was begun with and reads again when it goes on, see `provenance.py`;
     `figures` what the validation of this very step found, nothing without one.
     """
 

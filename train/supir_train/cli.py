@@ -1,6 +1,6 @@
 """`supir-train CONFIG`: prints the plan, trains, exports; SIGTERM or Ctrl-C ends with a checkpoint.
 
-`supir-train export RUN` is a command beside it, of `COMMANDS`; whatever is none of these is a config.
+`supir-train export RUN` and `replay RUN` are commands beside it, of `COMMANDS`; whatever is none of these is a config.
 Exit codes beside the shared ones: 130 and 143 when a run was stopped by a signal; the same command goes on.
 """
 
@@ -28,7 +28,7 @@ from supir_console import (
     finish,
     load_config,
 )
-from supir_train import export_cli
+from supir_train import export_cli, replay_cli
 from supir_train.config import TrainConfig
 from supir_train.launch import launch
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from supir_train.world import World
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-COMMANDS = {"export": export_cli.app}
+COMMANDS = {"export": export_cli.app, "replay": replay_cli.app}
 SHIPPED = ("prior-mini", "encoder-mini", "adapter-mini", "encoder-sdxl", "adapter-sdxl")
 
 
@@ -53,34 +53,71 @@ def main_command(
         int,
         typer.Option(min=1, help="Processes on this machine that share each step, usually one a GPU."),
     ] = 1,
+    fit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Memory of a device, as 24GB: sets micro-batch, checkpointing and precision to fit.",
+        ),
+    ] = None,
 ) -> None:
     """Train a prior, the degradation-robust encoder or the adapter; the same command goes on after a stop."""
     resolved = load_config(TrainConfig, _config_path(config), overrides)
+    # Threads of OpenMP that wait by spinning cost a busy machine a factor of five; to be said before torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    started = int(os.environ.get("WORLD_SIZE", "0"))
+    if processes > 1 and not (started or dry_run or print_config):
+        raise typer.Exit(launch(sys.argv[1:], processes))
+    if fit is not None:
+        resolved = _fitted(resolved, fit, started or processes)
     if print_config:
         sys.stdout.write(config_yaml(resolved))
         return
-    # Threads of OpenMP that wait by spinning cost a busy machine a factor of five; to be said before torch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if processes > 1 and "WORLD_SIZE" not in os.environ:
-        raise typer.Exit(launch(sys.argv[1:], processes))
+    if dry_run:
+        _rehearse(resolved, started or processes, as_json)
+        return
     from supir_train.world import join_world, leave_world
 
     world = join_world()
     try:
-        _run(resolved, world, dry_run=dry_run, as_json=as_json)
+        _run(resolved, world, as_json=as_json)
     finally:
         leave_world(world)
 
 
-def _run(resolved: TrainConfig, world: World, *, dry_run: bool, as_json: bool) -> None:
+def _fitted(resolved: TrainConfig, size: str, processes: int) -> TrainConfig:
+    from supir_train.rehearsal import fit, peak_bytes
+    from supir_train.world import World
+
+    world = World(size=processes)
+    chosen = fit(resolved, size, world)
+    if _speaks():
+        sys.stderr.write(
+            f"--fit {size}: micro_batch {chosen.optimize.micro_batch}, checkpointing "
+            f"{'on' if chosen.gradient_checkpointing else 'off'}, {chosen.optimize.precision}: "
+            f"{peak_bytes(chosen, world) / 1e9:.2f} GB at most\n"
+        )
+    return chosen
+
+
+def _rehearse(resolved: TrainConfig, processes: int, as_json: bool) -> None:
+    from supir_train.rehearsal import rehearse
+    from supir_train.world import World
+
+    if _speaks():
+        finish(rehearse(resolved, World(size=processes)), as_json)
+
+
+def _speaks() -> bool:
+    """Whether this is the process of a run that tells the user."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _run(resolved: TrainConfig, world: World, *, as_json: bool) -> None:
     from supir_train.run import prepare, train
 
     run = prepare(resolved, world)
     figures = run.plan()
-    if dry_run:
-        if world.writes:
-            finish(figures, as_json)
-        return
     for line in _plan_lines(figures) if world.writes else ():
         sys.stderr.write(line + "\n")
     with _stop_signals() as received:
@@ -90,6 +127,7 @@ def _run(resolved: TrainConfig, world: World, *, dry_run: bool, as_json: bool) -
         "model": str(outcome.model) if outcome.model else None,
         "bad_samples": outcome.bad_samples,
         "validation_share": round(outcome.validation_share, 4),
+        "passed_over": list(outcome.passed_over),
     }
     if outcome.model is None:
         if world.writes:

@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from supir_console import Config
 from supir_train.best import NEEDS_RESTORATION, BestFigure
 from supir_train.loss_config import EncoderLossConfig, ImageLossConfig, NoiseLossConfig
+from supir_train.words import CaptionWeights
 
 FREE_KEYS = (
     "run",
@@ -23,16 +24,22 @@ FREE_KEYS = (
     "data.cache_bytes",
     "data.workers",
     "optimize.steps",
+    "optimize.schedule_steps",
     "optimize.micro_batch",
     "autoencoder.micro_batch",
+    "autoencoder.schedule_steps",
     "log_every",
     "trace_every",
     "checkpoint_every",
     "keep_checkpoints",
+    "incident_limit",
     "validation.every",
     "validation.best",
 )
-"""Keys that may change between a run and its continuation: how it runs, and how long (a longer or shorter run)."""
+"""Keys that may change between a run and its continuation: how it runs, and how long.
+
+Steps change only as far as the schedule stays the one that was begun, see `config_history.py`.
+"""
 
 
 class DataConfig(Config):
@@ -76,14 +83,12 @@ class DataConfig(Config):
         description="Image side told to the networks' size vector, pixels: lowest and highest, drawn log-uniformly. "
         "SDXL draws small sizes blurred, so it is told 1024; a range teaches a new prior not to lean on it.",
     )
-    caption_dropout: float = Field(
-        default=0.1, ge=0, le=1, description="Share of captions replaced by the empty prompt."
-    )
+    caption_weights: CaptionWeights = CaptionWeights()
     suffix_share: float = Field(
         default=0.5,
         ge=0,
         le=1,
-        description="Share of the other captions that get the positive quality suffix of inference.",
+        description="Share of the captions, the empty ones apart, that get the positive quality suffix of inference.",
     )
     shuffle_parts: int = Field(
         default=8, ge=1, description="Parts whose samples are shuffled together; their indexes are held."
@@ -132,6 +137,12 @@ class OptimizeConfig(Config):
         default="constant",
         description="Learning rate after the warm-up: constant, or cosine down to a hundredth.",
     )
+    schedule_steps: int | None = Field(
+        default=None,
+        ge=1,
+        description="Step at which the cosine ends; then its last rate stays. null: steps. Set it before the first "
+        "start to leave open how long the run shall be.",
+    )
     warmup_steps: int = Field(default=100, ge=0, description="Steps of linear warm-up of the learning rate.")
     betas: tuple[float, float] = Field(
         default=(0.9, 0.999), description="AdamW's decay rates of the two moments."
@@ -151,6 +162,11 @@ class OptimizeConfig(Config):
         lt=1,
         description="Decay of the weight average that is validated and exported, per step.",
     )
+
+    @property
+    def horizon(self) -> int:
+        """Number of steps that the schedule is laid out over."""
+        return self.schedule_steps or self.steps
 
     @property
     def images_per_forward(self) -> int:
@@ -260,8 +276,10 @@ class TrainConfig(Config):
         default=None,
         description="Official SUPIR file (.ckpt or .safetensors) to put onto the SDXL of init; null: a new adapter.",
     )
-    preset: Literal["mini", "tiny"] = Field(
-        default="mini", description="Size of the network when init is fresh."
+    preset: Literal["mini", "tiny", "sdxl"] = Field(
+        default="mini",
+        description="Size of the network when init is fresh; with sdxl a dry run plans before the weights of init are "
+        "there.",
     )
     seed: int = Field(default=0, ge=0, description="Seed of order, crops, degradations, timesteps and noise.")
     device: str = Field(default="auto", description="auto (CUDA if there is one), cpu, cuda or cuda:N.")
@@ -282,11 +300,25 @@ class TrainConfig(Config):
     )
     checkpoint_every: int = Field(default=500, ge=1, description="Steps between two checkpoints.")
     keep_checkpoints: int = Field(default=2, ge=1, description="Newest checkpoints kept.")
+    incident_limit: int = Field(
+        default=3,
+        ge=0,
+        description="Steps whose loss or gradient is no number that continuations pass over; one more ends the run for "
+        "good.",
+    )
 
     @model_validator(mode="after")
     def _checkpoint_has_a_base(self) -> TrainConfig:
         if self.checkpoint is not None and self.init in ("mini", "fresh"):
             raise ValueError(f"checkpoint={self.checkpoint} needs the SDXL it was trained on; set init to it")
+        return self
+
+    @model_validator(mode="after")
+    def _fresh_is_small(self) -> TrainConfig:
+        if self.init == "fresh" and self.preset == "sdxl":
+            raise ValueError(
+                "init=fresh with preset=sdxl: SDXL is not trained from nothing; set init to its weights"
+            )
         return self
 
     @model_validator(mode="after")

@@ -23,13 +23,14 @@ from supir_console import UserError
 from supir_degrade import Recipe, Trace, check_recipe, degrade, load_recipe, sample_generator
 from supir_degrade import draw as draw_trace
 from supir_images import BadImage, decode_rgb
-from supir_model.prompts import NEGATIVE_PROMPT, positive_prompt
-from supir_shards import Dataset, DatasetError, caption_for
+from supir_shards import Dataset, DatasetError
 from supir_train.batch import BadSample, Batch, scaled
 from supir_train.config import DataConfig, TrainConfig
 from supir_train.crops import CropBox, TooSmallError, choose_box, cut
 from supir_train.held_out import HeldOut, spread_crops
+from supir_train.launch import end_with_trainer
 from supir_train.order import Draw, Place, Position, Walk, mixed
+from supir_train.words import names_a_side, negative_prompt, photo_prompt
 from supir_train.world import ALONE, World
 
 
@@ -48,6 +49,14 @@ class Crop:
     lq: NDArray[np.uint8] | None
     trace: Trace | None
     prompt: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """A decoded picture, RGB uint8 (H, W, 3), and the words that it was made with, "" for a photo."""
+
+    pixels: NDArray[np.uint8]
+    made_with: str = ""
 
 
 MOST_BAD_IN_A_ROW = 256
@@ -71,16 +80,16 @@ class CropMaker(TorchDataset[Made]):
         self, sources: dict[str, Dataset], config: DataConfig, recipe: Recipe | None, seed: int
     ) -> None:
         self._sources, self._config, self._recipe, self._seed = sources, config, recipe, seed
-        self._decoded: dict[str, NDArray[np.uint8]] = {}
+        self._decoded: dict[str, _Picture] = {}
         self._decoded_bytes = 0
 
     def __getitem__(self, draw: Draw) -> Made:
         """Returns the draw with its `crops_per_image` crops, or with why it has none."""
         try:
-            image = self._image(draw)
+            picture = self._picture(draw)
             rng = sample_generator(self._seed, draw.key, draw.epoch)
             return draw, [
-                self._crop(draw, image, rng, which) for which in range(self._config.crops_per_image)
+                self._crop(draw, picture, rng, which) for which in range(self._config.crops_per_image)
             ]
         except (BadImage, DatasetError, TooSmallError, OSError) as error:
             return draw, BadSample(key=draw.key, part=draw.part, reason=str(error))
@@ -88,8 +97,8 @@ class CropMaker(TorchDataset[Made]):
             # handed on as a value: raised here, the loader would put its process's traceback into the one line
             return draw, error
 
-    def _crop(self, draw: Draw, image: NDArray[np.uint8], rng: np.random.Generator, which: int) -> Crop:
-        height, width = image.shape[:2]
+    def _crop(self, draw: Draw, picture: _Picture, rng: np.random.Generator, which: int) -> Crop:
+        height, width = picture.pixels.shape[:2]
         config = self._config
         box = choose_box(
             rng,
@@ -99,8 +108,15 @@ class CropMaker(TorchDataset[Made]):
             max_downscale=config.max_downscale,
             texture=draw.texture,
         )
-        prompt = _prompt(draw, box, rng, config)
-        hq = cut(image, box, config.crop_px)
+        # drawn for negatives too, so that what follows does not depend on the role
+        prompt = photo_prompt(
+            draw.captions, box.corners, rng, weights=config.caption_weights, suffix_share=config.suffix_share
+        )
+        if draw.negative:
+            prompt = picture.made_with
+        if names_a_side(prompt):
+            box = replace(box, flip=False)
+        hq = cut(picture.pixels, box, config.crop_px)
         lq, trace = self._degraded(hq, rng)
         number = draw.number * config.crops_per_image + which
         return Crop(number=number, key=draw.key, box=box, hq=hq, lq=lq, trace=trace, prompt=prompt)
@@ -115,14 +131,14 @@ class CropMaker(TorchDataset[Made]):
             return None, draw_trace(self._recipe, (hq.shape[0], hq.shape[1]), rng)
         return degrade(hq, self._recipe, rng)
 
-    def _image(self, draw: Draw) -> NDArray[np.uint8]:
+    def _picture(self, draw: Draw) -> _Picture:
         if draw.key in self._decoded:
             return self._decoded[draw.key]
-        image = decode_rgb(self._sources[draw.source].read_image(draw.part, draw.row))
-        if self._decoded_bytes + image.nbytes <= self._config.cache_bytes:
-            self._decoded[draw.key] = image
-            self._decoded_bytes += image.nbytes
-        return image
+        picture = _read(self._sources[draw.source], draw)
+        if self._decoded_bytes + picture.pixels.nbytes <= self._config.cache_bytes:
+            self._decoded[draw.key] = picture
+            self._decoded_bytes += picture.pixels.nbytes
+        return picture
 
 
 def check_data(config: TrainConfig) -> int:
@@ -246,7 +262,8 @@ def choose_held_out(config: TrainConfig) -> HeldOut:
 
 def _held_out_maker(config: TrainConfig, *, degraded: bool) -> CropMaker:
     sources, _, _ = open_walks(config)
-    data = config.data.model_copy(update={"crops_per_image": 1, "caption_dropout": 0.0})
+    worded = {"crops_per_image": 1, "caption_weights": config.data.caption_weights.without_empty()}
+    data = config.data.model_copy(update=worded)
     return _maker(config.model_copy(update={"data": data}), sources, degraded)
 
 
@@ -312,15 +329,11 @@ def _maker(config: TrainConfig, sources: dict[str, Dataset], degraded: bool) -> 
     return CropMaker(sources, config.data, recipe, config.seed)
 
 
-def _prompt(draw: Draw, box: CropBox, rng: np.random.Generator, config: DataConfig) -> str:
-    dropped, suffixed = rng.random(2) < (config.caption_dropout, config.suffix_share)
-    if draw.negative:
-        return NEGATIVE_PROMPT
-    if dropped:
-        return ""
-    caption = caption_for(draw.captions, box.corners)
-    text = caption.text if caption else ""
-    return positive_prompt(text) if suffixed else text
+def _read(source: Dataset, draw: Draw) -> _Picture:
+    if not draw.negative:
+        return _Picture(decode_rgb(source.read_image(draw.part, draw.row)))
+    image, travelling = source.read_content(draw.part, draw.row)
+    return _Picture(decode_rgb(image), negative_prompt(travelling.trace))
 
 
 def _tensor(images: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
@@ -340,5 +353,6 @@ def _settle(_worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
+    end_with_trainer()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)

@@ -23,8 +23,8 @@ from supir_train.build import load_start, make_phases
 from supir_train.checkpoint import Checkpoint, list_checkpoints, load_checkpoint
 from supir_train.config import TrainConfig
 from supir_train.phase import PhaseName
+from supir_train.provenance import require_same_sources, source_hashes
 from supir_train.renew import renew_adapter
-from supir_train.sources import require_same_sources, source_hashes
 
 Trained = Mapping[PhaseName, Mapping[str, nn.Parameter]]
 """Parameters by the phase that trains them and by their names."""

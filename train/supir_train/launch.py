@@ -1,17 +1,20 @@
 """`supir-train --processes N`: starts the processes of a run on this machine and ends with them.
 
 Place in the flow: `cli` calls it before anything heavy is loaded; a run over several machines is started by torchrun.
-The law it keeps: the first process that fails ends the run, and a process whose parent died does not live on.
+The law it keeps: the first process that fails ends the run, and a process whose parent died does not live on, loaders
+included.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -51,6 +54,22 @@ def die_with_parent() -> None:
 
         parent_death_signal = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
         ctypes.CDLL(None).prctl(parent_death_signal, signal.SIGKILL)
+
+
+def end_with_trainer() -> None:
+    """Lets this loader process end when the training process does, however that ends.
+
+    Its parent in the system's eyes is the fork server, which itself lives as long as a loader holds its pipe: without
+    this, a killed training process would leave them waiting for each other for ever.
+    """
+    trainer = multiprocessing.parent_process()
+    assert trainer, "not a loader process"
+
+    def wait() -> None:
+        trainer.join()
+        os._exit(UNFINISHED)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _start(

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,6 +35,7 @@ from supir_train.curves import Curves
 from supir_train.data import training_batches
 from supir_train.ema import WeightAverage
 from supir_train.image_noise import image_noise
+from supir_train.incidents import Incident, gathered, image_lines, told, write_incident
 from supir_train.metrics import BadSamples, Means, StepLog, pair_lines
 from supir_train.order import Position
 from supir_train.pace import Pace
@@ -59,6 +61,8 @@ class Surroundings:
     bad_samples: BadSamples
     should_stop: Callable[[int], bool]
     """Asked after each step with the number of steps of the run that are done."""
+    passed_over: frozenset[int] = frozenset()
+    """Steps of the run that move no weight, see `incidents.py`."""
 
     def progress(self, steps: int, phase: str) -> ProgressLine:
         """Returns the line that tells the user how the phase goes on; the process that writes shows it."""
@@ -135,16 +139,16 @@ def run_phase(
     config: TrainConfig,
     step_offset: int,
     around: Surroundings,
-    save: Callable[[PhaseState], object],
+    save: Callable[..., Path],
 ) -> bool:
     """Runs the phase from `state` to its last step or until it is told to stop; returns whether it was told.
 
     Args:
         step_offset: steps of the run in earlier phases.
-        save: writes a checkpoint of the state.
+        save: writes a checkpoint of the state, elsewhere than among the run's if it is told a folder.
 
     Raises:
-        UserError: the data cannot be used, or a gradient or validation figure is no finite number.
+        UserError: the data cannot be used, or a loss, gradient or validation figure is no finite number.
     """
     fit, world = phase.optimize, around.world
     if state.steps_done >= fit.steps:
@@ -163,16 +167,23 @@ def run_phase(
     with around.progress(fit.steps - state.steps_done, phase.name) as progress:
         batches = around.pace.timed(batches)
         while state.steps_done < fit.steps:
-            used, count = _step(phase, state, batches, micro_batches, config, around)
+            is_passed_over = step_offset + state.steps_done + 1 in around.passed_over
+            step = _pass_over if is_passed_over else _step
+            try:
+                used, count = step(phase, state, batches, micro_batches, config, around)
+            except NonFiniteStep as found:
+                raise _incident(found, phase, state, step_offset, config, around, save) from found
             around.pace.count(count)
             done = state.steps_done
             place = _place(phase, state, step_offset)
+            if is_passed_over:
+                around.log(place | {"passed_over": 1})
             if done % config.trace_every == 0:
                 around.trace(place, used)
             last, stop = done == fit.steps, world.any(around.should_stop(step_offset + done))
             if done % config.log_every == 0 or last:
                 line = state.means.take()
-                progress.note(f"loss {line['loss']:.4f}")
+                progress.note(f"loss {line.get('loss', math.nan):.4f}")
                 around.log(place | line | {"images": done * fit.batch} | around.pace.line())
             is_best = (done % config.validation.every == 0 or last) and validate(state, place)
             if done % config.checkpoint_every == 0 or last or stop or is_best:
@@ -239,9 +250,71 @@ def learning_rate(fit: OptimizeConfig, step: int) -> float:
     warm = min(1.0, (step + 1) / (fit.warmup_steps + 1))
     if fit.schedule == "constant":
         return fit.lr * warm
-    through = min(1.0, max(0, step - fit.warmup_steps) / max(1, fit.steps - fit.warmup_steps))
+    through = min(1.0, max(0, step - fit.warmup_steps) / max(1, fit.horizon - fit.warmup_steps))
     cosine = 0.5 * (1.0 + math.cos(math.pi * through))
     return fit.lr * warm * (COSINE_FLOOR + (1.0 - COSINE_FLOOR) * cosine)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gradients:
+    """What the backward passes of a step leave beside the gradients: its batches and figures.
+
+    `used` are this process's batches and `losses` their summed losses; `count` the images that all processes saw,
+    `loss` their mean, `grad_norm` before clipping.
+    """
+
+    used: list[Batch]
+    losses: list[torch.Tensor]
+    count: int
+    loss: float
+    grad_norm: torch.Tensor
+
+
+class NonFiniteStep(ArithmeticError):  # noqa: N818 - says what was found
+    """The loss or the gradient of a step is no number; no weight was moved, the state is that before the step."""
+
+    def __init__(self, made: Gradients) -> None:
+        super().__init__(f"loss {made.loss}, gradient {float(made.grad_norm)}")
+        self.made = made
+
+
+def gradients(
+    phase: Phase,
+    state: PhaseState,
+    batches: Iterator[Batch],
+    micro_batches: int,
+    *,
+    seed: int,
+    device: torch.device,
+    world: World,
+) -> Gradients:
+    """Makes the clipped gradients of the next step, and moves nothing but `state.position` and `state.means`.
+
+    Args:
+        batches: from `state.position` on.
+        micro_batches: how many of them this process takes.
+        seed: the run's.
+        device: where the model is.
+        world: the processes that share the step.
+    """
+    fit = phase.optimize
+    used: list[Batch] = []
+    losses: list[torch.Tensor] = []
+    count = 0
+    while not count:  # a step all of whose samples are bad is made with the next ones
+        for batch in itertools.islice(batches, micro_batches):
+            used.append(batch.to(device))
+            losses.append(_backward(phase, used[-1], state.means, seed))
+        state.position = used[-1].position
+        count = _images(used, world)
+    trained = state.parameters.values()
+    world.sum_gradients(trained)
+    for parameter in trained:
+        if parameter.grad is not None:
+            parameter.grad.mul_(1.0 / count)
+    grad_norm = nn.utils.clip_grad_norm_(trained, fit.grad_clip)
+    loss = world.total(float(torch.stack(losses).double().sum())) / count
+    return Gradients(used=used, losses=losses, count=count, loss=loss, grad_norm=grad_norm)
 
 
 def _step(
@@ -257,45 +330,94 @@ def _step(
     rate = learning_rate(fit, state.steps_done)
     for group in state.optimizer.param_groups:
         group["lr"] = rate
-    used: list[Batch] = []
-    count = 0
-    while not count:  # a step all of whose samples are bad is made with the next ones
-        micro = itertools.islice(batches, micro_batches)
-        own = [_backward(phase, batch, state.means, config, around) for batch in micro]
-        state.position = own[-1].position
-        used += own
-        count = round(world.total(sum(len(batch.keys) for batch in own)))
-    trained = state.parameters.values()
-    world.sum_gradients(trained)
-    for parameter in trained:
-        if parameter.grad is not None:
-            parameter.grad.mul_(1.0 / count)
-    grad_norm = nn.utils.clip_grad_norm_(trained, fit.grad_clip)
-    _require_finite("gradient", float(grad_norm), phase, state.steps_done + 1, config)
+    position, counted = state.position, state.means.snapshot()
+    made = gradients(
+        phase, state, batches, micro_batches, seed=config.seed, device=around.device, world=world
+    )
+    _note_bad(made.used, around)
+    if not (math.isfinite(made.loss) and math.isfinite(float(made.grad_norm))):
+        state.position = position
+        state.means.restore(counted)
+        raise NonFiniteStep(made)
     state.optimizer.step()
     state.optimizer.zero_grad()
     if phase.adversary:
         with autocast(fit, around.device):
-            phase.adversary.learn(world, count, state.means)
+            phase.adversary.learn(world, made.count, state.means)
     state.steps_done += 1
     state.figures = {}
     state.ema.update(state.steps_done)
-    state.means.add({"grad_norm": grad_norm, "lr": torch.tensor(rate)})
+    state.means.add({"grad_norm": made.grad_norm, "lr": torch.tensor(rate)})
+    return made.used, made.count
+
+
+def _pass_over(
+    _phase: Phase,
+    state: PhaseState,
+    batches: Iterator[Batch],
+    micro_batches: int,
+    _config: TrainConfig,
+    around: Surroundings,
+) -> tuple[list[Batch], int]:
+    """Takes the batches of a step as `_step` does, and moves no weight."""
+    used: list[Batch] = []
+    count = 0
+    while not count:
+        used += itertools.islice(batches, micro_batches)
+        count = _images(used, around.world)
+    _note_bad(used, around)
+    state.position = used[-1].position
+    state.steps_done += 1
+    state.figures = {}
     return used, count
 
 
-def _backward(phase: Phase, batch: Batch, means: Means, config: TrainConfig, around: Surroundings) -> Batch:
-    """Adds the gradients of the batch's loss, summed over its images; returns the batch on its device."""
-    batch = batch.to(around.device)
-    around.bad_samples.add(batch.bad)
+def _images(used: Sequence[Batch], world: World) -> int:
+    return round(world.total(sum(len(batch.keys) for batch in used)))
+
+
+def _note_bad(used: Sequence[Batch], around: Surroundings) -> None:
+    for batch in used:
+        around.bad_samples.add(batch.bad)
+
+
+def _incident(
+    found: NonFiniteStep,
+    phase: Phase,
+    state: PhaseState,
+    step_offset: int,
+    config: TrainConfig,
+    around: Surroundings,
+    save: Callable[..., Path],
+) -> UserError:
+    """Keeps the step and the state before it; returns the error that ends the run."""
+    world, made = around.world, found.made
+    around.bad_samples.write()
+    incident = Incident(
+        step=step_offset + state.steps_done + 1,
+        phase=phase.name,
+        phase_step=state.steps_done + 1,
+        seed=config.seed,
+        loss=repr(made.loss),
+        grad_norm=repr(float(made.grad_norm)),
+        images_a_forward=share(phase.optimize, world, config.data.crops_per_image),
+        processes=world.size,
+        images=gathered(world.gather([line for batch in made.used for line in image_lines(batch)])),
+    )
+    return told(incident, write_incident(config.run, incident, partial(save, state), world), config)
+
+
+def _backward(phase: Phase, batch: Batch, means: Means, seed: int) -> torch.Tensor:
+    """Adds the gradients of the batch's loss, summed over its images; returns that sum."""
     if not batch.keys:
-        return batch
-    noise = image_noise(config.seed, phase.name, batch.numbers, images_a_step=phase.optimize.batch)
-    with autocast(phase.optimize, around.device):
+        return torch.zeros((), device=batch.hq.device)
+    noise = image_noise(seed, phase.name, batch.numbers, images_a_step=phase.optimize.batch)
+    with autocast(phase.optimize, batch.hq.device):
         losses = phase.loss(batch, noise)
-    (losses["loss"] * len(batch.keys)).backward()
+    total = losses["loss"] * len(batch.keys)
+    total.backward()
     means.add(losses, count=len(batch.keys))
-    return batch
+    return total.detach()
 
 
 def _place(phase: Phase, state: PhaseState, step_offset: int) -> dict[str, Any]:
@@ -303,7 +425,7 @@ def _place(phase: Phase, state: PhaseState, step_offset: int) -> dict[str, Any]:
 
 
 def _require_finite(name: str, value: float, phase: Phase, step: int, config: TrainConfig) -> None:
-    """Stops a run that has left the numbers, before its weights are changed, validated as good, or saved."""
+    """Stops a run that has left the numbers, before its weights are validated as good, or saved."""
     if not math.isfinite(value):
         raise UserError(
             f"the {name} of {phase.name} is {value} at step {step}; start again with a lower optimize.lr (now "

@@ -60,6 +60,7 @@ def pair_lines(batch: Batch) -> Iterator[dict[str, Any]]:
         yield {"key": key, "crop": box.corners, "flip": box.flip, "trace": trace.model_dump(mode="json")}
 
 
+Counted = dict[str, tuple[torch.Tensor, torch.Tensor | float]]
 Sums = dict[str, tuple[float, float]]
 """By name: the sum of a figure over what it was counted for, and how much that was."""
 
@@ -77,7 +78,7 @@ class Means:
 
     def __init__(self, world: World, sums: Sums | None = None) -> None:
         self._world = world
-        self._sums: dict[str, tuple[torch.Tensor, torch.Tensor | float]] = {}
+        self._sums: Counted = {}
         if sums and world.writes:
             self._sums = {
                 name: (torch.tensor(total, dtype=torch.float64), count)
@@ -100,6 +101,14 @@ class Means:
     def _count(self, name: str, term: torch.Tensor, count: torch.Tensor | float) -> None:
         total, counted = self._sums.get(name, (0.0, 0))
         self._sums[name] = (term + total, counted + count)
+
+    def snapshot(self) -> Counted:
+        """Returns what this process has counted, for `restore`."""
+        return dict(self._sums)
+
+    def restore(self, counted: Counted) -> None:
+        """Forgets what was counted since that `snapshot`."""
+        self._sums = dict(counted)
 
     def merged(self) -> Sums:
         """Returns the sums over all processes; to be called by all of them."""

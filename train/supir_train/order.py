@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from supir_console import UserError
-from supir_shards import Caption, Dataset, Role, read_captions
+from supir_shards import Caption, Dataset, Role, caption_path, index_path, read_captions
+from supir_train.provenance import require_recorded
 
 Source = Literal["photos", "negatives"]
 COLUMNS = (
@@ -30,6 +31,8 @@ COLUMNS = (
     "role",
     "offset",
     "bytes",
+    "json_bytes",
+    "extension",
     "sha256",
     "texture",
     "texture_rows",
@@ -166,6 +169,9 @@ class Walk:
         return self._loaded[1]
 
     def _part(self, part: str) -> Iterator[Draw]:
+        require_recorded(self._dataset, index_path(part))
+        if self._captions:
+            require_recorded(self._dataset, caption_path(self._captions, part))
         captions = read_captions(self._dataset.store, self._captions, part) if self._captions else {}
         for row in self._dataset.index(part).select(COLUMNS).to_pylist():
             texture = row.pop("texture")

@@ -1,6 +1,6 @@
 """One run from config to RUN/model: loads, resumes, runs the phases in order, exports.
 
-    RUN/config.yaml                  the resolved config; a continuation must agree with it
+    RUN/config.yaml                  the resolved config, and config_history.jsonl, see `config_history.py`
     RUN/metrics.jsonl                losses and validation figures, see `metrics.py`
     RUN/events/                      the same for TensorBoard, see `curves.py`
     RUN/sheets/                      restored held-out pairs, see `restoration.py`
@@ -25,13 +25,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from supir_console import Config, UserError, config_yaml, load_config
+from supir_console import UserError
 from supir_model import Supir
 from supir_model.memory import lay_out_channels_last
-from supir_shards import Store
 from supir_shards.local_files import is_temporary
 from supir_train.best import best_checkpoint
-from supir_train.build import holds_bf16, load_start, make_phases
+from supir_train.build import hold_frozen_in_bf16, holds_bf16, load_start, make_phases
 from supir_train.checkpoint import (
     Checkpoint,
     Progress,
@@ -39,19 +38,21 @@ from supir_train.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from supir_train.config import FREE_KEYS, TrainConfig
+from supir_train.config import TrainConfig
+from supir_train.config_history import CONFIG, record_config, require_same_config
+from supir_train.cost import plan
 from supir_train.curves import open_curves
 from supir_train.data import check_data, choose_held_out
 from supir_train.export import place_weights, with_unrounded, write_model
 from supir_train.held_out import HeldOut
+from supir_train.incidents import require_few_incidents
 from supir_train.loop import PhaseState, Surroundings, run_phase, share, start_phase
 from supir_train.metrics import BadSamples, StepLog
 from supir_train.pace import Pace
 from supir_train.phase import Phase, PhaseName
-from supir_train.plan import plan
+from supir_train.provenance import require_same_sources, source_hashes
 from supir_train.renew import renew_adapter
 from supir_train.restoration import drop_other_sheets, require_best_measure
-from supir_train.sources import require_same_sources, source_hashes
 from supir_train.world import ALONE, World
 
 LOCK = ".lock"
@@ -61,13 +62,15 @@ LOCK = ".lock"
 class Outcome:
     """How a run ended: `model` is None when it was stopped before its last step.
 
-    `validation_share` is the share of this start's time that went into validations, 0 to 1.
+    `validation_share` is the share of this start's time that went into validations, 0 to 1; `passed_over` are the steps
+    of the run that moved no weight, see `incidents.py`.
     """
 
     steps: int
     model: Path | None
     bad_samples: int
     validation_share: float
+    passed_over: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,11 +124,7 @@ def prepare(config: TrainConfig, world: World = ALONE) -> Run:
     for phase in phases:
         share(phase.optimize, world, config.data.crops_per_image)
     trained = {phase.name: supir.trainable(phase.name) for phase in phases}
-    if holds_bf16(config):
-        moving = {id(parameter) for part in trained.values() for parameter in part.values()}
-        for parameter in supir.parameters():
-            if id(parameter) not in moving:
-                parameter.data = parameter.data.to(torch.bfloat16)
+    hold_frozen_in_bf16(supir, config, [value for part in trained.values() for value in part.values()])
     lay_out_channels_last(supir.to(device))
     return Run(
         config=config,
@@ -161,7 +160,11 @@ def train(run: Run, should_stop: Callable[[int], bool] = lambda _: False) -> Out
         at = resumed.progress if resumed else None
         if resumed:
             require_same_sources(resumed.progress.sources, run.sources, config)
+            _require_steps_left(run, resumed.progress)
             place_weights(run.supir, run.trained, resumed)
+        passed_over = require_few_incidents(config, world)
+        if world.writes:
+            record_config(config, at.step if at else 0)
         logs = _open_logs(folder, at) if world.writes else {}
         curves = open_curves(folder, logs["metrics"].kept) if world.writes else None
         around = Surroundings(
@@ -172,6 +175,7 @@ def train(run: Run, should_stop: Callable[[int], bool] = lambda _: False) -> Out
             curves=curves,
             bad_samples=bad_samples,
             should_stop=should_stop,
+            passed_over=passed_over,
         )
         bad_samples.add(run.held_out.bad if run.held_out else ())
         with closing(curves) if curves else nullcontext():
@@ -183,6 +187,7 @@ def train(run: Run, should_stop: Callable[[int], bool] = lambda _: False) -> Out
             model=model,
             bad_samples=len(bad_samples),
             validation_share=around.pace.validation_share,
+            passed_over=tuple(sorted(passed_over)),
         )
 
 
@@ -251,7 +256,6 @@ def _owned(config: TrainConfig, world: World) -> Iterator[None]:
             try:
                 _claim(config)
                 held.enter_context(_lock(config.run))
-                _write_config(config)
             except UserError as error:
                 refusal = error
         refusal = world.from_first(refusal)
@@ -279,39 +283,30 @@ def _lock(run: Path) -> Iterator[None]:
 
 
 def _claim(config: TrainConfig) -> None:
-    path = config.run / "config.yaml"
-    if not path.exists():
+    if not (config.run / CONFIG).exists():
         # a first start that was killed before config.yaml stood leaves the lock, and a temporary file of the config
         names = [entry.name for entry in config.run.iterdir()] if config.run.is_dir() else []
         if not all(name == LOCK or is_temporary(name) for name in names):
             raise UserError(
                 f"run: {config.run} is a folder with other content; name a new folder (--set run=NEW)"
             )
-    else:
-        before, now = _flat(load_config(TrainConfig, path)), _flat(config)
-        changed = [key for key in now if before[key] != now[key] and key not in FREE_KEYS]
-        if changed and list_checkpoints(config.run / "checkpoints"):
-            differences = ", ".join(f"{key} was {before[key]!r}, is {now[key]!r}" for key in changed)
-            raise UserError(
-                f"{config.run} was begun with another config: {differences}; put it back, or set run=NEW"
-            )
-
-
-def _write_config(config: TrainConfig) -> None:
-    Store(config.run).write("config.yaml", config_yaml(config).encode())
-
-
-def _flat(config: Config, prefix: str = "") -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name in type(config).model_fields:
-        value = getattr(config, name)
-        values |= _flat(value, f"{prefix}{name}.") if isinstance(value, Config) else {prefix + name: value}
-    return values
+    elif list_checkpoints(config.run / "checkpoints"):
+        require_same_config(config)
 
 
 def _newest_checkpoint(folder: Path, world: World) -> Checkpoint | None:
     path = world.from_first(next(reversed(list_checkpoints(folder / "checkpoints")), None))
     return load_checkpoint(path) if path else None
+
+
+def _require_steps_left(run: Run, at: Progress) -> None:
+    """Refuses a run that is told to be shorter than it is."""
+    last = run.phases[-1]
+    if at.phase == last.name and at.phase_step > last.optimize.steps:
+        raise UserError(
+            f"optimize.steps={last.optimize.steps} lies before step {at.phase_step}, where {run.config.run} stands; "
+            "set it to that or more, or delete the newer folders of checkpoints to end at an older one"
+        )
 
 
 def _is_complete(run: Run, checkpoint: Checkpoint) -> bool:
@@ -320,10 +315,11 @@ def _is_complete(run: Run, checkpoint: Checkpoint) -> bool:
     return done and (run.config.run / "model").is_dir()
 
 
-def _save(run: Run, phase: Phase, offset: int, state: PhaseState) -> None:
+def _save(run: Run, phase: Phase, offset: int, state: PhaseState, folder: Path | None = None) -> Path:
+    folder = folder or run.config.run / "checkpoints"
     sums = state.means.merged()
     if not run.world.writes:
-        return
+        return folder
     progress = Progress(
         step=offset + state.steps_done,
         phase=phase.name,
@@ -342,9 +338,7 @@ def _save(run: Run, phase: Phase, offset: int, state: PhaseState) -> None:
         adversary=phase.adversary.state() if phase.adversary else None,
     )
     config = run.config
-    save_checkpoint(
-        config.run / "checkpoints", checkpoint, keep=config.keep_checkpoints, best=config.validation.best
-    )
+    return save_checkpoint(folder, checkpoint, keep=config.keep_checkpoints, best=config.validation.best)
 
 
 def _export(run: Run) -> Path:

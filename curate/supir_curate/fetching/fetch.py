@@ -23,16 +23,16 @@ from supir_curate.sources.candidate import Candidate
 from supir_curate.sources.originals import Evidence, Original, spool_path, valid_text, verified, write_spool
 from supir_curate.sources.plan import read_candidates
 from supir_curate.verdict import Reason
+from supir_images.formats import how_to_read, is_readable, kind_of
 from supir_shards import Store
 
-PICTURE_STARTS = (b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a")
+JPEG_START = b"\xff\xd8"  # stray bytes may follow, which decoders pass over
 PICTURE_ENDS = (b"\xff\xd9", b"IEND\xaeB`\x82", b"\x00;")  # of JPEG, PNG and GIF
 PADDING = b"\x00\r\n"  # that some servers leave behind a picture
 REDIRECTS = (301, 302, 303, 307, 308)
 AHEAD = 8  # candidates of a part that were begun and have not ended, as a multiple of the concurrency
-HELD_BYTES = (
-    2 * 2**20
-)  # of bodies that a fetcher holds, a request that may be under way, whatever servers send
+HELD_BYTES = 2 * 2**20
+"""Of bodies that a fetcher holds, a request that may be under way, whatever servers send."""
 
 
 class Fetcher:
@@ -174,10 +174,12 @@ async def _require_robots(robots: Robots, target: Target, trace: Trace) -> None:
 
 
 def _require_picture(start: bytes) -> None:
-    """Stops a download whose first bytes are not those of a picture format that we read."""
-    is_webp = start.startswith(b"RIFF") and start[8:12] == b"WEBP"
-    if not (is_webp or start.startswith(PICTURE_STARTS)):
-        raise FetchFailure(Reason.NOT_AN_IMAGE, f"the body begins {start.hex() or '(empty)'}")
+    """Stops a download whose first bytes are not those of a kind of picture that can be read here."""
+    kind = "jpg" if start.startswith(JPEG_START) else kind_of(start)
+    if kind is None:
+        raise FetchFailure(Reason.NOT_AN_IMAGE, f"the body begins {start[:12].hex() or '(empty)'}")
+    if not is_readable(kind):
+        raise FetchFailure(Reason.NO_READER, f"a {kind} picture: {how_to_read(kind)}")
 
 
 def _is_whole(body: bytes) -> bool:

@@ -18,11 +18,11 @@ from supir_curate.fetching.address import Reach, is_public
 from supir_curate.fetching.answer import OK, Answer, BadLength, Expectation, FetchFailure
 from supir_curate.fetching.coding import codings_of, decoded
 from supir_curate.verdict import Reason
+from supir_images.formats import HEAD_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-START_BYTES = 12  # RIFF....WEBP is the longest mark
 GRANT_BYTES = 256 * 1024  # of the fetcher's share, taken at once
 IGNORED_BYTES = 64 * 1024  # of an answer other than 200: read to keep the connection, if it is short
 STOP = -1  # what a callback answers to end the transfer
@@ -156,8 +156,8 @@ class Transfer:
         cap, start = self._expected.max_bytes, self._expected.start
         if size > cap:
             raise FetchFailure(Reason.TOO_MANY_BYTES, f"more than {cap} bytes came")
-        if start and not self._is_started and size >= START_BYTES:
-            begin = b"".join((*self._chunks, chunk))[:START_BYTES]
+        if start and not self._is_started and size >= HEAD_BYTES:
+            begin = b"".join((*self._chunks, chunk))[:HEAD_BYTES]
             self._is_started = True
             try:
                 start(begin)
@@ -176,7 +176,7 @@ class Transfer:
         if start is None or self._is_started:
             body = decoded(body, codings, self._expected.max_bytes)
         if start and (codings or not self._is_started):
-            start(body[:START_BYTES])
+            start(body[:HEAD_BYTES])
         return body
 
     def _clear(self, size: int) -> int | None:

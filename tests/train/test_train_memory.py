@@ -1,0 +1,139 @@
+"""The plan's bytes: against what must be so, and against what a real step allocates."""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+
+import pytest
+import torch
+
+from supir_console import UserError, load_config
+from supir_train import TrainConfig
+from supir_train.data import training_batches
+from supir_train.footprint import LiveBytes
+from supir_train.image_noise import image_noise
+from supir_train.order import Position
+from supir_train.rehearsal import fit, peak_bytes, rehearse
+from supir_train.run import prepare
+from supir_train.world import ALONE, World
+
+
+def test_live_bytes_counts_each_storage_once_and_lets_go():
+    held = torch.empty(100, device="meta")
+    with LiveBytes([held]) as live:
+        first = torch.empty(256, device="meta")
+        views = [first.view(16, 16).t(), held[3:]]
+        assert live.now == 1024
+        second = first + 1.0
+        del first, views
+        assert (live.now, live.peak) == (1024, 2048)
+        del second
+        assert live.now == 0
+
+
+class _SavedBytes:
+    """Bytes of the storages that a real graph saves, the parameters' own left out."""
+
+    def __init__(self, parameters) -> None:
+        self._own = {value.untyped_storage().data_ptr() for value in parameters}
+        self._sizes: dict[int, int] = {}
+
+    def pack(self, tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in self._own:
+            self._sizes[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    @property
+    def total(self) -> int:
+        return sum(self._sizes.values())
+
+
+@pytest.mark.parametrize("stage", ["adapter", "encoder"])
+def test_planned_activations_are_those_that_a_real_graph_saves(stage, configure, tmp_path):
+    config = configure(stage, tmp_path / "run", optimize__batch=16, optimize__micro_batch=8)
+    run = prepare(config)
+    saved = _SavedBytes(run.supir.parameters())
+    batch = next(training_batches(config, images=8, degraded=True, start=Position()))
+    noise = image_noise(config.seed, stage, batch.numbers, images_a_step=16)
+    with torch.autograd.graph.saved_tensors_hooks(saved.pack, lambda tensor: tensor):
+        run.phases[0].loss(batch, noise)
+    (figures,) = rehearse(config, ALONE)["phases"]
+    # beside what is saved, a pass has the batch and what single operations need for themselves
+    assert saved.total < figures["activations_bytes"] < 1.6 * saved.total
+
+
+def test_the_parts_of_a_plan_are_those_of_the_run_and_its_peak_holds_them(configure, tmp_path):
+    config = configure("adapter", tmp_path / "run", optimize__batch=16, optimize__micro_batch=4)
+    run = prepare(config)
+    (figures,) = rehearse(config, ALONE)["phases"]
+    trained = run.supir.trainable("adapter")
+    assert figures["parameters_bytes"] == sum(value.nbytes for value in run.supir.parameters())
+    assert figures["gradients_bytes"] == sum(value.nbytes for value in trained.values())
+    assert figures["optimizer_bytes"] == 2 * figures["average_bytes"] == 2 * figures["gradients_bytes"]
+    whole = figures["memory_bytes"] + figures["activations_bytes"]
+    assert figures["peak_bytes"] == whole
+    assert figures["checkpointed_activations_bytes"] < 0.8 * figures["activations_bytes"]
+    assert figures["micro_batch"] == 4
+
+
+def test_activations_grow_with_the_images_and_bf16_takes_less(configure, tmp_path):
+    def peak(images: int, **keys: object) -> int:
+        setting = {"optimize__batch": 64, "optimize__micro_batch": images, **keys}
+        return peak_bytes(configure("encoder", tmp_path, **setting), ALONE)
+
+    sixteen, thirty_two = peak(16), peak(32)
+    assert thirty_two - sixteen == pytest.approx(2 * (sixteen - peak(8)), rel=0.05)
+    assert peak(32, optimize__precision="bf16") < thirty_two
+
+
+@pytest.mark.parametrize("terms", [{"encoder__lpips_vgg_weight": 1}, {"encoder__adversary__weight": 0.1}])
+def test_perceptual_network_and_discriminator_are_counted(terms, configure, tmp_path):
+    plain = peak_bytes(configure("encoder", tmp_path), ALONE)
+    assert peak_bytes(configure("encoder", tmp_path, **terms), ALONE) > plain + 1_000_000
+
+
+def test_fit_takes_the_largest_micro_batch_that_fits(configure, tmp_path):
+    config = configure("adapter", tmp_path, optimize__batch=32)
+    sizes = {images: _least(configure, tmp_path, images) for images in (4, 8)}
+    chosen = fit(config, f"{(sizes[4] + sizes[8]) / 2 / 0.92 / 1e6}MB", ALONE)
+    assert chosen.optimize.micro_batch == 4
+    assert fit(config, "100GB", ALONE).optimize.micro_batch == 32
+    assert not fit(config, "100GB", ALONE).gradient_checkpointing
+    assert fit(config, "100GB", World(size=8)).optimize.micro_batch == 4
+
+
+def _least(configure, tmp_path, images: int) -> int:
+    keys = {"optimize__batch": 32, "optimize__micro_batch": images, "gradient_checkpointing": True}
+    return peak_bytes(configure("adapter", tmp_path, **keys), ALONE)
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [("1MB", "the smallest setting of this run takes"), ("much", "is no size")]
+)
+def test_a_size_that_nothing_fits_and_one_that_is_none_are_refused(size, text, configure, tmp_path):
+    with pytest.raises(UserError, match=text):
+        fit(configure("adapter", tmp_path, optimize__batch=2), size, ALONE)
+
+
+def test_sdxl_is_planned_without_its_weights(configure, tmp_path):
+    keys = {"init": "/no/sdxl", "preset": "sdxl", "optimize__precision": "bf16", "optimize__batch": 1}
+    (figures,) = rehearse(configure("encoder", tmp_path, **keys), ALONE)["phases"]
+    assert figures["trained_parameters"] == 34_163_592
+    with pytest.raises(UserError, match="or preset=sdxl to plan"):
+        rehearse(configure("encoder", tmp_path, init="/no/sdxl"), ALONE)
+
+
+@pytest.mark.parametrize("name", ["encoder-sdxl", "adapter-sdxl"])
+def test_a_shipped_config_says_the_memory_that_is_planned_for_it(name):
+    path = files("supir_train") / "configs" / f"{name}.yaml"
+    (said,) = re.findall(r"Planned memory: ([\d.]+) GB a GPU", path.read_text())
+    assert peak_bytes(load_config(TrainConfig, path), ALONE) / 1e9 == pytest.approx(float(said), abs=0.06)
+
+
+def test_a_saved_model_is_planned_from_its_configs(configure, prior_run, tmp_path):
+    saved = configure("adapter", tmp_path / "one", init=prior_run / "model")
+    fresh = configure("adapter", tmp_path / "two")
+    plans = [rehearse(config, ALONE)["phases"] for config in (saved, fresh)]
+    assert plans[0] == plans[1]
