@@ -27,7 +27,7 @@ from supir_model.mini_vae import MiniVAE
 from supir_model.prepared import PreparedConditioning, repeated
 from supir_model.text import TextConditioning, TextEncoders
 
-Stage = Literal["adapter", "encoder", "prior", "autoencoder"]
+Stage = Literal["adapter", "encoder", "codec", "prior", "autoencoder"]
 
 
 class Supir(nn.Module):
@@ -252,8 +252,9 @@ class Supir(nn.Module):
         """The parameters a training stage changes, by name, made trainable; all others are frozen.
 
         Args:
-            stage: "adapter" (control encoder and connectors), "encoder" (robust encoder), "prior" (UNet and
-                text encoders) or "autoencoder" (VAE); the last two are for small backbones.
+            stage: "adapter" (control encoder and connectors), "encoder" (robust encoder), "codec" (robust encoder
+                and VAE decoder), "prior" (UNet and text encoders) or "autoencoder" (VAE); the last three are for
+                small backbones.
 
         Raises:
             ValueError: unknown stage.
@@ -261,6 +262,7 @@ class Supir(nn.Module):
         parts: dict[str, tuple[str, ...]] = {
             "adapter": ("control", "connectors"),
             "encoder": ("robust_encoder",),
+            "codec": ("robust_encoder", "vae.decoder"),
             "prior": ("unet", "text"),
             "autoencoder": ("vae",),
         }

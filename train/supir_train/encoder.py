@@ -1,6 +1,7 @@
 """`stage: encoder`: the degradation-robust encoder E_dr, a VAE encoder that sees through degradation.
 
-Place in the flow: after the prior, before the adapter, which reads its latent. The decoder D stays frozen.
+Place in the flow: after the prior, before the adapter, which reads its latent. The decoder D stays frozen, unless
+`plain_weight` asks for it: a small one that has seen exact latents only leaves the edges of its blocks in guessed ones.
 Source: paper section 3.1. Differs: the paper's loss |D(E_dr(lq)) - D(E_dr(hq))|² has E_dr on both sides, so an
 encoder that maps everything to one latent is a perfect solution, and such training does go dark (facts: report
 #135 of the authors' repository). Here the right side goes through the frozen encoder E, a fixed target; the
@@ -17,6 +18,7 @@ from supir_train.adversary import Adversary
 from supir_train.batch import Batch
 from supir_train.config import TrainConfig
 from supir_train.image_noise import ImageNoise
+from supir_train.loss_config import EncoderLossConfig
 from supir_train.losses import ImageLoss, pixel_distance
 from supir_train.phase import Losses, Phase, psnr_db
 
@@ -43,6 +45,9 @@ def encoder_phase(supir: Supir, config: TrainConfig) -> Phase:
                 target_image = supir.decode(target_latent).float()
             terms["decoded"] = pixel_distance(image, target_image, weights)
             total = total + weights.decoded_weight * terms["decoded"]
+        if weights.plain_weight:
+            terms["plain"] = _plain_distance(supir, batch, weights)
+            total = total + weights.plain_weight * terms["plain"]
         return {"loss": total, **terms, "psnr_db": psnr_db(image, batch.hq)}
 
     def restore(batch: Batch, _: ImageNoise) -> torch.Tensor:
@@ -50,10 +55,21 @@ def encoder_phase(supir: Supir, config: TrainConfig) -> Phase:
         return supir.decode(supir.encode_lq(batch.lq)).float()
 
     return Phase(
-        name="encoder",
+        name="codec" if weights.plain_weight else "encoder",
         optimize=config.optimize,
         degraded=True,
         loss=loss,
         adversary=adversary,
         restore=restore,
     )
+
+
+def _plain_distance(supir: Supir, batch: Batch, weights: EncoderLossConfig) -> torch.Tensor:
+    """The pixel distance of D(E(hq)) and hq, estimated on every second image of the phase to save time."""
+    chosen = [place for place, number in enumerate(batch.numbers) if number % 2 == 0]
+    if not chosen:
+        return batch.hq.new_zeros(())
+    hq = batch.hq[chosen]
+    with torch.no_grad():
+        latent = supir.encode(hq, None)
+    return pixel_distance(supir.decode(latent), hq, weights) * (2 * len(chosen) / len(batch.numbers))

@@ -76,6 +76,12 @@ class EncoderLossConfig(ImageLossConfig):
     latent_weight: float = Field(
         default=0.1, ge=0, description="Weight of the squared distance of the scaled latents."
     )
+    plain_weight: float = Field(
+        default=0.0,
+        ge=0,
+        description="Above 0 the decoder is trained as well, for small backbones, and this weighs the pixel distance "
+        "of D(E(hq)) and hq, which keeps it the decoder of the plain encoder too. The paper freezes it.",
+    )
 
     @model_validator(mode="after")
     def _something_is_fitted(self) -> EncoderLossConfig:

@@ -18,7 +18,7 @@ from supir_train.batch import Batch
 from supir_train.config import OptimizeConfig
 from supir_train.image_noise import ImageNoise
 
-PhaseName = Literal["autoencoder", "prior", "encoder", "adapter"]
+PhaseName = Literal["autoencoder", "prior", "encoder", "codec", "adapter"]
 Losses = dict[str, torch.Tensor]
 """By name; the scalar called "loss" is minimised, the others are logged. A vector holds one figure an image, of all
 or of some."""
