@@ -29,6 +29,7 @@ from supir_infer import options as opt
 from supir_infer.settings import PRESETS, RestoreSettings, change_settings
 
 if TYPE_CHECKING:
+    from supir_infer.folder import Failure
     from supir_infer.plan import Plan, Recipe
     from supir_model import Supir
 
@@ -47,6 +48,7 @@ def infer(
     preset: opt.PresetOption = None,
     upscale: opt.UpscaleOption = None,
     min_size: opt.MinSizeOption = None,
+    strength: opt.StrengthOption = None,
     steps: opt.StepsOption = None,
     guidance_scale: opt.GuidanceOption = None,
     control_scale: opt.ControlOption = None,
@@ -70,6 +72,7 @@ def infer(
     flags = {
         "upscale": upscale,
         "min_size_px": min_size,
+        "strength": strength,
         "steps": steps,
         "guidance_scale": guidance_scale,
         "control_scale": control_scale,
@@ -99,7 +102,9 @@ def infer(
     results = (output.parent if output.suffix.lower() == ".png" else output) / RESULTS
     supir = load_model(origin, device, dtype) if plan.open else None
     complete_results(results, plan)
-    failed = _restore(plan, recipe, supir, results, batch_size) if supir else 0
+    failures = _restore(plan, recipe, supir, results, batch_size) if supir else []
+    sys.stderr.writelines(f"failed: {failure.job.source}: {failure.reason}\n" for failure in failures)
+    failed = len(failures)
     counts = {"restored": len(plan.open) - failed, "skipped": len(plan.finished), "failed": failed}
     finish({**counts, "results": str(results)}, as_json, failed)
 
@@ -136,7 +141,7 @@ def read_settings(
     return change_settings(PRESETS[preset], changes, overrides)
 
 
-def _restore(plan: Plan, recipe: Recipe, supir: Supir, results: Path, batch_size: int) -> int:
+def _restore(plan: Plan, recipe: Recipe, supir: Supir, results: Path, batch_size: int) -> list[Failure]:
     from supir_infer.folder import run_jobs
     from supir_infer.restore import Restorer
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,24 @@ from supir_infer.plan import Job, Recipe, settings_hash
 from supir_infer.restore import Restorer, Result
 from supir_infer.results import append_failure, append_success
 from supir_infer.sizes import plan_sizes
+from supir_model.estimator import Degradation
+from supir_model.sampler import OnStep
 
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-def run_jobs(restorer: Restorer, jobs: Sequence[Job], recipe: Recipe, results: Path, batch_size: int) -> int:
-    """Returns how many pictures failed after all were tried.
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A picture that has no result, and why."""
+
+    job: Job
+    reason: str
+
+
+def run_jobs(
+    restorer: Restorer, jobs: Sequence[Job], recipe: Recipe, results: Path, batch_size: int
+) -> list[Failure]:
+    """Returns the pictures that failed, after all were tried.
 
     Args:
         restorer: has the recipe's settings.
@@ -39,11 +52,13 @@ def run_jobs(restorer: Restorer, jobs: Sequence[Job], recipe: Recipe, results: P
     Raises:
         UserError: the disk is full.
     """
-    failed = 0
+    failures: list[Failure] = []
     with Progress(len(jobs) * restorer.settings.steps, "restore", "steps") as progress:
         for batch in batches(jobs, restorer, batch_size):
-            failed += _run_batch(restorer, batch, recipe, results, progress)
-    return failed
+            for failure in _run_batch(restorer, batch, recipe, results, progress):
+                append_failure(results, failure.job, failure.reason)
+                failures.append(failure)
+    return failures
 
 
 def batches(jobs: Sequence[Job], restorer: Restorer, batch_size: int) -> Iterator[list[Job]]:
@@ -81,51 +96,73 @@ def _read(job: Job) -> Picture:
 
 def _run_batch(
     restorer: Restorer, batch: list[Job], recipe: Recipe, results: Path, progress: Progress
-) -> int:
-    """Restores the readable pictures of a batch; returns how many of it failed."""
+) -> Iterator[Failure]:
+    """Restores the readable pictures of a batch; yields those of it that failed."""
     pictures: list[tuple[Job, Picture]] = []
+    steps_left = len(batch) * restorer.settings.steps
+
+    def count_steps(number: int) -> None:
+        nonlocal steps_left
+        progress.advance(min(number, steps_left))
+        steps_left -= min(number, steps_left)
+
     for job in batch:
         try:
             pictures.append((job, _read(job)))
         except ImageError as error:
-            append_failure(results, job, str(error))
-            progress.advance(restorer.settings.steps)
+            yield Failure(job, str(error))
+    outcomes = _outcomes(restorer, pictures, recipe.seed, lambda _: count_steps(len(pictures)))
+    count_steps(steps_left)  # of what was not restored, or was clean already
+    for (job, picture), outcome in zip(pictures, outcomes, strict=True):
+        reason = reason_of(outcome) if isinstance(outcome, Exception) else ""
+        if isinstance(outcome, Result):
+            reason = _write(job, picture, outcome, recipe, restorer, results)
+        if reason:
+            yield Failure(job, reason)
+
+
+def _outcomes(
+    restorer: Restorer, pictures: Sequence[tuple[Job, Picture]], seed: int, on_step: OnStep
+) -> Sequence[Result | Exception]:
+    """What became of each picture; where a batch fails its pictures are tried alone, so that the others get theirs."""
     if not pictures:
-        return len(batch)
+        return []
     try:
-        outcomes = restorer.restore_batch(
+        return restorer.restore_batch(
             [picture.rgb for _, picture in pictures],
             [job.caption for job, _ in pictures],
-            [recipe.seed] * len(pictures),
-            on_step=lambda _: progress.advance(len(pictures)),
+            [seed] * len(pictures),
+            on_step=on_step,
         )
-    except (UserError, torch.OutOfMemoryError) as error:
-        for job, _ in pictures:
-            append_failure(results, job, reason_of(error))
-        return len(batch)
-    num_written = 0
-    for (job, picture), outcome in zip(pictures, outcomes, strict=True):
-        try:
-            metadata = write_result(job, picture, outcome, recipe, restorer)
-        except OSError as error:
-            if error.errno in DISK_IS_FULL:
-                raise UserError(
-                    f"{job.target} cannot be written: {error.strerror}; free some space and repeat the command, "
-                    "what is done stays done"
-                ) from error
-            append_failure(results, job, f"{job.target} cannot be written: {error.strerror or error}")
-        else:
-            append_success(results, job, metadata)
-            num_written += 1
-    return len(batch) - num_written
+    except Exception as error:
+        if len(pictures) == 1:
+            return [error]
+    return [outcome for pair in pictures for outcome in _outcomes(restorer, [pair], seed, on_step)]
 
 
-def reason_of(error: UserError | torch.OutOfMemoryError) -> str:
+def _write(
+    job: Job, picture: Picture, outcome: Result, recipe: Recipe, restorer: Restorer, results: Path
+) -> str:
+    """Writes a result and its line; returns why it could not be written, "" if it was."""
+    try:
+        metadata = write_result(job, picture, outcome, recipe, restorer)
+    except OSError as error:
+        if error.errno in DISK_IS_FULL:
+            raise UserError(
+                f"{job.target} cannot be written: {error.strerror}; free some space and repeat the command, "
+                "what is done stays done"
+            ) from error
+        return f"{job.target} cannot be written: {error.strerror or error}"
+    append_success(results, job, metadata)
+    return ""
+
+
+def reason_of(error: Exception) -> str:
     """Returns why a picture could not be restored, in one line with a way on."""
     text = " ".join(str(error).split())
-    if isinstance(error, UserError):
-        return text
-    return f"out of memory: use a smaller --tile or --set vae_strip_px=256 ({text[:160]})"
+    if isinstance(error, torch.OutOfMemoryError):
+        return f"out of memory: use a smaller --tile or --set vae_strip_px=256 ({text[:160]})"
+    return text if isinstance(error, UserError | ImageError) else f"{type(error).__name__}: {text[:240]}"
 
 
 def write_result(
@@ -139,6 +176,8 @@ def write_result(
         "prompt": outcome.prompt,
         "size": {"input": sizes.source, "working": sizes.working, "output": sizes.output},
         "tiles": outcome.num_tiles,
+        "strength": round(outcome.strength, 3),
+        "degradation": _rounded(outcome.degradation),
         "seconds": {name: round(seconds, 3) for name, seconds in outcome.timings.items()},
         "device": str(restorer.supir.device),
         "dtype": str(restorer.supir.unet.dtype).removeprefix("torch."),
@@ -148,3 +187,9 @@ def write_result(
     alpha = None if picture.alpha is None else to_bytes(resize(picture.alpha, sizes.output))
     write_png(job.target, outcome.image, alpha, metadata, exif=picture.exif, dpi=picture.dpi)
     return metadata
+
+
+def _rounded(degradation: Degradation | None) -> dict[str, float] | None:
+    if degradation is None:
+        return None
+    return {name: round(value, 2) for name, value in asdict(degradation).items()}

@@ -33,6 +33,8 @@ SUFFIXES = tuple(suffix for kind in KINDS.values() if kind.has_reader for suffix
 """Of files that are taken for pictures; one whose reader is not installed is a picture that cannot be read."""
 
 METADATA_KEY = "supir"
+RANGE_TOLERANCE = 0.1
+"""How far floats may lie outside 0..1, as a filter's ringing does; they are cut off."""
 
 FloatImage = npt.NDArray[np.float32]
 ByteImage = npt.NDArray[np.uint8]
@@ -153,8 +155,18 @@ def to_rgb(image: Image.Image | npt.NDArray[Any]) -> FloatImage:
     if image.dtype == np.uint8:
         return image.astype(np.float32) / np.float32(255)
     if np.issubdtype(image.dtype, np.floating):
-        return image.astype(np.float32)
+        return _unit_floats(image)
     raise ImageError(f"an array of {image.dtype} is no picture; use uint8 in 0..255 or float in 0..1")
+
+
+def _unit_floats(image: npt.NDArray[np.floating[Any]]) -> FloatImage:
+    lowest, highest = float(image.min()), float(image.max())
+    if not (lowest >= -RANGE_TOLERANCE and highest <= 1 + RANGE_TOLERANCE):  # false for NaN too
+        raise ImageError(
+            f"an array of floats from {lowest:g} to {highest:g} is no picture in 0..1; divide it by its white, as a "
+            "rule 255"
+        )
+    return np.clip(image, 0, 1).astype(np.float32)
 
 
 def resize(image: FloatImage, size: tuple[int, int]) -> FloatImage:

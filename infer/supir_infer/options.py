@@ -33,6 +33,12 @@ PresetOption = Annotated[
 ]
 UpscaleOption = Annotated[float | None, typer.Option(help="Output side / input side.")]
 MinSizeOption = Annotated[int | None, typer.Option(help="Shortest side of the working image, px.")]
+StrengthOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|0..1", help="Share of the restoration in the result; auto: 0 where INPUT is clean."
+    ),
+]
 StepsOption = Annotated[int | None, typer.Option(help="Denoising steps.")]
 GuidanceOption = Annotated[float | None, typer.Option(help="Text guidance (CFG) at the end; 1 = none.")]
 ControlOption = Annotated[float | None, typer.Option(help="Strength of the LQ control; 0 = none.")]

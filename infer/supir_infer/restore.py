@@ -6,9 +6,9 @@ working image is resized onto the grid. Errors a user can meet: `ImageError` (no
 `vae_strip_px`).
 Order: LQ, bicubic to the working size -> robust encoder (mode) = z_lq -> decoded = stage-one image -> VAE
 encoder (sample) = restoration centre -> pure noise, or z_lq plus `start_sigma` of it, sampled with z_lq as control
-and text guidance -> decoded -> colours of the stage-one image -> resized to the output. A working image larger than a
-tile is sampled in tiles that overlap by tile_px - tile_stride_px; the network's memory depends on the tile, the VAE's
-on the working image.
+and text guidance -> decoded -> colours of the given or the stage-one image -> resized to the output, and mixed with
+the given picture by `strength`. A working image larger than a tile is sampled in tiles that overlap by tile_px -
+tile_stride_px; the network's memory depends on the tile, the VAE's on the working image.
 Place in the flow: `folder`, `web` and any script call `Restorer.restore`; tensors are (B, 3, H, W) or (B,
 C, h, w).
 The law it keeps: a picture depends on its pixels, caption, seed, settings and weights, never on its
@@ -19,7 +19,6 @@ Source: arXiv 2401.13627, figure 2 and section 3; tests compare with a recorded 
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,18 +32,20 @@ from PIL import Image
 from supir_console import UserError
 from supir_infer.codec import Codec
 from supir_infer.colour import fix_colour
-from supir_infer.images import ByteImage, resize, to_bytes, to_rgb
+from supir_infer.finish import finished
+from supir_infer.images import ByteImage, FloatImage, resize, to_rgb
+from supir_infer.noise import Noise, noise_of
 from supir_infer.settings import RestoreSettings
 from supir_infer.sizes import Sizes, plan_sizes
+from supir_infer.strength import automatic_strength, degradation
 from supir_infer.tiling import Window, tile_windows, tiled
 from supir_model import Supir, TextConditioning
 from supir_model.diffusion import SIGMA_MAX, karras_sigmas, sampling_sigmas
+from supir_model.estimator import Degradation
 from supir_model.guidance import LinearScale, guided
 from supir_model.sampler import (
     Denoise,
-    NoiseSource,
     OnStep,
-    generator_noise,
     sample_dpmpp_2m_sde,
     sample_edm,
     start_latent,
@@ -57,6 +58,7 @@ LATENT_PX = 8  # image px a latent px
 class Result:
     """A restored picture: `image` uint8 (H, W, 3) at the output size, and what it was made with.
 
+    `strength` is the share of the restoration in it, `degradation` the estimate that it was chosen by, if it was.
     `timings` are seconds of the batch's encode, sample and decode steps divided by its pictures.
     """
 
@@ -66,16 +68,9 @@ class Result:
     seed: int
     prompt: str
     num_tiles: int
+    strength: float
+    degradation: Degradation | None
     timings: dict[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Noise:
-    """The three places a restoration draws unit normal noise from."""
-
-    posterior: NoiseSource
-    start: NoiseSource
-    steps: NoiseSource
 
 
 class Restorer:
@@ -112,7 +107,7 @@ class Restorer:
 
         Raises:
             ImageError: the array is no RGB picture.
-            UserError: the working image would exceed `max_megapixels`.
+            UserError: the working image would exceed `max_megapixels`, or the result is none, see `finish`.
         """
         return self.restore_batch([image], [caption], [seed], on_step)[0]
 
@@ -134,26 +129,52 @@ class Restorer:
             raise ValueError(
                 f"working sizes {[size.working for size in sizes]} differ; restore them one by one"
             )
-        lq = np.stack([resize(rgb, size.working) for rgb, size in zip(pictures, sizes, strict=True)])
-        lq_tensor = torch.from_numpy(lq).permute(0, 3, 1, 2).to(self.supir.device) * 2 - 1
+        estimates, strengths = self._strengths(pictures, sizes)
         prompts = [_prompt(caption, self.settings.positive_suffix) for caption in captions]
         timings: dict[str, float] = {}
-        restored = self.restore_tensor(
-            lq_tensor, *self._conditioning(prompts), _noise(seeds), timings, on_step
-        )
-        arrays = (restored.permute(0, 2, 3, 1).cpu().numpy() + 1) / 2
+        lq = np.stack([resize(rgb, size.working) for rgb, size in zip(pictures, sizes, strict=True)])
+        restored = self._restored(lq, prompts, seeds, timings, on_step) if any(strengths) else lq
+        rows = zip(restored, pictures, sizes, seeds, prompts, strengths, estimates, strict=True)
         return [
             Result(
-                image=to_bytes(resize(np.clip(array, 0, 1).astype(np.float32), size.output)),
+                image=finished(array, rgb, size.output, strength),
                 settings=self.settings,
                 sizes=size,
                 seed=seed,
                 prompt=prompt,
                 num_tiles=len(self.windows(size.working)),
+                strength=strength,
+                degradation=estimate,
                 timings={name: seconds / len(images) for name, seconds in timings.items()},
             )
-            for array, size, seed, prompt in zip(arrays, sizes, seeds, prompts, strict=True)
+            for array, rgb, size, seed, prompt, strength, estimate in rows
         ]
+
+    def _strengths(
+        self, pictures: Sequence[FloatImage], sizes: Sequence[Sizes]
+    ) -> tuple[list[Degradation | None], list[float]]:
+        if self.settings.strength != "auto":
+            return [None] * len(pictures), [self.settings.strength] * len(pictures)
+        estimates = [
+            degradation(self.supir, resize(rgb, size.output))
+            for rgb, size in zip(pictures, sizes, strict=True)
+        ]
+        return [*estimates], [automatic_strength(estimate) for estimate in estimates]
+
+    def _restored(
+        self,
+        lq: npt.NDArray[np.float32],
+        prompts: list[str],
+        seeds: Sequence[int],
+        timings: dict[str, float],
+        on_step: OnStep | None,
+    ) -> npt.NDArray[np.float32]:
+        """The restored images (B, H, W, 3), about 0..1, of LQ images at the working size."""
+        tensor = torch.from_numpy(lq).permute(0, 3, 1, 2).to(self.supir.device) * 2 - 1
+        restored = self.restore_tensor(
+            tensor, *self._conditioning(prompts), noise_of(seeds), timings, on_step
+        )
+        return ((restored.permute(0, 2, 3, 1) + 1) / 2).cpu().numpy()
 
     @torch.no_grad()
     def restore_tensor(
@@ -177,16 +198,18 @@ class Restorer:
         """
         clock = _Clock({} if timings is None else timings, lq.device)
         z_lq = self._codec.encode_lq(lq)
-        stage_one, centre = lq, None
-        if self.settings.restore_guidance > 0 or self.settings.colour_fix != "none":
+        centre, colours = None, lq
+        takes_colours = self.settings.colour_fix != "none" and self.settings.colour_reference == "stage_one"
+        if self.settings.restore_guidance > 0 or takes_colours:
             stage_one = self._codec.decode(z_lq)
-        if self.settings.restore_guidance > 0:
-            centre = self._codec.encode(stage_one, noise.posterior)
+            colours = stage_one if takes_colours else lq
+            if self.settings.restore_guidance > 0:
+                centre = self._codec.encode(stage_one, noise.posterior)
         clock.lap("encode")
         denoise = self._denoise(z_lq, positive, negative)
         latent = self._sample(denoise, z_lq, noise, centre, on_step)
         clock.lap("sample")
-        restored = fix_colour(self._codec.decode(latent), stage_one, self.settings.colour_fix)
+        restored = fix_colour(self._codec.decode(latent), colours, self.settings.colour_fix)
         clock.lap("decode")
         return restored
 
@@ -273,19 +296,6 @@ class _Clock:
         now = time.perf_counter()
         self._timings[name] = now - self._last
         self._last = now
-
-
-def _noise(seeds: Sequence[int]) -> Noise:
-    return Noise(*(generator_noise([_generator(seed, purpose) for seed in seeds]) for purpose in _PURPOSES))
-
-
-_PURPOSES = ("posterior", "start", "steps")
-
-
-def _generator(seed: int, purpose: str) -> torch.Generator:
-    """A CPU generator of its own for each purpose, so that switching one of them off moves no other."""
-    digest = hashlib.sha256(f"{purpose}:{seed}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
 def _prompt(caption: str, suffix: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -66,6 +66,11 @@ class RestoreSettings(Config):
         le=2,
         description="Strength of the LQ control at the start, linear in sigma; null = constant.",
     )
+    strength: Literal["auto"] | Annotated[float, Field(ge=0, le=1)] = Field(
+        default="auto",
+        description="Share of the restoration in the result, the rest is the picture as given; auto: by how degraded "
+        "it is, 0 where it is clean.",
+    )
     restore_guidance: float = Field(
         default=1.0,
         ge=0,
@@ -79,7 +84,12 @@ class RestoreSettings(Config):
         default=1.0, ge=0, le=2, description="Standard deviation of the noise that is added back."
     )
     colour_fix: ColourFix = Field(
-        default="wavelet", description="Colours from the pre-cleaned LQ: wavelet, adain or none."
+        default="wavelet",
+        description="How the colours of colour_reference are taken: wavelet, adain or none.",
+    )
+    colour_reference: Literal["lq", "stage_one"] = Field(
+        default="lq",
+        description="Whose colours: the given picture's, or the pre-cleaned one's, which the autoencoder has moved.",
     )
     positive_suffix: str = Field(
         default=POSITIVE_SUFFIX, description="Quality words written after every caption."
@@ -117,6 +127,8 @@ class RestoreSettings(Config):
 
 
 _SDXL: dict[str, Any] = {
+    "strength": 1.0,
+    "colour_reference": "stage_one",
     "min_size_px": 1024,
     "snap_px": 64,
     "tile_px": 1024,

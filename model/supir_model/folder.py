@@ -25,6 +25,7 @@ from transformers.utils import logging as transformers_logging
 from supir_model.connectors import Connectors
 from supir_model.control import ControlEncoder
 from supir_model.errors import ModelFileError, told_by
+from supir_model.estimator import DegradationEstimator
 from supir_model.mini_vae import MiniVAE
 from supir_model.tensor_file import TensorFile
 from supir_model.text import TextEncoders
@@ -36,6 +37,8 @@ FORMAT: Final = 1
 CONFIG: Final = "config.json"
 CLASS_NAME: Final = "Supir"
 ROBUST_FILE: Final = "robust_encoder/diffusion_pytorch_model.safetensors"
+ESTIMATOR: Final = "estimator"
+"""Folder of the one part that a model may lack."""
 PARTS: Final = ("unet", "control", "connectors", "vae", "text_encoder", "text_encoder_2", "tokenizer")
 
 
@@ -57,6 +60,7 @@ def save_folder(supir: Supir, folder: Path, dtype: torch.dtype | None) -> None:
         ("vae", supir.vae),
         ("text_encoder", text.text_encoder),
         ("text_encoder_2", text.text_encoder_2),
+        *([(ESTIMATOR, supir.estimator)] if supir.estimator else []),
     )
     with _quiet_libraries():
         for name, part in parts:
@@ -109,6 +113,7 @@ def load_folder(folder: Path, *, device: torch.device | str, dtype: torch.dtype)
         **shared,
         control=_load_part(ControlEncoder, folder / "control", torch_dtype=dtype),
         connectors=_load_part(Connectors, folder / "connectors", torch_dtype=dtype),
+        estimator=load_estimator(folder) if (folder / ESTIMATOR).is_dir() else None,
     )
     load_robust_encoder(supir.robust_encoder, folder / ROBUST_FILE, shared["vae"].dtype)
     return supir.to(device)
@@ -154,6 +159,19 @@ def load_robust_encoder(encoder: nn.Module, file: Path, dtype: torch.dtype) -> N
         encoder.load_state_dict({key: value.to(dtype) for key, value in state.items()})
     except RuntimeError as error:
         raise ModelFileError(f"{file} does not fit its VAE: {told_by(error)}") from error
+
+
+def load_estimator(folder: Path) -> DegradationEstimator:
+    """The degradation estimator of the model in `folder`, float32 whatever the other parts are.
+
+    Raises:
+        FileNotFoundError: the model has none.
+        ModelFileError: it is damaged.
+    """
+    part: DegradationEstimator = _load_part(
+        DegradationEstimator, folder / ESTIMATOR, torch_dtype=torch.float32
+    )
+    return part
 
 
 def vae_dtype(dtype: torch.dtype) -> torch.dtype:

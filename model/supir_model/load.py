@@ -18,7 +18,16 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from supir_model.checkpoint import load_checkpoint
 from supir_model.connectors import ConnectorKind, Connectors
 from supir_model.control import ControlEncoder
-from supir_model.folder import CONFIG, holds_model, load_folder, load_shared_parts, vae_dtype
+from supir_model.estimator import DegradationEstimator
+from supir_model.folder import (
+    CONFIG,
+    ESTIMATOR,
+    holds_model,
+    load_estimator,
+    load_folder,
+    load_shared_parts,
+    vae_dtype,
+)
 from supir_model.mini_vae import MiniVAE
 from supir_model.presets import PRESETS, Preset
 from supir_model.single_file import load_single_file
@@ -119,6 +128,15 @@ def _require_fresh(control_depth: tuple[int, ...] | None, connector: str, adapte
         )
 
 
+def embedded_estimator() -> DegradationEstimator:
+    """The degradation estimator that ships with `mini`, float32 on the CPU; it serves every backbone.
+
+    Raises:
+        FileNotFoundError: a package without the embedded weights.
+    """
+    return load_estimator(WEIGHTS / "mini")
+
+
 def _embedded(preset: str, device: torch.device | str, dtype: torch.dtype) -> Supir:
     folder = WEIGHTS / preset
     if not (folder / CONFIG).is_file():
@@ -144,7 +162,8 @@ def fresh(preset: Preset, seed: int) -> Supir:
 def _in_precision(supir: Supir, dtype: torch.dtype) -> Supir:
     """The model in `dtype`, its VAE and the robust encoder, a part of one, in the VAE's precision beside it."""
     for name, part in supir.named_children():
-        nn.Module.to(part, vae_dtype(dtype) if name in ("vae", "robust_encoder") else dtype)
+        held = torch.float32 if name == ESTIMATOR else vae_dtype(dtype)
+        nn.Module.to(part, held if name in ("vae", "robust_encoder", ESTIMATOR) else dtype)
     return supir
 
 

@@ -61,12 +61,14 @@ class MiniEncoder(nn.Module):
         super().__init__()
         _, fine, coarse = block_out_channels
         analysis, _ = block_transform(latent_channels)
+        self.transform: Tensor
         self.register_buffer("transform", analysis[..., None, None], persistent=False)
         self.conv_in = _conv(3 * 4**2, fine)
         self.at_quarter = nn.Sequential(*(_Residual(fine) for _ in range(layers_per_block[0])))
         self.down = _conv(fine, coarse, stride=2)
         self.at_eighth = nn.Sequential(*(_Residual(coarse) for _ in range(layers_per_block[1])))
         self.conv_out = zero_module(_conv(coarse, 3 * latent_channels))
+        assert self.conv_out.bias is not None, "as _conv makes it"
         with torch.no_grad():
             self.conv_out.bias[2 * latent_channels :] = START_LOGVAR
 
@@ -103,6 +105,7 @@ class MiniDecoder(nn.Module):
         super().__init__()
         half, fine, coarse = block_out_channels
         _, synthesis = block_transform(latent_channels)
+        self.transform: Tensor
         self.register_buffer("transform", synthesis[..., None, None], persistent=False)
         self.conv_in = _conv(latent_channels, coarse)
         self.at_eighth = nn.Sequential(*(_Residual(coarse) for _ in range(layers_per_block[2])))
@@ -178,6 +181,7 @@ class MiniVAE(ModelMixin, ConfigMixin):
         """
         channels = len(mean)
         quant, post = self.quant_conv, self.post_quant_conv
+        assert quant.bias is not None and post.bias is not None, "as _scale_and_shift makes them"
         post.bias.add_(post.weight[:, 0, 0, 0] * mean)
         post.weight.mul_(deviation[:, None, None, None])
         quant.weight[:channels].div_(deviation[:, None, None, None])
@@ -227,5 +231,6 @@ def _scale_and_shift(channels: int) -> nn.Conv2d:
     """One factor and one shift a channel, starting at 1 and 0."""
     module = nn.Conv2d(channels, channels, 1, groups=channels)
     nn.init.ones_(module.weight)
+    assert module.bias is not None, "asked for"
     nn.init.zeros_(module.bias)
     return module

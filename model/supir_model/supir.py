@@ -23,11 +23,12 @@ from supir_model.checks import require_image, require_latent, require_prompts, r
 from supir_model.connectors import Connectors
 from supir_model.control import ControlEncoder
 from supir_model.diffusion import nearest_timestep, scale_input, sigma_at
+from supir_model.estimator import DegradationEstimator
 from supir_model.mini_vae import MiniVAE
 from supir_model.prepared import PreparedConditioning, repeated
 from supir_model.text import TextConditioning, TextEncoders
 
-Stage = Literal["adapter", "encoder", "codec", "prior", "autoencoder"]
+Stage = Literal["adapter", "encoder", "codec", "prior", "autoencoder", "estimator"]
 
 
 class Supir(nn.Module):
@@ -40,6 +41,7 @@ class Supir(nn.Module):
         vae: `AutoencoderKL` or `MiniVAE`.
         text: both text encoders.
         robust_encoder: degradation-robust encoder; None starts one that computes what the VAE's encoder does.
+        estimator: tells what was done to a picture; a model may have none.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Supir(nn.Module):
         vae: AutoencoderKL | MiniVAE,
         text: TextEncoders,
         robust_encoder: nn.Module | None = None,
+        estimator: DegradationEstimator | None = None,
     ) -> None:
         super().__init__()
         self.unet = unet
@@ -59,6 +62,7 @@ class Supir(nn.Module):
         self.vae = vae
         self.text = text
         self.robust_encoder = new_robust_encoder(vae) if robust_encoder is None else robust_encoder
+        self.estimator = estimator
         self.requires_grad_(False).eval()
 
     @property
@@ -253,8 +257,8 @@ class Supir(nn.Module):
 
         Args:
             stage: "adapter" (control encoder and connectors), "encoder" (robust encoder), "codec" (robust encoder
-                and VAE decoder), "prior" (UNet and text encoders) or "autoencoder" (VAE); the last three are for
-                small backbones.
+                and VAE decoder), "prior" (UNet and text encoders), "autoencoder" (VAE) or "estimator"; codec, prior
+                and autoencoder are for small backbones.
 
         Raises:
             ValueError: unknown stage.
@@ -265,6 +269,7 @@ class Supir(nn.Module):
             "codec": ("robust_encoder", "vae.decoder"),
             "prior": ("unet", "text"),
             "autoencoder": ("vae",),
+            "estimator": ("estimator",),
         }
         if stage not in parts:
             raise ValueError(f"stage={stage!r} is unknown; use one of {', '.join(parts)}")

@@ -1,8 +1,8 @@
 """Draws pages of text, so that `mini` learns letters too: `python train/mini/pages.py FOLDER [--count 32]`.
 
 Place in the flow: before `supir-curate run` of the photos, whose second source the folder is. Words are those of this
-project's licence; fonts are those that matplotlib carries (DejaVu, STIX, Computer Modern). Sizes, colours and columns are
-drawn from the page's number, so the folder is the same each time.
+project's licence; fonts are those that matplotlib carries (DejaVu, STIX, Computer Modern). Sizes, colours and columns
+are drawn from the page's number, so the folder is the same each time.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ def draw_page(number: int) -> Image.Image:
     return page
 
 
-def _fill_line(words: list[str], font: ImageFont.FreeTypeFont, width_px: int, rng: np.random.Generator) -> str:
+def _fill_line(
+    words: list[str], font: ImageFont.FreeTypeFont, width_px: int, rng: np.random.Generator
+) -> str:
     start = int(rng.integers(len(words) - 40))
     line = words[start]
     for word in words[start + 1 : start + 40]:
@@ -65,7 +67,9 @@ def _font_path(name: str) -> str:
 
 def main() -> None:
     """Writes the pages as PNG."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--count", type=int, default=32)
     arguments = parser.parse_args()

@@ -16,18 +16,27 @@ from supir_model import Supir, load_supir
 from supir_train.adapter import adapter_phase
 from supir_train.config import TrainConfig
 from supir_train.encoder import encoder_phase
+from supir_train.estimator import estimator_phase
 from supir_train.phase import Phase
 from supir_train.prior import autoencoder_phase, prior_phase
+from supir_train.renew import fresh_estimator
 
 
 def load_start(config: TrainConfig) -> Supir:
-    """Returns the model that the run starts from, float32 on the CPU.
+    """Returns the model that the run starts from, float32 on the CPU, with an estimator where it trains one.
 
     Raises:
         UserError: `init` is not there.
         FileNotFoundError: the weights are not there.
         ModelFileError: the weights are damaged or incomplete.
     """
+    supir = _load_init(config)
+    if config.stage == "estimator" and supir.estimator is None:
+        supir.estimator = fresh_estimator(config.seed)
+    return supir
+
+
+def _load_init(config: TrainConfig) -> Supir:
     if config.init == "mini":
         return load_supir(preset="mini")
     if config.init == "fresh":
@@ -64,3 +73,5 @@ def make_phases(supir: Supir, config: TrainConfig) -> tuple[Phase, ...]:
             return (encoder_phase(supir, config),)
         case "adapter":
             return (adapter_phase(supir, config),)
+        case "estimator":
+            return (estimator_phase(supir, config),)

@@ -101,9 +101,9 @@ class ValidationConfig(Config):
 class TrainConfig(Config):
     """A whole run."""
 
-    stage: Literal["prior", "encoder", "adapter"] = Field(
+    stage: Literal["prior", "encoder", "adapter", "estimator"] = Field(
         description="prior: VAE, then UNet and text encoders (small backbones); encoder: degradation-robust encoder; "
-        "adapter: control encoder and connectors."
+        "adapter: control encoder and connectors; estimator: tells how a picture was degraded."
     )
     run: Path = Field(description="Folder of the run: config, metrics, checkpoints and, at the end, model/.")
     init: str = Field(
@@ -163,9 +163,10 @@ class TrainConfig(Config):
     @model_validator(mode="after")
     def _best_is_measured(self) -> TrainConfig:
         best, validation = self.validation.best, self.validation
-        restores = self.stage != "prior" and validation.crops and validation.pictures
+        restores = self.stage in ("encoder", "adapter") and validation.crops and validation.pictures
         if best in NEEDS_RESTORATION and not restores:
-            why = "stage prior restores no pictures" if self.stage == "prior" else "no pictures are restored"
+            shows = self.stage in ("encoder", "adapter")
+            why = "no pictures are restored" if shows else f"stage {self.stage} restores no pictures"
             raise ValueError(f"validation.best={best}, but {why}; use validation_loss")
         return self
 

@@ -1,4 +1,4 @@
-"""Puts the parts that hang on a prior back to their starting point, in place.
+"""Starting points: parts that hang on a prior are put back to theirs, a new estimator is made.
 
 Place in the flow: `stage: prior` renews what its fits made worthless; `stage: adapter` renews on request.
 """
@@ -9,12 +9,20 @@ import torch
 
 from supir_model import Supir
 from supir_model.connectors import Connectors
+from supir_model.estimator import DegradationEstimator
 from supir_model.supir import new_robust_encoder
 
 
 def renew_robust_encoder(supir: Supir) -> None:
     """Makes the degradation-robust encoder compute what the VAE's encoder does (paper section 3.1)."""
     supir.robust_encoder.load_state_dict(new_robust_encoder(supir.vae).state_dict())
+
+
+def fresh_estimator(seed: int) -> DegradationEstimator:
+    """An untrained degradation estimator, the same for the same seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return DegradationEstimator()
 
 
 def renew_adapter(supir: Supir, seed: int) -> None:

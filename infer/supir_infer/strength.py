@@ -1,0 +1,64 @@
+"""How much of a restoration is taken: none of it where the picture is clean, so that no harm is done.
+
+Place in the flow: `restore` asks before it computes, and mixes the restored picture into the given one at the end.
+The law it keeps: what is judged is the picture at the output's size, the one that the result is mixed with; a picture
+that is not touched comes back as it was.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import numpy as np
+import torch
+
+from supir_infer.images import FloatImage
+from supir_model import Supir
+from supir_model.estimator import Degradation, DegradationEstimator
+from supir_model.load import embedded_estimator
+
+RUINED_DB, CLEAN_DB = 32.0, 38.0
+"""Estimated PSNR from which everything, and up to which nothing of a restoration is taken."""
+CROP_PX, MOST_CROPS, SMALLEST_PX = 256, 16, 32
+
+
+def degradation(supir: Supir, picture: FloatImage) -> Degradation:
+    """Returns what was done to a picture: the mean over crops spread over it.
+
+    Args:
+        supir: whose estimator is asked, the embedded one where it has none.
+        picture: (H, W, 3) in 0..1; where a side is under 32 px its border pixels are repeated.
+    """
+    estimator = supir.estimator or _embedded()
+    crops = np.stack(_crops(picture)).transpose(0, 3, 1, 2)
+    found = estimator.estimate(torch.from_numpy(crops).to(estimator.device) * 2 - 1)
+    columns = zip(
+        *((d.blur_sigma_px, d.noise_sigma, d.jpeg_quality, d.scale, d.psnr_db) for d in found), strict=True
+    )
+    return Degradation(*(sum(column) / len(found) for column in columns))
+
+
+def automatic_strength(degradation: Degradation) -> float:
+    """Returns 0 for a picture that is clean by its estimate, 1 for one that is not, linear in between."""
+    share = (CLEAN_DB - degradation.psnr_db) / (CLEAN_DB - RUINED_DB)
+    return min(1.0, max(0.0, share))
+
+
+def _crops(picture: FloatImage) -> list[FloatImage]:
+    """Squares of equal size, at most `MOST_CROPS`, spread evenly over the picture."""
+    missing = [max(0, SMALLEST_PX - side) for side in picture.shape[:2]]
+    if any(missing):
+        picture = np.pad(picture, [*((0, number) for number in missing), (0, 0)], mode="edge")
+    height, width = (min(CROP_PX, side // 2 * 2) for side in picture.shape[:2])
+    rows, columns = (math.ceil(side / CROP_PX) for side in picture.shape[:2])
+    while rows * columns > MOST_CROPS:
+        rows, columns = max(1, rows - 1) if rows >= columns else rows, max(1, columns - (columns > rows))
+    tops = np.linspace(0, picture.shape[0] - height, rows).round().astype(int)
+    lefts = np.linspace(0, picture.shape[1] - width, columns).round().astype(int)
+    return [picture[top : top + height, left : left + width] for top in tops for left in lefts]
+
+
+@cache
+def _embedded() -> DegradationEstimator:
+    return embedded_estimator()
