@@ -115,7 +115,8 @@ def _decide(
 
     def read(part: str) -> pa.Table:
         ledger = judge.read(part)
-        tells = plan.scoring.source.role_column or plan.piece_of(part).kind == "dataset"
+        # A list of failures says roles without being asked.
+        tells = plan.scoring.source.role_column or plan.piece_of(part).kind in ("dataset", "urls")
         return with_told(store, part, ledger) if tells else ledger
 
     with Progress(2 * len(parts), "select", "parts") as progress:

@@ -24,6 +24,11 @@ URL_COLUMNS = ("url", "image_url", "img_url", "OriginalURL")
 TEXT_COLUMNS = ("caption", "text", "captions", "alt_text", "alt")
 LICENCE_COLUMNS = ("licence", "license", "license_name", "licensename")
 """The usual names, in any case: LAION writes URL, TEXT and LICENSE, Open Images OriginalURL."""
+OUR_FAILURES = (
+    *("part", "source_row", "url", "reason", "detail", "text", "licence", "role"),
+    *("sha256", "md5"),
+)
+"""The columns that `failures` begins its list with, by which it is known as a source."""
 
 
 class Columns(NamedTuple):

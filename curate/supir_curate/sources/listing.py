@@ -21,7 +21,7 @@ from supir_curate.sources.dataset import dataset_at, list_dataset
 from supir_curate.sources.folder import Folder, escaped
 from supir_curate.sources.folder_pictures import find_pictures, is_picture_by_name, list_pictures
 from supir_curate.sources.left_out import Heading, Notes, format_label, hidden_name, noted, suffix_of
-from supir_curate.sources.lists import LIST_SUFFIXES, is_list, list_lists
+from supir_curate.sources.lists import LIST_SUFFIXES, are_our_failures, is_list, list_lists
 from supir_curate.sources.pairing import is_metadata
 from supir_curate.sources.tables import kind_of, list_tables
 from supir_curate.sources.tar_contents import kind_to_list
@@ -124,6 +124,8 @@ def _listing(
             return Listing("folder", _known(list_pictures(folder, pictures, config), config))
     found = tars or tables or (files if _is_file(place) else _lists_of(folder, files))
     kind: Kind = "tars" if tars else kind_of(folder, tables, config) if tables else "urls"
+    if not (tars or tables or config.role_column) and are_our_failures(folder, found):
+        config = config.model_copy(update={"role_column": "role"})
     for path in sorted(set(files) - set(found)):
         picture, _ = kind_to_list(path, b"")
         label = format_label(path, picture) if picture else suffix_of(path)
