@@ -115,9 +115,7 @@ def _decide(
 
     def read(part: str) -> pa.Table:
         ledger = judge.read(part)
-        # A list of failures says roles without being asked.
-        tells = plan.scoring.source.role_column or plan.piece_of(part).kind in ("dataset", "urls")
-        return with_told(store, part, ledger) if tells else ledger
+        return with_told(store, part, ledger)
 
     with Progress(2 * len(parts), "select", "parts") as progress:
         for number, ledger in enumerate(in_order(read, parts, AT_ONCE)):
