@@ -30,13 +30,14 @@ from supir_console import UserError
 from supir_train.batch import Batch
 from supir_train.best import goodness
 from supir_train.checkpoint import Checkpoint
-from supir_train.config import OptimizeConfig, TrainConfig
+from supir_train.config import TrainConfig
 from supir_train.curves import Curves
 from supir_train.data import training_batches
 from supir_train.ema import WeightAverage
 from supir_train.image_noise import image_noise
 from supir_train.incidents import Incident, gathered, image_lines, told, write_incident
 from supir_train.metrics import BadSamples, Means, StepLog, pair_lines
+from supir_train.optimize_config import OptimizeConfig
 from supir_train.order import Position
 from supir_train.pace import Pace
 from supir_train.phase import Phase, autocast
