@@ -18,7 +18,8 @@ from torch import Tensor
 from supir_infer import RestoreSettings
 from supir_infer.codec import Codec
 from supir_infer.colour import fix_colour
-from supir_infer.restore import Noise, Restorer
+from supir_infer.noise import Noise
+from supir_infer.restore import Restorer
 from supir_infer.settings import ColourFix
 from supir_infer.tiling import blend_weights, tile_windows
 from supir_model.diffusion import sampling_sigmas

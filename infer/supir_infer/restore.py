@@ -29,7 +29,6 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from supir_console import UserError
 from supir_infer.codec import Codec
 from supir_infer.colour import fix_colour
 from supir_infer.finish import finished
@@ -40,7 +39,7 @@ from supir_infer.sizes import Sizes, plan_sizes
 from supir_infer.strength import automatic_strength, degradation
 from supir_infer.tiling import Window, tile_windows, tiled
 from supir_model import Supir, TextConditioning
-from supir_model.diffusion import SIGMA_MAX, karras_sigmas, sampling_sigmas
+from supir_model.diffusion import SIGMA_MAX, karras_sigmas, nearest_timestep, sampling_sigmas
 from supir_model.estimator import Degradation
 from supir_model.guidance import LinearScale, guided
 from supir_model.sampler import (
@@ -80,8 +79,6 @@ class Restorer:
         supir: the network, already on its device.
         settings: applied to every picture.
 
-    Raises:
-        UserError: the settings ask for something this model has not.
     """
 
     def __init__(self, supir: Supir, settings: RestoreSettings) -> None:
@@ -272,15 +269,10 @@ class Restorer:
 
 
 def _noise_levels(settings: RestoreSettings) -> torch.Tensor:
+    """The levels of a restoration: `steps` of them, fewer where the table has fewer from `start_sigma` on."""
     start = SIGMA_MAX if settings.start_sigma is None else settings.start_sigma
-    try:
-        if settings.sampler == "edm":
-            return sampling_sigmas(settings.steps, start)
-        return karras_sigmas(settings.steps, start_sigma=start)
-    except ValueError as error:
-        raise UserError(
-            f"start_sigma={settings.start_sigma}: {error}; use fewer steps or start higher"
-        ) from error
+    steps = min(settings.steps, int(nearest_timestep(torch.tensor(start))) + 1)
+    return sampling_sigmas(steps, start) if settings.sampler == "edm" else karras_sigmas(steps, start_sigma=start)
 
 
 class _Clock:

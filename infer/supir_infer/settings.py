@@ -1,4 +1,4 @@
-"""What a restoration is made with: one config, its defaults for `mini`, and SUPIR's documented sets.
+"""What a restoration is made with: one config, the set for `mini`, and SUPIR's documented sets.
 
 Place in the flow: read by `restore`, `folder`, `cli` and `web`; its hash is part of every output's
 identity.
@@ -22,7 +22,7 @@ Sampler = Literal["edm", "dpmpp_2m_sde"]
 
 
 class RestoreSettings(Config):
-    """Everything but the picture, its caption and its seed; the defaults suit the embedded `mini` model."""
+    """Everything but the picture, its caption and its seed; the defaults are the paper's way at a small model's size."""
 
     upscale: float = Field(default=1.0, gt=0, le=16, description="Output side / input side.")
     min_size_px: int = Field(
@@ -42,7 +42,7 @@ class RestoreSettings(Config):
     sampler: Sampler = Field(
         default="edm", description="edm (restoration-guided Euler) or dpmpp_2m_sde (few steps)."
     )
-    steps: int = Field(default=20, ge=1, le=1000, description="Number of denoising steps.")
+    steps: int = Field(default=20, ge=1, le=1000, description="Number of denoising steps, at most the noise levels from start_sigma on.")
     start_sigma: float | None = Field(
         default=None,
         gt=0,
@@ -67,7 +67,7 @@ class RestoreSettings(Config):
         description="Strength of the LQ control at the start, linear in sigma; null = constant.",
     )
     strength: Literal["auto"] | Annotated[float, Field(ge=0, le=1)] = Field(
-        default="auto",
+        default=1.0,
         description="Share of the restoration in the result, the rest is the picture as given; auto: by how degraded "
         "it is, 0 where it is clean.",
     )
@@ -88,7 +88,7 @@ class RestoreSettings(Config):
         description="How the colours of colour_reference are taken: wavelet, adain or none.",
     )
     colour_reference: Literal["lq", "stage_one"] = Field(
-        default="lq",
+        default="stage_one",
         description="Whose colours: the given picture's, or the pre-cleaned one's, which the autoencoder has moved.",
     )
     positive_suffix: str = Field(
@@ -127,8 +127,6 @@ class RestoreSettings(Config):
 
 
 _SDXL: dict[str, Any] = {
-    "strength": 1.0,
-    "colour_reference": "stage_one",
     "min_size_px": 1024,
     "snap_px": 64,
     "tile_px": 1024,
@@ -139,7 +137,16 @@ _SDXL: dict[str, Any] = {
 EXECUTION_KEYS = frozenset({"max_megapixels", "tile_batch", "vae_strip_px"})
 
 PRESETS: dict[str, RestoreSettings] = {
-    "mini": RestoreSettings(),
+    "mini": RestoreSettings(
+        steps=1,
+        start_sigma=0.03,
+        guidance_scale=1.0,
+        guidance_scale_start=None,
+        restore_guidance=0.0,
+        s_churn=0.0,
+        strength="auto",
+        colour_reference="lq",
+    ),
     "paper": RestoreSettings(
         **_SDXL, steps=100, guidance_scale=7.5, guidance_scale_start=None, restore_guidance=4.0, s_noise=1.003
     ),

@@ -18,10 +18,12 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional
 
-from supir_model.connectors import zero_module
+from supir_model.mini_vae import BLOCK, block_transform
 
 LOWEST_PSNR_DB, HIGHEST_PSNR_DB = 10.0, 50.0
 """Bounds of `psnr_db`: beyond them pictures are equally ruined, or equally clean."""
+SMALLEST_ENERGY = 1e-6
+"""Added to a squared coefficient: that of a tenth of a grey level, about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,46 +46,59 @@ class Degradation:
 
 
 class DegradationEstimator(ModelMixin, ConfigMixin):
-    """A small convolutional network with a mean and a deviation over the picture before its head.
+    """A perceptron on the statistics of cosine coefficients, in the manner of no-reference quality measures.
+
+    Noise, blur, enlargement and quantisation each move the energy of coefficients, or how it is spread over the picture;
+    so each coefficient of 8×8 blocks gives the logarithm of its mean square and the mean of its squares' logarithms. Blocks
+    are taken on JPEG's grid, half a block off it, and on the picture at half its size.
 
     Args:
-        block_out_channels: widths at 1/2, 1/4, 1/8 … of the picture's size.
-        hidden_channels: width of the head.
+        num_coefficients: coefficients of a block that are looked at, at most 192.
+        hidden_channels: widths of the perceptron's two inner layers.
     """
 
     config_name = "config.json"
 
     @register_to_config
-    def __init__(
-        self, block_out_channels: tuple[int, ...] = (32, 48, 64, 96), hidden_channels: int = 96
-    ) -> None:
+    def __init__(self, num_coefficients: int = 128, hidden_channels: tuple[int, int] = (192, 96)) -> None:
         super().__init__()
-        first, *others = block_out_channels
-        layers: list[nn.Module] = [nn.PixelUnshuffle(2), nn.Conv2d(3 * 2**2, first, 3, padding=1)]
-        for inputs, outputs in zip(block_out_channels, others, strict=False):
-            layers += [_Residual(inputs), nn.SiLU(), nn.Conv2d(inputs, outputs, 3, stride=2, padding=1)]
-        self.features = nn.Sequential(*layers, _Residual(block_out_channels[-1]))
+        analysis, _ = block_transform(num_coefficients)
+        self.transform: Tensor
+        self.register_buffer("transform", analysis[..., None, None], persistent=False)
+        first, second = hidden_channels
         self.head = nn.Sequential(
-            nn.Linear(2 * block_out_channels[-1], hidden_channels),
+            nn.Linear(2 * len(self._views(torch.zeros(1, 3, 32, 32))) * num_coefficients, first),
             nn.SiLU(),
-            nn.Linear(hidden_channels, len(Degradation.__slots__)),
+            nn.Linear(first, second),
+            nn.SiLU(),
+            nn.Linear(second, len(Degradation.__slots__)),
         )
 
     def forward(self, lq: Tensor) -> Tensor:
         """Targets (B, T) as `normalised` has them.
 
         Args:
-            lq: (B, 3, H, W) in [-1, 1], sides even and at least 32 px.
+            lq: (B, 3, H, W) in [-1, 1], at least 32 px a side.
         """
-        features = self.features(lq)
-        deviation, mean = torch.std_mean(features, dim=(2, 3), correction=0)
-        scores: Tensor = self.head(torch.cat([mean, deviation], dim=1))
+        scores: Tensor = self.head(torch.cat([self._statistics(view) for view in self._views(lq)], dim=1))
         return scores
 
     @torch.no_grad()
     def estimate(self, lq: Tensor) -> list[Degradation]:
         """What was done to each picture of `lq`, see `forward`."""
         return denormalised(self(lq.to(self.dtype)).float())
+
+    @staticmethod
+    def _views(lq: Tensor) -> list[Tensor]:
+        return [lq, lq[..., BLOCK // 2 :, BLOCK // 2 :], functional.avg_pool2d(lq, 2)]
+
+    def _statistics(self, view: Tensor) -> Tensor:
+        """(B, 2 · coefficients) of all whole blocks of a view, each about 0 and of about unit deviation."""
+        height, width = (side // BLOCK * BLOCK for side in view.shape[-2:])
+        blocks = functional.pixel_unshuffle(view[..., :height, :width], BLOCK)
+        energy = functional.conv2d(blocks, self.transform).square() + SMALLEST_ENERGY
+        spread = energy.log().mean(dim=(2, 3))
+        return torch.cat([energy.mean(dim=(2, 3)).log(), spread], dim=1) / 4 + 1
 
 
 def normalised(degradations: Sequence[Degradation]) -> Tensor:
@@ -114,14 +129,3 @@ def denormalised(scores: Tensor) -> list[Degradation]:
         dim=1,
     )
     return [Degradation(*row) for row in columns.tolist()]
-
-
-class _Residual(nn.Module):
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv2 = zero_module(nn.Conv2d(channels, channels, 3, padding=1))
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        inner: Tensor = self.conv1(functional.silu(hidden))
-        return hidden + self.conv2(functional.silu(inner))

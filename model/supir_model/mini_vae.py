@@ -181,7 +181,8 @@ class MiniVAE(ModelMixin, ConfigMixin):
         """
         channels = len(mean)
         quant, post = self.quant_conv, self.post_quant_conv
-        assert quant.bias is not None and post.bias is not None, "as _scale_and_shift makes them"
+        assert quant.bias is not None, "as _scale_and_shift makes it"
+        assert post.bias is not None, "as _scale_and_shift makes it"
         post.bias.add_(post.weight[:, 0, 0, 0] * mean)
         post.weight.mul_(deviation[:, None, None, None])
         quant.weight[:channels].div_(deviation[:, None, None, None])

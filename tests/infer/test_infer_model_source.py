@@ -167,7 +167,7 @@ def test_a_model_larger_than_the_device_is_one_line(command, photos, tmp_path, m
 
 
 def test_print_config_needs_nothing_else_and_a_run_says_what_is_missing(command, photos):
-    assert "steps: 20" in command(main, "--print-config").out
+    assert "steps: 1" in command(main, "--print-config").out
     ended = command(main, photos, "--model", "tiny")
     assert (ended.code, ended.err.count("\n")) == (2, 1)
     assert "-o is missing; type: supir-infer INPUT -o OUT" in ended.err

@@ -17,7 +17,7 @@ from supir_infer import folder, images
 from supir_infer.cli import main
 from supir_infer.matching import match_samples
 
-QUICK = ("--model", "tiny", "--steps", 1, "--min-size", 64, "--set", "guidance_scale_start=1")
+QUICK = ("--model", "tiny", "--min-size", 64, "--strength", 1)
 
 
 def reasons(out: Path) -> dict[str, str]:

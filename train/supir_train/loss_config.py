@@ -58,6 +58,12 @@ class ImageLossConfig(Config):
     spectrum_weight: float = Field(
         default=0.0, ge=0, description="Weight of the L1 distance of the orthonormal 2-D Fourier transforms."
     )
+    grid_weight: float = Field(
+        default=0.0,
+        ge=0,
+        description="Weight of the distance of the profiles that differences have over the 8 columns and rows of a latent "
+        "pixel: what shows the grid of the latents.",
+    )
     adversary: AdversaryConfig = AdversaryConfig()
 
 

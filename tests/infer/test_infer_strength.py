@@ -1,0 +1,58 @@
+"""How much of a restoration is taken, and that a clean picture comes back as it was."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from skimage import data
+
+from supir_infer.restore import Restorer
+from supir_infer.settings import PRESETS
+from supir_infer.strength import CLEAN_DB, RUINED_DB, automatic_strength, degradation
+from supir_model import load_supir
+from supir_model.estimator import Degradation
+
+
+@pytest.fixture(scope="module")
+def supir():
+    return load_supir(preset="mini")
+
+
+@pytest.mark.parametrize(
+    ("psnr_db", "strength"),
+    [(50, 0.0), (CLEAN_DB, 0.0), ((CLEAN_DB + RUINED_DB) / 2, 0.5), (RUINED_DB, 1.0), (10, 1.0)],
+)
+def test_strength_falls_with_the_estimated_psnr(psnr_db, strength):
+    assert automatic_strength(Degradation(0, 0, 100, 1, psnr_db)) == pytest.approx(strength)
+
+
+def test_a_clean_photo_comes_back_bit_for_bit_and_a_noisy_one_better(supir):
+    photo = data.astronaut()[:256, 64:320]
+    noisy = np.clip(photo + np.random.default_rng(0).normal(0, 25, photo.shape), 0, 255).astype(np.uint8)
+    restorer = Restorer(supir, PRESETS["mini"])
+    clean = restorer.restore(photo)
+    assert clean.strength == 0.0
+    assert np.array_equal(clean.image, photo)
+    restored = restorer.restore(noisy)
+    assert restored.strength == 1.0
+    errors = [np.square(image.astype(float) - photo).mean() for image in (restored.image, noisy)]
+    assert errors[0] < 0.5 * errors[1]
+
+
+def test_a_given_strength_mixes_the_result_with_the_picture(supir):
+    photo, mini = data.astronaut()[:128, :160], PRESETS["mini"]
+    whole, half = (
+        Restorer(supir, mini.model_copy(update={"strength": share})).restore(photo).image.astype(int)
+        for share in (1.0, 0.5)
+    )
+    assert np.abs(2 * half - whole - photo).max() <= 2
+
+
+def test_an_estimate_is_the_mean_over_the_picture_whatever_its_size(supir):
+    rng = np.random.default_rng(0)
+    clean = np.full((600, 600, 3), 0.5, np.float32)
+    noisy = np.clip(clean + rng.normal(0, 0.1, clean.shape), 0, 1).astype(np.float32)
+    both = np.concatenate([clean[:, :300], noisy[:, 300:]], axis=1)
+    sigmas = [degradation(supir, picture).noise_sigma for picture in (clean, both, noisy)]
+    assert sigmas[0] < sigmas[1] < sigmas[2]
+    assert degradation(supir, clean[:5, :7]).psnr_db > 10
