@@ -1,9 +1,9 @@
 """The tables that lie in a folder of pictures and say what they are: `metadata.jsonl`, `.csv` or `.parquet`.
 
-Place in the flow: `folder_pictures` joins them to pictures. The law: a row names its picture by `file_name`, below the
-table's own folder; a row that is damaged is one failed candidate, and while there is one no default licence stands in
-for pictures below that folder that no row names; nor does it where a row names no picture that is there, says a licence,
-and may have meant this one (another case, folder or normal form). A picture that two rows name is refused.
+Place in the flow: `folder_pictures` joins them to pictures. The law: a row names its picture by `file_name`, below
+the table's own folder; a row that is damaged is one failed candidate. No default licence stands in for pictures below a
+folder with a damaged row that no row names, nor where a row names no picture that is there, says a licence, and may
+have meant this one (another case, folder or normal form). A picture that two rows name is refused.
 
 Source: Hugging Face datasets' `imagefolder`.
 """
@@ -36,7 +36,7 @@ class Metadata:
         twice: pictures that several rows name.
         gaps: folders of tables that have damaged rows, with what is wrong.
         damaged: the rows that could not be read, as candidates.
-        licensed: which table says a licence, by what is `alike` of a picture that a row of it names and that is not there.
+        licensed: which table says a licence of a picture that is not there, by what is `alike` of its name.
     """
 
     told: dict[str, Told] = field(default_factory=dict)
@@ -86,7 +86,7 @@ def read_metadata(
                 metadata.twice.add(picture)
             metadata.told[picture] = told = told_by(row.record, config)
             if told.licence and picture not in pictures:
-                metadata.licensed.setdefault(alike(escaped(name.replace("\\", "/"))), path)
+                metadata.licensed.setdefault(alike(escaped(str(name).replace("\\", "/"))), path)
     return metadata
 
 
