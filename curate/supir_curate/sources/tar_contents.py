@@ -19,9 +19,10 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO, NamedTuple, cast
 
 from supir_curate.sources.folder import Folder, escaped
-from supir_curate.sources.left_out import Heading, Notes, format_label, hidden_name, suffix_of
+from supir_curate.sources.left_out import Heading, Notes, format_label, suffix_of
 from supir_curate.sources.pairing import is_metadata, is_sidecar
 from supir_images.formats import is_readable, kind_of, kind_of_suffix
+from supir_images.hidden import hidden_name
 from supir_shards.quarantine import QuarantineReason, RejectedError
 from supir_shards.tar_members import Limits, Member, iter_members
 from supir_shards.tar_source import Readable
