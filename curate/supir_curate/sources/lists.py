@@ -16,9 +16,9 @@ from supir_curate.sources.candidate import MAX_DETAIL, Candidate, listed, unread
 from supir_curate.sources.columns import OUR_FAILURES, find_columns
 from supir_curate.sources.folder import Folder
 from supir_curate.sources.left_out import Heading, Notes, noted
-from supir_curate.sources.tar_contents import UNPACK
 from supir_curate.sources.text_rows import FORMATS, Row, damaged, is_plain, rows_of
 from supir_curate.sources.told import candidate_of, told_by, with_licence
+from supir_curate.sources.unpacking import UNPACK
 from supir_shards import DatasetError
 
 if TYPE_CHECKING:
