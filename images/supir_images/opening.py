@@ -195,7 +195,7 @@ def header_of(image: Image.Image, kind: str, data: bytes) -> Header:
 
 def _frames(image: Image.Image, kind: str, data: bytes) -> int:
     """Returns how many pictures a file holds; previews and masks beside a page are none."""
-    if kind in _PAGED and getattr(image, "n_frames", 1) > 1:
+    if kind in _PAGED:
         return 1 + _further_pages(data, _PILLOW_NAMES[kind], image.width * image.height)
     return getattr(image, "n_frames", 1) if kind in _MOVING else 1
 
@@ -204,16 +204,15 @@ def _further_pages(data: bytes, name: str, pixels: int) -> int:
     from PIL import Image
 
     count = 0
-    with Image.open(
-        io.BytesIO(data), formats=(name,)
-    ) as pages:  # what a page says must not stand in the first one
+    # Opened once more: what a page says would stand in the first one, its colour profile for one.
+    with Image.open(io.BytesIO(data), formats=(name,)) as pages:
         for number in range(1, _MAX_PAGES):
             try:
                 pages.seek(number)
+                is_beside = getattr(pages, "tag_v2", {}).get(_SUBFILE, 0) & (_REDUCED | _MASK)
             # The first page can be read whatever is wrong with the others.
             except Exception:
                 break
-            is_beside = getattr(pages, "tag_v2", {}).get(_SUBFILE, 0) & (_REDUCED | _MASK)
             count += not is_beside and pages.width * pages.height >= pixels * _SMALLEST_PAGE
     return count
 

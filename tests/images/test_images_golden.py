@@ -7,7 +7,7 @@ import struct
 import cv2
 import numpy as np
 import pytest
-from pictures import exif_of, png, saved
+from pictures import exif_of, p3_profile, png, saved
 from PIL import Image
 
 from supir_images import BadImage, Fault, decode, decode_rgb, from_pillow, thumbnail
@@ -227,6 +227,18 @@ def test_a_file_of_several_pages_is_known_and_previews_are_no_pages(kind: str, s
     assert pictures(page.resize((size // 2, size // 2))) == 2
     assert pictures(page.resize((size // 4, size // 4))) == 1
     assert pictures() == 1
+
+
+def test_a_damaged_second_page_and_its_profile_leave_the_first_one_as_it_is() -> None:
+    first, second = (Image.new("RGB", (40, 40), colour) for colour in ("red", "blue"))
+    alone = saved(first, "TIFF")
+    second.encoderinfo = {"icc_profile": p3_profile()}
+    both = saved(first, "TIFF", save_all=True, append_images=[second])
+    assert decode(both).header.frames == 2
+    for data in (both, both[: len(alone) + 8]):
+        decoded = decode(data)
+        assert np.array_equal(decoded.rgb, decode(alone).rgb)
+        assert (decoded.is_converted, decoded.header.icc_profile) == (False, None)
 
 
 def test_a_reduced_page_or_a_mask_of_a_tiff_is_no_page() -> None:
