@@ -29,8 +29,8 @@ from supir_images.decoding import to_bytes
 from supir_images.orientation import stored_again
 from supir_infer.images import read_picture, read_thumbnail
 from supir_shards import Dataset, Role, Sample, Store, finish_dataset, part_name, write_part
-from supir_train.config import DataConfig
-from supir_train.data import CropMaker
+from supir_train.crop_maker import CropMaker
+from supir_train.data_config import DataConfig
 from supir_train.order import Place, Walk
 
 UPRIGHT = skimage_data.astronaut()[

@@ -10,8 +10,9 @@ import pytest
 
 from supir_shards import Dataset
 from supir_train.batch import BadSample
-from supir_train.data import choose_held_out, training_batches, validation_batches
+from supir_train.data import training_batches
 from supir_train.held_out import HeldOut, spread_crops
+from supir_train.held_out_batches import choose_held_out, validation_batches
 from supir_train.order import Draw, Position, held_out
 
 

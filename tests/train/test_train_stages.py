@@ -95,7 +95,7 @@ def test_robust_encoder_learns_to_see_through_noise(encoder_run):
 
 
 def test_robust_encoder_keeps_the_brightness_of_each_photo(encoder_run, configure, noise_recipe, tmp_path):
-    from supir_train.data import validation_batches
+    from supir_train.held_out_batches import validation_batches
 
     supir = Supir.from_pretrained(encoder_run / "model")
     (batch,) = validation_batches(
@@ -142,7 +142,7 @@ def test_adapter_stage_changes_control_and_connectors_only(adapter_run, encoder_
 
 def test_adapter_uses_the_lq_latent(adapter_run, configure, noise_recipe, tmp_path):
     from supir_train.adapter import adapter_phase
-    from supir_train.data import validation_batches
+    from supir_train.held_out_batches import validation_batches
     from supir_train.image_noise import image_noise
 
     config = configure("adapter", tmp_path, data__captions="plain", data__recipe=noise_recipe)

@@ -12,7 +12,8 @@ import pytest
 from supir_console import UserError
 from supir_model.prompts import NEGATIVE_PROMPT, POSITIVE_SUFFIX
 from supir_shards import Caption, Role
-from supir_train.data import training_batches, validation_batches
+from supir_train.data import training_batches
+from supir_train.held_out_batches import validation_batches
 from supir_train.order import Position
 from supir_train.words import CaptionWeights, names_a_side, negative_prompt, photo_prompt
 from supir_train.world import ALONE

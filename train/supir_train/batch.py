@@ -1,7 +1,7 @@
 """What a training step is fed: a batch of pairs, where it stands in the data, and its way onto the device.
 
-Place in the flow: `data.py` makes batches, `loop.py` and the stages take them. The law it keeps: a batch whose LQ side
-is still to be made holds the traces that make it, so it is the same on every call of `to` for one kind of device.
+Place in the flow: `collate.py` makes batches, `loop.py` and the stages take them. The law it keeps: a batch whose LQ
+side is still to be made holds the traces that make it, so it is the same on every call of `to` for one kind of device.
 
 Legend: B images a batch, S crop side in pixels.
 """

@@ -1,8 +1,8 @@
 """Which held-out crops a run validates: as many as were asked for, spread evenly over the photos that are held out.
 
-Place in the flow: `order.py` yields what is held out, `data.py` makes the chosen crops. The law it keeps: every photo
-gives as many crops as any other, or one more, so that neither a photo with many stored crops nor the first part of the
-dataset stands for the whole; where photos are few, each gives several.
+Place in the flow: `order.py` yields what is held out, `held_out_batches.py` makes the chosen crops. The law it keeps:
+every photo gives as many crops as any other, or one more, so that neither a photo with many stored crops nor the first
+part of the dataset stands for the whole; where photos are few, each gives several.
 """
 
 from __future__ import annotations

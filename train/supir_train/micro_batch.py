@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from supir_console import UserError
-from supir_train.config import OptimizeConfig
+from supir_train.optimize_config import OptimizeConfig
 from supir_train.world import World
 
 

@@ -1,6 +1,6 @@
 """The order in which training sees samples: an endless, seeded walk over a dataset that can start anywhere.
 
-Place in the flow: indexes and captions of `supir_shards` in, `Draw`s out; `data.py` turns a draw into crops.
+Place in the flow: indexes and captions of `supir_shards` in, `Draw`s out; `crop_maker.py` turns a draw into crops.
 The laws it keeps: the order depends on (seed, epoch) alone, so neither the number of workers nor a stop moves
 it; and each sample that is not held out comes exactly once an epoch.
 

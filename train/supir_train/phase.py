@@ -15,8 +15,8 @@ import torch
 
 from supir_train.adversary import Adversary
 from supir_train.batch import Batch
-from supir_train.config import OptimizeConfig
 from supir_train.image_noise import ImageNoise
+from supir_train.optimize_config import OptimizeConfig
 
 PhaseName = Literal["autoencoder", "prior", "encoder", "adapter"]
 Losses = dict[str, torch.Tensor]

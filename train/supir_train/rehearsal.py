@@ -21,8 +21,9 @@ from supir_model.shape import hollow_supir, preset_of
 from supir_train.build import hold_frozen_in_bf16, make_phases
 from supir_train.config import TrainConfig
 from supir_train.cost import HeldBytes, held_bytes, plan
-from supir_train.data import check_data, choose_held_out
+from supir_train.data import check_data
 from supir_train.footprint import Moments, moments
+from supir_train.held_out_batches import choose_held_out
 from supir_train.micro_batch import share
 from supir_train.phase import Phase
 from supir_train.restoration import require_best_measure

@@ -42,9 +42,10 @@ from supir_train.config import TrainConfig
 from supir_train.config_history import CONFIG, record_config, require_same_config
 from supir_train.cost import plan
 from supir_train.curves import open_curves
-from supir_train.data import check_data, choose_held_out
+from supir_train.data import check_data
 from supir_train.export import place_weights, with_unrounded, write_model
 from supir_train.held_out import HeldOut
+from supir_train.held_out_batches import choose_held_out
 from supir_train.incidents import require_few_incidents
 from supir_train.loop import run_phase
 from supir_train.metrics import BadSamples, StepLog

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from supir_train.config import OptimizeConfig
+from supir_train.optimize_config import OptimizeConfig
 
 COSINE_FLOOR = 0.01
 """Share of the peak learning rate that the cosine schedule ends at."""

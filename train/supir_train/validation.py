@@ -13,8 +13,8 @@ import torch
 
 from supir_train.batch import Batch
 from supir_train.config import TrainConfig
-from supir_train.data import validation_batches
 from supir_train.ema import WeightAverage
+from supir_train.held_out_batches import validation_batches
 from supir_train.image_noise import image_noise
 from supir_train.metrics import Means
 from supir_train.phase import Phase, autocast

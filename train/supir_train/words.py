@@ -1,6 +1,6 @@
 """The words that a crop is trained with: which caption, whether it names a side, and what a negative was made with.
 
-Place in the flow: `data.py` asks for each crop, with the generator of its sample.
+Place in the flow: `crop_maker.py` asks for each crop, with the generator of its sample.
 The law it keeps: a prompt is true of the pixels that it goes with. A caption that says left or right is not mirrored,
 and a negative is told the words that it was drawn under.
 """
