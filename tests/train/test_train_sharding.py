@@ -227,6 +227,26 @@ def test_an_incident_in_shares_is_kept_replayed_and_passed_over(adapter, tmp_pat
     assert [line["step"] for line in lines(config.run, "passed_over")] == [2]
 
 
+CRAMPED_VALIDATION = """
+from test_train_out_of_memory import cramped, only_at_call
+run = prepare(config, world)
+train(cramped(run, only_at_call(1)) if world.rank == 1 else run)
+leave_world(world)
+"""
+
+
+def test_a_validation_of_shares_that_is_halved_leaves_the_training_as_it_is(adapter, twenty_steps, tmp_path):
+    _, shares, _ = twenty_steps
+    config = adapter(tmp_path / "run", optimize__steps=2, optimize__schedule_steps=20, shard="full")
+    trained(config, 2, CRAMPED_VALIDATION)
+    for name in ("loss", "validation_loss"):
+        ours, theirs = lines(config.run, name), lines(shares.run, name)
+        count = 2 if name == "loss" else 1
+        assert [line[name] for line in ours[:count]] == pytest.approx(
+            [line[name] for line in theirs[:count]], rel=1e-5
+        )
+
+
 LACK = """
 from supir_console import UserError
 from test_train_out_of_memory import cramped, more_than

@@ -167,11 +167,10 @@ class TrainConfig(Config):
         return self
 
     @model_validator(mode="after")
-    def _small_backbones_stay_whole(self) -> TrainConfig:
-        if self.shard == "full" and self.stage == "prior":
+    def _stage_can_be_shared_out(self) -> TrainConfig:
+        if self.shard == "full" and self.stage not in ("encoder", "adapter"):
             raise ValueError(
-                "shard=full is for the stages encoder and adapter; stage prior trains small backbones, which every "
-                "process can hold: set shard=none"
+                f"shard=full is for the stages encoder and adapter, not for {self.stage}; set shard=none"
             )
         return self
 

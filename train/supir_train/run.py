@@ -59,7 +59,7 @@ from supir_train.renew import renew_adapter
 from supir_train.restoration import drop_other_sheets, require_best_measure
 from supir_train.run_context import RunContext
 from supir_train.run_folder import owned
-from supir_train.world import ALONE, World
+from supir_train.world import ALONE, World, telling_of_lost_processes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,15 +221,16 @@ def _run_phases(run: Run, resumed: Checkpoint | None, context: RunContext) -> tu
         state = start_phase(phase, parameters, resumed, run.world)
         state.best = _best_so_far(run, phase)
         resumed = None
-        stopped = run_phase(
-            phase,
-            state,
-            config=run.config,
-            step_offset=offset,
-            context=context,
-            save=partial(_save, run, phase, offset),
-            whole=partial(whole, run.supir),
-        )
+        with telling_of_lost_processes():
+            stopped = run_phase(
+                phase,
+                state,
+                config=run.config,
+                step_offset=offset,
+                context=context,
+                save=partial(_save, run, phase, offset),
+                whole=partial(whole, run.supir),
+            )
         offset += state.steps_done
         if stopped and (phase is not run.phases[-1] or state.steps_done < phase.optimize.steps):
             return offset, False
