@@ -128,6 +128,9 @@ def test_a_validation_is_halved_too(configure, tmp_path):
     ours, theirs = (
         [line for line in lines(run) if "validation_loss" in line] for run in (sound.run, config.run)
     )
+    assert [(line["step"], line["micro_batch"]) for line in lines(config.run) if "micro_batch" in line] == [
+        (0, 4)
+    ]
     for one, other in zip(ours, theirs, strict=True):
         assert other["validation_loss"] == pytest.approx(one["validation_loss"], rel=1e-5)
         assert other["validation_psnr"] == pytest.approx(one["validation_psnr"], rel=1e-3)

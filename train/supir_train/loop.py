@@ -142,8 +142,7 @@ class _Loop:
                 used, count = take_step(phase, state, batches, split, self.config.seed, context)
             except NonFiniteStep as found:
                 raise self._incident(found) from found
-        if split.forward != images_a_forward:
-            context.log(self._place | {"micro_batch": split.forward})
+        self._note_halving(images_a_forward)
         context.pace.count(count)
         return used
 
@@ -174,8 +173,10 @@ class _Loop:
             UserError: a figure is no finite number.
         """
         phase, state, context = self.phase, self.state, self.context
+        images_a_forward = self.split.forward
         with context.pace.validating():
             found = self.validation(state.ema, f"step-{self._step_of_run:08d}-{phase.name}")
+        self._note_halving(images_a_forward)
         if not found.figures:
             return False
         for name, value in found.figures.items():
@@ -191,6 +192,10 @@ class _Loop:
             return False
         state.best = good
         return True
+
+    def _note_halving(self, before: int) -> None:
+        if self.split.forward != before:
+            self.context.log(self._place | {"micro_batch": self.split.forward})
 
     def _incident(self, found: NonFiniteStep) -> UserError:
         """Keeps the step and the state before it; returns the error that ends the run."""
