@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from supir_model.sharding import is_share, share_like
+from supir_model.sharding import is_share, own_share, share_like
 from supir_train.checkpoint import Checkpoint
 from supir_train.ema import WeightAverage
 from supir_train.metrics import Means
@@ -84,5 +84,12 @@ def _restore_tensors(state: PhaseState, resumed: Checkpoint) -> None:
 
 
 def _like(value: torch.Tensor, parameter: nn.Parameter) -> torch.Tensor:
-    """A moment held as its parameter is; a count of steps as it is."""
-    return share_like(value, parameter) if value.shape == parameter.shape else value
+    """A moment held as its parameter is; a count of steps as it is.
+
+    In the same order of memory too, which fused AdamW walks without a look at strides.
+    """
+    if value.shape != parameter.shape:
+        return value
+    moment = torch.zeros_like(parameter.detach(), dtype=value.dtype)
+    own_share(moment).copy_(own_share(share_like(value, parameter)))
+    return moment
