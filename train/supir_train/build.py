@@ -18,6 +18,7 @@ from supir_train.config import TrainConfig
 from supir_train.encoder import encoder_phase
 from supir_train.phase import Phase
 from supir_train.prior import autoencoder_phase, prior_phase
+from supir_train.world import World
 
 
 def load_start(config: TrainConfig) -> Supir:
@@ -42,6 +43,11 @@ def load_start(config: TrainConfig) -> Supir:
 def holds_bf16(config: TrainConfig) -> bool:
     """Returns whether the frozen networks are held in bfloat16 while the run trains."""
     return config.stage != "prior" and config.optimize.precision == "bf16"
+
+
+def shares_weights(config: TrainConfig, world: World) -> bool:
+    """Returns whether each process holds a share of what is trained, and not all of it."""
+    return config.shard == "full" and world.size > 1
 
 
 def hold_frozen_in_bf16(supir: Supir, config: TrainConfig, trained: Iterable[nn.Parameter]) -> None:

@@ -114,13 +114,15 @@ def _speaks() -> bool:
 
 
 def _run(resolved: TrainConfig, world: World, *, as_json: bool) -> None:
+    from supir_train.micro_batch import lack_of_memory_told
     from supir_train.run import prepare, train
 
-    run = prepare(resolved, world)
+    with lack_of_memory_told():
+        run = prepare(resolved, world)
     figures = run.plan()
     for line in _plan_lines(figures) if world.writes else ():
         sys.stderr.write(line + "\n")
-    with _stop_signals() as received:
+    with _stop_signals() as received, lack_of_memory_told():
         outcome = train(run, should_stop=lambda _steps: bool(received))
     summary: dict[str, Any] = {
         "steps": outcome.steps,

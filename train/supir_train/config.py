@@ -21,6 +21,7 @@ from supir_train.optimize_config import AutoencoderConfig, OptimizeConfig
 FREE_KEYS = (
     "run",
     "device",
+    "shard",
     "data.cache_bytes",
     "data.workers",
     "optimize.steps",
@@ -122,6 +123,11 @@ class TrainConfig(Config):
     )
     seed: int = Field(default=0, ge=0, description="Seed of order, crops, degradations, timesteps and noise.")
     device: str = Field(default="auto", description="auto (CUDA if there is one), cpu, cuda or cuda:N.")
+    shard: Literal["none", "full"] = Field(
+        default="none",
+        description="full: each process holds its share of what is trained, of its gradients, moments and average "
+        "(FSDP2), not all of it; from two processes on, in the stages encoder and adapter. Changes rounding only.",
+    )
     gradient_checkpointing: bool = Field(
         default=False,
         description="Recompute activations in the backward pass: less memory, about a third more time.",
@@ -157,6 +163,14 @@ class TrainConfig(Config):
         if self.init == "fresh" and self.preset == "sdxl":
             raise ValueError(
                 "init=fresh with preset=sdxl: SDXL is not trained from nothing; set init to its weights"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _stage_can_be_shared_out(self) -> TrainConfig:
+        if self.shard == "full" and self.stage not in ("encoder", "adapter"):
+            raise ValueError(
+                f"shard=full is for the stages encoder and adapter, not for {self.stage}; set shard=none"
             )
         return self
 
