@@ -55,7 +55,7 @@ def test_planned_activations_are_those_that_a_real_graph_saves(stage, configure,
     config = configure(stage, tmp_path / "run", optimize__batch=16, optimize__micro_batch=8)
     run = prepare(config)
     saved = _SavedBytes(run.supir.parameters())
-    batch = next(training_batches(config, images=8, degraded=True, start=Position()))
+    batch = next(training_batches(config, images=8, degraded=True, start=Position())).to(torch.device("cpu"))
     noise = image_noise(config.seed, stage, batch.numbers, images_a_step=16)
     with torch.autograd.graph.saved_tensors_hooks(saved.pack, lambda tensor: tensor):
         run.phases[0].loss(batch, noise)
