@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import logging
@@ -143,14 +144,11 @@ def test_a_run_whose_loader_is_killed_has_the_weights_of_one_that_was_not(config
     trainer = subprocess.Popen(
         [*CLI, str(tmp_path / "config.yaml")], stderr=subprocess.PIPE, text=True, start_new_session=True
     )
-    metrics, deadline = config.run / "metrics.jsonl", time.monotonic() + HANGS_AFTER_S
-    while not (metrics.exists() and metrics.read_text().count("\n") > 1) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    loaders = [loader for child in children(trainer.pid) for loader in children(child)]
-    os.kill(loaders[0], signal.SIGKILL)
+    wait_for_a_step(config)
+    os.kill(loaders_of(trainer.pid)[0], signal.SIGKILL)
     _, said = trainer.communicate(timeout=HANGS_AFTER_S)
     assert (trainer.returncode, said.count("a loader died by signal 9 (SIGKILL)")) == (0, 1)
-    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+    lines = [json.loads(line) for line in (config.run / "metrics.jsonl").read_text().splitlines()]
     assert [line["replaced_loaders"] for line in lines if "replaced_loaders" in line] == [1]
     sound, disturbed = (
         load_file(tmp_path / run / "checkpoints/step-00000040/model.safetensors") for run in ("sound", "run")
@@ -158,5 +156,48 @@ def test_a_run_whose_loader_is_killed_has_the_weights_of_one_that_was_not(config
     assert [name for name in sound if not torch.equal(sound[name], disturbed[name])] == []
 
 
+@needs_proc
+def test_of_several_processes_the_one_whose_loaders_die_again_and_again_says_why_the_run_ends(
+    configure, tmp_path
+):
+    config = configure(
+        "encoder", tmp_path / "run", optimize__steps=100_000, data__workers=1, validation__crops=0
+    )
+    (tmp_path / "config.yaml").write_text(config_yaml(config))
+    launcher = subprocess.Popen(
+        [*CLI, str(tmp_path / "config.yaml"), "--processes", "2"], stderr=subprocess.PIPE, text=True
+    )
+    wait_for_a_step(config)
+    second = next(pid for pid in children(launcher.pid) if b"\0RANK=1\0" in environment(pid))
+    deadline = time.monotonic() + HANGS_AFTER_S
+    while launcher.poll() is None and time.monotonic() < deadline:
+        for loader in loaders_of(second):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(loader, signal.SIGKILL)
+        time.sleep(0.1)
+    _, said = launcher.communicate(timeout=HANGS_AFTER_S)
+    assert launcher.returncode == 1
+    assert said.count(f"error: {FORGIVEN_DEATHS + 1} loader processes died within") == 1
+
+
+def wait_for_a_step(config) -> None:
+    metrics, deadline = config.run / "metrics.jsonl", time.monotonic() + HANGS_AFTER_S
+    while not (metrics.exists() and metrics.read_text().count("\n") > 1):
+        assert time.monotonic() < deadline, "no step was made"
+        time.sleep(0.02)
+
+
+def environment(pid: int) -> bytes:
+    return b"\0" + Path(f"/proc/{pid}/environ").read_bytes()
+
+
+def loaders_of(trainer: int) -> list[int]:
+    """The processes that its fork server started."""
+    return [loader for child in children(trainer) for loader in children(child)]
+
+
 def children(pid: int) -> list[int]:
-    return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    try:
+        return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
