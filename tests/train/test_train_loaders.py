@@ -135,6 +135,42 @@ def test_a_loader_at_work_on_large_pictures_has_little_memory_of_its_own(configu
     assert "libtorch" not in maps
 
 
+ASK_MEMORY = """
+import sys
+from pathlib import Path
+from supir_console import load_config
+from supir_train import TrainConfig
+from test_train_loaders import batches, loader_pids, private_bytes
+
+if __name__ == "__main__":
+    running = batches(load_config(TrainConfig, Path(sys.argv[1])))
+    for _ in range(3):
+        next(running)
+    print(private_bytes(loader_pids()[0]))
+    running.close()
+"""
+
+
+@needs_proc
+def test_a_loader_whose_recipe_goes_through_a_network_has_little_memory_too(configure, tmp_path):
+    (tmp_path / "vae.yaml").write_text("{name: vae, steps: [{do: vae, weights: mini}]}")
+    config = configure(
+        "adapter", tmp_path / "run", data__recipe=tmp_path / "vae.yaml", data__crop_px=128, data__workers=1
+    )
+    (tmp_path / "config.yaml").write_text(config_yaml(config))
+    (tmp_path / "ask.py").write_text(ASK_MEMORY)
+    here = str(Path(__file__).parent)
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "ask.py"), str(tmp_path / "config.yaml")],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([here, *sys.path])},
+        capture_output=True,
+        text=True,
+        timeout=HANGS_AFTER_S,
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < LARGEST_PRIVATE_BYTES
+
+
 @needs_proc
 def test_a_run_whose_loader_is_killed_has_the_weights_of_one_that_was_not(configure, tmp_path):
     keys = {"optimize__steps": 40, "optimize__batch": 4, "data__workers": 2, "validation__crops": 0}

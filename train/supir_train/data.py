@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import replace
 
 from supir_degrade import check_recipe, load_recipe
+from supir_degrade.requirements import late_modules
 from supir_shards import Dataset
 from supir_train.batch import Batch
 from supir_train.collate import checked, collate
@@ -87,10 +88,14 @@ def training_batches(
     sources, photos, negatives = open_walks(config)
     draws = mixed(photos, negatives, config.data.negative_share, start)
     work = _own(draws, images // config.data.crops_per_image, world)
-    maker = crop_maker(config, sources, degraded)
-    yield from checked(
-        _made_here(maker, work) if not config.data.workers else _loaded(maker, work, config.data.workers)
-    )
+    maker, workers = crop_maker(config, sources, degraded), config.data.workers
+    if not workers:
+        yield from checked(_made_here(maker, work))
+        return
+    # also where this phase degrades nothing: what the fork server imports is settled with the first loader
+    late = late_modules(load_recipe(config.data.recipe)) if config.stage != "prior" else ()
+    with closing(_loaded(Loaders(maker, workers, late), work)) as batches:
+        yield from checked(batches)
 
 
 def _made_here(maker: CropMaker, work: Iterator[list[Draw]]) -> Iterator[Batch]:
@@ -98,8 +103,7 @@ def _made_here(maker: CropMaker, work: Iterator[list[Draw]]) -> Iterator[Batch]:
         yield collate(draws, [maker(draw) for draw in draws])
 
 
-def _loaded(maker: CropMaker, work: Iterator[list[Draw]], workers: int) -> Iterator[Batch]:
-    loaders = Loaders(maker, workers)
+def _loaded(loaders: Loaders, work: Iterator[list[Draw]]) -> Generator[Batch, None, None]:
     with closing(loaders.made_in_order(work)) as made_in_order:
         for draws, made in made_in_order:
             yield replace(collate(draws, made), replaced_loaders=loaders.take_deaths())

@@ -2,8 +2,8 @@
 
 Place in the flow: `data.py` asks for the crops of a batch's draws, and collates what comes. The laws it keeps: crops
 depend on their draws alone, so a loader that is killed is replaced and its work made again by another, to the bit; and
-a loader holds no model and no torch: its private memory is its pictures and little else, since what it imports was
-imported by the fork server, whose memory all loaders share.
+a loader's private memory is its pictures and little else: it holds no model of the run and no torch, but where the
+recipe has a network, and what it imports was imported by the fork server, whose memory all loaders share.
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ import weakref
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from multiprocessing.context import ForkServerContext
 
 import cv2
 
-# Imported for the fork server, which loads this module; the first crop would import them into each loader.
-import supir_shards.reader  # noqa: F401
 from supir_console import Unfinished
 from supir_train.crop_maker import CropMaker, Made
 from supir_train.launch import end_with_trainer
@@ -38,6 +37,17 @@ FORGIVEN_DEATHS = 5
 FORGIVEN_WITHIN = 200
 REAPED_S = 5.0
 
+SHARED_MODULES = (
+    __name__,
+    "supir_images.decoding",
+    "supir_shards.reader",
+    *(
+        f"supir_degrade.{name}"
+        for name in ("camera", "codecs", "filters", "kernels", "moire", "noise", "pipeline", "video")
+    ),
+)
+"""Imported once, by the fork server; otherwise the first crop would import them into each loader."""
+
 Work = Sequence[Draw]
 log = logging.getLogger(__name__)
 
@@ -48,9 +58,11 @@ class Loaders:
     Args:
         maker: makes the crops of a draw; each process gets a copy.
         count: number of processes.
+        late_modules: what the maker may import later, shared by all if no loader was started before.
     """
 
-    def __init__(self, maker: CropMaker, count: int) -> None:
+    def __init__(self, maker: CropMaker, count: int, late_modules: Sequence[str] = ()) -> None:
+        _context().set_forkserver_preload([*SHARED_MODULES, *late_modules])
         self._maker, self._count = maker, count
         self._idle: queue.SimpleQueue[_Loader] = queue.SimpleQueue()
         self._alive: set[_Loader] = set()
@@ -146,11 +158,8 @@ class _Loader:
     """One process and the channel to it."""
 
     def __init__(self, maker: CropMaker) -> None:
-        # a plain fork would inherit locks held by OpenCV's and Ray's threads, and wait for them for ever
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([__name__])
         self._channel, theirs = socket.socketpair()
-        self._process = context.Process(target=_serve, args=(theirs, maker), daemon=True)
+        self._process = _context().Process(target=_serve, args=(theirs, maker), daemon=True)
         try:
             self._process.start()
         finally:
@@ -173,6 +182,11 @@ class _Loader:
         self._channel.close()
         code = self._process.exitcode or 0
         return f"by signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"with exit code {code}"
+
+
+def _context() -> ForkServerContext:
+    """How processes start: a plain fork would inherit locks of OpenCV's and Ray's threads, and wait for ever."""
+    return multiprocessing.get_context("forkserver")
 
 
 def _end_all(loaders: set[_Loader]) -> None:
