@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -103,6 +104,13 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_dataset(
         tmp_path_factory.mktemp("photos"), [sample(image) for image in photos()], captions="plain"
     )
+
+
+@pytest.fixture(scope="session")
+def large_dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Four pictures of 3.7 megapixels."""
+    tiled = [sample(np.tile(photo, (10, 10, 1))) for photo in itertools.islice(photos(), 4)]
+    return write_dataset(tmp_path_factory.mktemp("large"), tiled)
 
 
 @pytest.fixture(scope="session")

@@ -63,8 +63,6 @@ def main_command(
 ) -> None:
     """Train a prior, the degradation-robust encoder or the adapter; the same command goes on after a stop."""
     resolved = load_config(TrainConfig, _config_path(config), overrides)
-    # Threads of OpenMP that wait by spinning cost a busy machine a factor of five; to be said before torch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     started = int(os.environ.get("WORLD_SIZE", "0"))
     if processes > 1 and not (started or dry_run or print_config):
         raise typer.Exit(launch(sys.argv[1:], processes))

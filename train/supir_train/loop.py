@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -75,7 +75,8 @@ def run_phase(
     batches = training_batches(
         config, images=split.images, degraded=phase.degraded, start=state.position, world=world
     )
-    return loop.run(batches)
+    with closing(batches):
+        return loop.run(batches)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
