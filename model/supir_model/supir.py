@@ -27,7 +27,7 @@ from supir_model.mini_vae import MiniVAE
 from supir_model.prepared import PreparedConditioning, repeated
 from supir_model.text import TextConditioning, TextEncoders
 
-Stage = Literal["adapter", "encoder", "prior", "autoencoder"]
+Stage = Literal["adapter", "distill", "encoder", "prior", "autoencoder"]
 
 
 class Supir(nn.Module):
@@ -252,14 +252,15 @@ class Supir(nn.Module):
         """The parameters a training stage changes, by name, made trainable; all others are frozen.
 
         Args:
-            stage: "adapter" (control encoder and connectors), "encoder" (robust encoder), "prior" (UNet and
-                text encoders) or "autoencoder" (VAE); the last two are for small backbones.
+            stage: "adapter" or "distill" (control encoder and connectors), "encoder" (robust encoder), "prior" (UNet
+                and text encoders) or "autoencoder" (VAE); the last two are for small backbones.
 
         Raises:
             ValueError: unknown stage.
         """
         parts: dict[str, tuple[str, ...]] = {
             "adapter": ("control", "connectors"),
+            "distill": ("control", "connectors"),
             "encoder": ("robust_encoder",),
             "prior": ("unet", "text"),
             "autoencoder": ("vae",),
