@@ -27,7 +27,7 @@ from supir_model.mini_vae import MiniVAE
 from supir_model.prepared import PreparedConditioning, repeated
 from supir_model.text import TextConditioning, TextEncoders
 
-Stage = Literal["adapter", "distill", "encoder", "prior", "autoencoder"]
+Stage = Literal["adapter", "encoder", "prior", "autoencoder", "distill"]
 
 
 class Supir(nn.Module):
@@ -260,10 +260,10 @@ class Supir(nn.Module):
         """
         parts: dict[str, tuple[str, ...]] = {
             "adapter": ("control", "connectors"),
-            "distill": ("control", "connectors"),
             "encoder": ("robust_encoder",),
             "prior": ("unet", "text"),
             "autoencoder": ("vae",),
+            "distill": ("control", "connectors"),
         }
         if stage not in parts:
             raise ValueError(f"stage={stage!r} is unknown; use one of {', '.join(parts)}")

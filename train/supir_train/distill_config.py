@@ -35,7 +35,7 @@ class DistillConfig(Config):
         description="Network calls of the teacher from start_sigma on; a multiple of steps.",
     )
     intervals: int = Field(
-        default=5,
+        default=2,
         ge=1,
         description="Intervals of a student's step across which it learns to be consistent; divides teacher_steps / "
         "steps. One: it learns the end of the teacher's way alone, at the price of running all of it. More: cheaper "
