@@ -29,10 +29,13 @@ def adapter_teacher(supir: Supir, config: TrainConfig) -> Supir:
         FileNotFoundError: a part of its folder is missing.
         ModelFileError: a file of it is damaged.
     """
-    name = config.distill.teacher
-    source = supir if name is None else _named(name, supir, config)
-    if supir.device.type != "meta":
-        _require_learnt(source, name or config.init)
+    name = config.distill.teacher or config.init
+    source = _named(name, supir, config) if config.distill.teacher else supir
+    if name == "fresh" or not (source.device.type == "meta" or _has_learnt(source)):
+        raise UserError(
+            f"stage distill needs a teacher, and the adapter of {name} is untrained; set init, or distill.teacher, to "
+            "the RUN/model of a run of stage adapter"
+        )
     return Supir(
         unet=supir.unet,
         control=copy.deepcopy(source.control),
@@ -66,10 +69,6 @@ def _named(name: str, supir: Supir, config: TrainConfig) -> Supir:
     return source
 
 
-def _require_learnt(source: Supir, name: str) -> None:
-    """Refuses an adapter that no LQ latent reaches: the convolution that lets it in starts at zero."""
-    if not any(value.any() for value in source.control.hint.parameters()):
-        raise UserError(
-            f"stage distill needs a teacher, and the adapter of {name} is untrained; set init, or distill.teacher, to "
-            "the RUN/model of a run of stage adapter"
-        )
+def _has_learnt(source: Supir) -> bool:
+    """Whether an LQ latent reaches the adapter: the convolution that lets it in starts at zero."""
+    return any(bool(value.any()) for value in source.control.hint.parameters())
