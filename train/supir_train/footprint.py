@@ -12,7 +12,6 @@ what lies outside torch's allocator (the CUDA context, workspaces of convolution
 from __future__ import annotations
 
 import itertools
-import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,13 +21,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from supir_model import Supir
 from supir_model.prompts import positive_prompt
 from supir_train.batch import Batch
 from supir_train.config import TrainConfig
 from supir_train.image_noise import image_noise
+from supir_train.live_bytes import LiveBytes
 from supir_train.metrics import Means
 from supir_train.order import Position
 from supir_train.phase import Phase
@@ -61,40 +60,6 @@ class Moments:
     step: int
     lesson: int
     validation: int
-
-
-class LiveBytes(TorchDispatchMode):
-    """Counts the bytes of meta storages that were made under it and still have a user, and their highest sum.
-
-    Args:
-        held: tensors that are not to be counted, nor their views.
-    """
-
-    def __init__(self, held: Iterable[torch.Tensor]) -> None:
-        super().__init__()
-        self.now = self.peak = 0
-        self._sizes = {tensor.untyped_storage()._cdata: 0 for tensor in held}
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        for value in result if isinstance(result, tuple | list) else (result,):
-            if isinstance(value, torch.Tensor) and value.device.type == "meta":
-                self._count(value.untyped_storage())
-        return result
-
-    def _count(self, storage: torch.UntypedStorage) -> None:
-        address = storage._cdata
-        if address in self._sizes:
-            return
-        self._sizes[address] = storage.nbytes()
-        self.now += storage.nbytes()
-        self.peak = max(self.peak, self.now)
-        weakref.finalize(storage, self._forget, address)
-
-    def _forget(self, address: int) -> None:
-        self.now -= self._sizes.pop(address)
 
 
 class _Autocast(TorchFunctionMode):
