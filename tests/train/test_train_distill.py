@@ -13,6 +13,7 @@ import pytest
 import torch
 from limits import HANGS_AFTER_S
 from safetensors.torch import load_file
+from train_lines import lines_of
 
 from supir_console import UserError, config_yaml, load_config
 from supir_infer import PRESETS
