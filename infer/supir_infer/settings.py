@@ -126,7 +126,7 @@ _SDXL: dict[str, Any] = {
 # What a student of `supir-train`, stage distill, was taught with: its guidance is in its weights, its way has no noise.
 _STUDENT: dict[str, Any] = {
     "steps": 2,
-    "start_sigma": 2.0,
+    "start_sigma": 1.0,
     "guidance_scale": 1.0,
     "guidance_scale_start": None,
     "restore_guidance": 0.0,

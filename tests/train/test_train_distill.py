@@ -122,7 +122,7 @@ def test_the_students_adapter_moves_and_nothing_else_not_even_its_teacher(distil
 
 
 def test_a_validation_restores_as_the_restorer_does_by_its_preset(distill):
-    config = distill("run", distill__start_sigma=2.0, data__suffix_share=0)
+    config = distill("run", data__suffix_share=0)
     run = prepare(config)
     (batch,) = validation_batches(config, images=16, degraded=True)
     noise = [image_noise(0, "restoration", batch.numbers, images_a_step=16) for _ in range(2)]

@@ -20,7 +20,7 @@ class DistillConfig(Config):
         "the student begins in any case.",
     )
     start_sigma: float = Field(
-        default=2.0,
+        default=1.0,
         ge=SMALLEST_SIGMA,
         le=LARGEST_SIGMA,
         description="Noise level that the student starts from, upon the LQ latent; the restorer's key of this name.",
