@@ -63,22 +63,6 @@ def test_prior_ends_with_an_adapter_and_robust_encoder_copied_from_it(prior_run)
     assert not supir.control.hint.weight.any()
 
 
-@pytest.fixture(scope="module")
-def encoder_run(configure, prior_run, noise_recipe, tmp_path_factory):
-    config = configure(
-        "encoder",
-        tmp_path_factory.mktemp("encoder") / "run",
-        init=prior_run / "model",
-        data__recipe=noise_recipe,
-        optimize__steps=40,
-        optimize__lr=1e-3,
-        optimize__ema_decay=0.9,
-        validation__every=1000,
-    )
-    train(prepare(config))
-    return config.run
-
-
 def test_a_prior_that_goes_on_keeps_robust_encoder_and_adapter(prior_run, configure, tmp_path):
     config = configure("prior", tmp_path / "run", init=prior_run / "model", optimize__steps=2)
     train(prepare(config))
@@ -111,25 +95,6 @@ def test_robust_encoder_keeps_the_brightness_of_each_photo(encoder_run, configur
 
 def test_encoder_stage_changes_the_robust_encoder_only(encoder_run, prior_run):
     assert changed_parts(prior_run / "model", encoder_run / "model") == {"robust_encoder"}
-
-
-@pytest.fixture(scope="module")
-def adapter_run(configure, encoder_run, negatives, noise_recipe, tmp_path_factory):
-    config = configure(
-        "adapter",
-        tmp_path_factory.mktemp("adapter") / "run",
-        init=encoder_run / "model",
-        data__recipe=noise_recipe,
-        data__captions="plain",
-        data__negatives=negatives,
-        data__negative_share=0.25,
-        optimize__steps=80,
-        optimize__lr=3e-3,
-        optimize__ema_decay=0.95,
-        validation__every=1000,
-    )
-    train(prepare(config))
-    return config.run
 
 
 def test_adapter_lowers_the_noise_loss_of_the_frozen_prior(adapter_run):

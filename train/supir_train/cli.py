@@ -37,7 +37,15 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 COMMANDS = {"export": export_cli.app, "replay": replay_cli.app}
-SHIPPED = ("prior-mini", "encoder-mini", "adapter-mini", "encoder-sdxl", "adapter-sdxl")
+SHIPPED = (
+    "prior-mini",
+    "encoder-mini",
+    "adapter-mini",
+    "distill-mini",
+    "encoder-sdxl",
+    "adapter-sdxl",
+    "distill-sdxl",
+)
 
 
 @app.command(
@@ -61,7 +69,7 @@ def main_command(
         ),
     ] = None,
 ) -> None:
-    """Train a prior, the degradation-robust encoder or the adapter; the same command goes on after a stop."""
+    """Train a prior, the robust encoder, the adapter or its student; the same command goes on after a stop."""
     resolved = load_config(TrainConfig, _config_path(config), overrides)
     started = int(os.environ.get("WORLD_SIZE", "0"))
     if processes > 1 and not (started or dry_run or print_config):

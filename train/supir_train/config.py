@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from supir_console import Config
 from supir_train.best import NEEDS_RESTORATION, BestFigure
 from supir_train.data_config import DataConfig
+from supir_train.distill_config import DistillConfig
 from supir_train.loss_config import EncoderLossConfig, NoiseLossConfig
 from supir_train.optimize_config import AutoencoderConfig, OptimizeConfig
 
@@ -102,9 +103,9 @@ class ValidationConfig(Config):
 class TrainConfig(Config):
     """A whole run."""
 
-    stage: Literal["prior", "encoder", "adapter"] = Field(
+    stage: Literal["prior", "encoder", "adapter", "distill"] = Field(
         description="prior: VAE, then UNet and text encoders (small backbones); encoder: degradation-robust encoder; "
-        "adapter: control encoder and connectors."
+        "adapter: control encoder and connectors; distill: the same, as a student of few steps."
     )
     run: Path = Field(description="Folder of the run: config, metrics, checkpoints and, at the end, model/.")
     init: str = Field(
@@ -138,6 +139,7 @@ class TrainConfig(Config):
     encoder: EncoderLossConfig = EncoderLossConfig()
     noise: NoiseLossConfig = NoiseLossConfig()
     adapter: AdapterConfig = AdapterConfig()
+    distill: DistillConfig = DistillConfig()
     validation: ValidationConfig = ValidationConfig()
     log_every: int = Field(default=10, ge=1, description="Steps between two lines of metrics.jsonl.")
     trace_every: int = Field(

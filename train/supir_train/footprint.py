@@ -144,7 +144,8 @@ def moments(
         micro_batches: forward passes of a process in a step.
         is_gpu: whether the run's device is one.
     """
-    live = LiveBytes(itertools.chain(supir.parameters(), supir.buffers()))
+    networks = [supir, *([phase.teacher] if phase.teacher else [])]
+    live = LiveBytes(itertools.chain(*((*one.parameters(), *one.buffers()) for one in networks)))
     cast = _Autocast(is_bf16=phase.optimize.precision == "bf16", is_gpu=is_gpu)
     if phase.adversary:
         phase.adversary.to(torch.device("meta"))

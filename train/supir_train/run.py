@@ -128,8 +128,9 @@ def prepare(config: TrainConfig, world: World = ALONE) -> Run:
     for phase in phases:
         share(phase.optimize, world, config.data.crops_per_image)
     trained = {phase.name: supir.trainable(phase.name) for phase in phases}
-    hold_frozen_in_bf16(supir, config, [value for part in trained.values() for value in part.values()])
-    lay_out_channels_last(supir.to(device))
+    for network in (supir, *(phase.teacher for phase in phases if phase.teacher)):
+        hold_frozen_in_bf16(network, config, [value for part in trained.values() for value in part.values()])
+        lay_out_channels_last(network.to(device))
     return Run(
         config=config,
         num_samples=num_samples,
