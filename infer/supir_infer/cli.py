@@ -90,6 +90,7 @@ def infer(
         return
     source, output = _places(source, output)
     from supir_infer.captions import caption_source
+    from supir_infer.listing import list_pictures
     from supir_infer.plan import Recipe, find_jobs, plan_jobs
     from supir_infer.results import complete_results
 
@@ -105,7 +106,13 @@ def infer(
     failures = _restore(plan, recipe, supir, results, batch_size) if supir else []
     sys.stderr.writelines(f"failed: {failure.job.source}: {failure.reason}\n" for failure in failures)
     failed = len(failures)
-    counts = {"restored": len(plan.open) - failed, "skipped": len(plan.finished), "failed": failed}
+    counts: dict[str, Any] = {
+        "restored": len(plan.open) - failed,
+        "skipped": len(plan.finished),
+        "failed": failed,
+    }
+    if source.is_dir() and (left_out := list_pictures(source).left_out):
+        counts["left_out"] = left_out if as_json else ", ".join(f"{name} {n}" for name, n in left_out.items())
     finish({**counts, "results": str(results)}, as_json, failed)
 
 

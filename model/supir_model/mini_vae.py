@@ -64,9 +64,9 @@ class MiniEncoder(nn.Module):
         self.transform: Tensor
         self.register_buffer("transform", analysis[..., None, None], persistent=False)
         self.conv_in = _conv(3 * 4**2, fine)
-        self.at_quarter = nn.Sequential(*(_Residual(fine) for _ in range(layers_per_block[0])))
+        self.at_quarter = nn.Sequential(*(Residual(fine) for _ in range(layers_per_block[0])))
         self.down = _conv(fine, coarse, stride=2)
-        self.at_eighth = nn.Sequential(*(_Residual(coarse) for _ in range(layers_per_block[1])))
+        self.at_eighth = nn.Sequential(*(Residual(coarse) for _ in range(layers_per_block[1])))
         self.conv_out = zero_module(_conv(coarse, 3 * latent_channels))
         assert self.conv_out.bias is not None, "as _conv makes it"
         with torch.no_grad():
@@ -108,12 +108,12 @@ class MiniDecoder(nn.Module):
         self.transform: Tensor
         self.register_buffer("transform", synthesis[..., None, None], persistent=False)
         self.conv_in = _conv(latent_channels, coarse)
-        self.at_eighth = nn.Sequential(*(_Residual(coarse) for _ in range(layers_per_block[2])))
+        self.at_eighth = nn.Sequential(*(Residual(coarse) for _ in range(layers_per_block[2])))
         self.up_to_quarter = nn.Conv2d(coarse, 4 * fine, 1)
-        self.at_quarter = nn.Sequential(*(_Residual(fine) for _ in range(layers_per_block[1])))
+        self.at_quarter = nn.Sequential(*(Residual(fine) for _ in range(layers_per_block[1])))
         self.up_to_half = nn.Conv2d(fine, 4 * half, 1)
         self.blocks_in = _conv(3 * 2**2, half)
-        self.at_half = nn.Sequential(*(_Residual(half) for _ in range(layers_per_block[0])))
+        self.at_half = nn.Sequential(*(Residual(half) for _ in range(layers_per_block[0])))
         self.conv_out = zero_module(_conv(half, 3 * 2**2))
 
     def forward(self, latent: Tensor) -> Tensor:
@@ -213,13 +213,25 @@ def block_transform(count: int) -> tuple[Tensor, Tensor]:
     return (basis / deviation).float(), (basis * deviation).T.float().contiguous()
 
 
-class _Residual(nn.Module):
+class Residual(nn.Module):
+    """Two convolutions beside the identity, which is all that a fresh one is."""
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv1 = _conv(channels, channels)
         self.conv2 = zero_module(_conv(channels, channels))
 
     def forward(self, hidden: Tensor) -> Tensor:
+class Residual(nn.Module):
+    """Two convolutions beside the identity, which is all that a fresh one is."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = _conv(channels, channels)
+        self.conv2 = zero_module(_conv(channels, channels))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(B, C, h, w) to the same shape."""
         inner = self.conv1(functional.silu(hidden))
         return hidden + self.conv2(functional.silu(inner))
 

@@ -28,7 +28,7 @@ from supir_model.mini_vae import MiniVAE
 from supir_model.prepared import PreparedConditioning, repeated
 from supir_model.text import TextConditioning, TextEncoders
 
-Stage = Literal["adapter", "encoder", "codec", "prior", "autoencoder", "estimator"]
+Stage = Literal["adapter", "encoder", "codec", "prior", "autoencoder", "distill", "estimator"]
 
 
 class Supir(nn.Module):
@@ -193,7 +193,7 @@ class Supir(nn.Module):
             time_ids=time_ids,
             unet_embedding=size_embedding(self.unet, text.context, text.pooled, time_ids),
             control_embedding=None if z_lq is None else self.control.embed(text.pooled, time_ids),
-            hint=None if z_lq is None else self.control.hint(z_lq.to(dtype)),
+            hint=None if z_lq is None else self.control.embed_hint(z_lq.to(dtype)),
             mask=text.mask,
         )
 
@@ -256,9 +256,9 @@ class Supir(nn.Module):
         """The parameters a training stage changes, by name, made trainable; all others are frozen.
 
         Args:
-            stage: "adapter" (control encoder and connectors), "encoder" (robust encoder), "codec" (robust encoder
-                and VAE decoder), "prior" (UNet and text encoders), "autoencoder" (VAE) or "estimator"; codec, prior
-                and autoencoder are for small backbones.
+            stage: "adapter" or "distill" (control encoder and connectors), "encoder" (robust encoder), "codec" (robust
+                encoder and VAE decoder), "prior" (UNet and text encoders), "autoencoder" (VAE) or "estimator"; codec,
+                prior and autoencoder are for small backbones.
 
         Raises:
             ValueError: unknown stage.
@@ -270,6 +270,7 @@ class Supir(nn.Module):
             "prior": ("unet", "text"),
             "autoencoder": ("vae",),
             "estimator": ("estimator",),
+            "distill": ("control", "connectors"),
         }
         if stage not in parts:
             raise ValueError(f"stage={stage!r} is unknown; use one of {', '.join(parts)}")

@@ -11,8 +11,8 @@ import torch
 from supir_console import UserError, load_config
 from supir_train import TrainConfig
 from supir_train.data import training_batches
-from supir_train.live_bytes import LiveBytes
 from supir_train.image_noise import image_noise
+from supir_train.live_bytes import LiveBytes
 from supir_train.order import Position
 from supir_train.rehearsal import fit, peak_bytes, rehearse
 from supir_train.run import prepare
@@ -55,7 +55,7 @@ def test_planned_activations_are_those_that_a_real_graph_saves(stage, configure,
     config = configure(stage, tmp_path / "run", optimize__batch=16, optimize__micro_batch=8)
     run = prepare(config)
     saved = _SavedBytes(run.supir.parameters())
-    batch = next(training_batches(config, images=8, degraded=True, start=Position()))
+    batch = next(training_batches(config, images=8, degraded=True, start=Position())).to(torch.device("cpu"))
     noise = image_noise(config.seed, stage, batch.numbers, images_a_step=16)
     with torch.autograd.graph.saved_tensors_hooks(saved.pack, lambda tensor: tensor):
         run.phases[0].loss(batch, noise)

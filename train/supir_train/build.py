@@ -15,11 +15,13 @@ from supir_console import UserError
 from supir_model import Supir, load_supir
 from supir_train.adapter import adapter_phase
 from supir_train.config import TrainConfig
+from supir_train.distill import distill_phase
 from supir_train.encoder import encoder_phase
 from supir_train.estimator import estimator_phase
 from supir_train.phase import Phase
 from supir_train.prior import autoencoder_phase, prior_phase
 from supir_train.renew import fresh_estimator
+from supir_train.world import World
 
 
 def load_start(config: TrainConfig) -> Supir:
@@ -53,6 +55,11 @@ def holds_bf16(config: TrainConfig) -> bool:
     return config.stage != "prior" and config.optimize.precision == "bf16"
 
 
+def shares_weights(config: TrainConfig, world: World) -> bool:
+    """Returns whether each process holds a share of what is trained, and not all of it."""
+    return config.shard == "full" and world.size > 1
+
+
 def hold_frozen_in_bf16(supir: Supir, config: TrainConfig, trained: Iterable[nn.Parameter]) -> None:
     """Rounds the parameters that the run does not train, where its precision and stage say so."""
     if holds_bf16(config):
@@ -73,5 +80,7 @@ def make_phases(supir: Supir, config: TrainConfig) -> tuple[Phase, ...]:
             return (encoder_phase(supir, config),)
         case "adapter":
             return (adapter_phase(supir, config),)
+        case "distill":
+            return (distill_phase(supir, config),)
         case "estimator":
             return (estimator_phase(supir, config),)

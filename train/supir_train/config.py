@@ -15,12 +15,14 @@ from pydantic import Field, model_validator
 from supir_console import Config
 from supir_train.best import NEEDS_RESTORATION, BestFigure
 from supir_train.data_config import DataConfig
+from supir_train.distill_config import DistillConfig
 from supir_train.loss_config import EncoderLossConfig, NoiseLossConfig
 from supir_train.optimize_config import AutoencoderConfig, OptimizeConfig
 
 FREE_KEYS = (
     "run",
     "device",
+    "shard",
     "data.cache_bytes",
     "data.workers",
     "optimize.steps",
@@ -101,9 +103,10 @@ class ValidationConfig(Config):
 class TrainConfig(Config):
     """A whole run."""
 
-    stage: Literal["prior", "encoder", "adapter", "estimator"] = Field(
+    stage: Literal["prior", "encoder", "adapter", "distill", "estimator"] = Field(
         description="prior: VAE, then UNet and text encoders (small backbones); encoder: degradation-robust encoder; "
-        "adapter: control encoder and connectors; estimator: tells how a picture was degraded."
+        "adapter: control encoder and connectors; distill: the same, as a student of few steps; estimator: tells how a "
+        "picture was degraded."
     )
     run: Path = Field(description="Folder of the run: config, metrics, checkpoints and, at the end, model/.")
     init: str = Field(
@@ -122,6 +125,11 @@ class TrainConfig(Config):
     )
     seed: int = Field(default=0, ge=0, description="Seed of order, crops, degradations, timesteps and noise.")
     device: str = Field(default="auto", description="auto (CUDA if there is one), cpu, cuda or cuda:N.")
+    shard: Literal["none", "full"] = Field(
+        default="none",
+        description="full: each process holds its share of what is trained, of its gradients, moments and average "
+        "(FSDP2), not all of it; from two processes on, in the stages encoder and adapter. Changes rounding only.",
+    )
     gradient_checkpointing: bool = Field(
         default=False,
         description="Recompute activations in the backward pass: less memory, about a third more time.",
@@ -132,6 +140,7 @@ class TrainConfig(Config):
     encoder: EncoderLossConfig = EncoderLossConfig()
     noise: NoiseLossConfig = NoiseLossConfig()
     adapter: AdapterConfig = AdapterConfig()
+    distill: DistillConfig = DistillConfig()
     validation: ValidationConfig = ValidationConfig()
     log_every: int = Field(default=10, ge=1, description="Steps between two lines of metrics.jsonl.")
     trace_every: int = Field(
@@ -161,11 +170,19 @@ class TrainConfig(Config):
         return self
 
     @model_validator(mode="after")
+    def _stage_can_be_shared_out(self) -> TrainConfig:
+        if self.shard == "full" and self.stage not in ("encoder", "adapter"):
+            raise ValueError(
+                f"shard=full is for the stages encoder and adapter, not for {self.stage}; set shard=none"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _best_is_measured(self) -> TrainConfig:
         best, validation = self.validation.best, self.validation
-        restores = self.stage in ("encoder", "adapter") and validation.crops and validation.pictures
+        shows = self.stage not in ("prior", "estimator")
+        restores = shows and validation.crops and validation.pictures
         if best in NEEDS_RESTORATION and not restores:
-            shows = self.stage in ("encoder", "adapter")
             why = "no pictures are restored" if shows else f"stage {self.stage} restores no pictures"
             raise ValueError(f"validation.best={best}, but {why}; use validation_loss")
         return self

@@ -25,8 +25,8 @@ FP32_BYTES = 4
 class HeldBytes:
     """Bytes that a phase holds from its second step on, but for activations.
 
-    `parameters` are all weights, trained and frozen; `optimizer` is AdamW's two moments; `validation_copy` keeps the
-    trained weights while the average stands in their place; gradients are not there then.
+    `parameters` are all weights, trained and frozen, those of a teacher too; `optimizer` is AdamW's two moments;
+    `validation_copy` keeps the trained weights while the average stands in their place; gradients are not there then.
     """
 
     parameters: int
@@ -47,8 +47,10 @@ class HeldBytes:
 
 
 def held_bytes(supir: Supir, trained: Mapping[str, nn.Parameter], config: TrainConfig) -> HeldBytes:
-    """Returns the bytes of a phase that trains these parameters."""
+    """Returns the bytes of a phase that trains these parameters; a teacher is as large as they are, and frozen."""
     total, moving = _count(dict(supir.named_parameters())), _count(trained)
+    if config.stage == "distill":
+        total += moving
     frozen_bytes = 2 if holds_bf16(config) else FP32_BYTES
     return HeldBytes(
         parameters=moving * FP32_BYTES + (total - moving) * frozen_bytes,

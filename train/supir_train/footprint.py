@@ -29,6 +29,7 @@ from supir_train.config import TrainConfig
 from supir_train.image_noise import image_noise
 from supir_train.live_bytes import LiveBytes
 from supir_train.metrics import Means
+from supir_train.micro_batch import StepSplit
 from supir_train.order import Position
 from supir_train.phase import Phase
 from supir_train.world import ALONE
@@ -143,7 +144,8 @@ def moments(
         micro_batches: forward passes of a process in a step.
         is_gpu: whether the run's device is one.
     """
-    live = LiveBytes(itertools.chain(supir.parameters(), supir.buffers()))
+    networks = [supir, *([phase.teacher] if phase.teacher else [])]
+    live = LiveBytes(itertools.chain(*((*one.parameters(), *one.buffers()) for one in networks)))
     cast = _Autocast(is_bf16=phase.optimize.precision == "bf16", is_gpu=is_gpu)
     if phase.adversary:
         phase.adversary.to(torch.device("meta"))
@@ -162,7 +164,7 @@ def moments(
         step = live.peak + waiting
         for parameter in parameters.values():
             parameter.grad = None
-        lesson = _lesson_bytes(phase, live, cast) + waiting if phase.adversary else 0
+        lesson = _lesson_bytes(phase, config, live, cast) + waiting if phase.adversary else 0
     return Moments(step=step, lesson=lesson, validation=validation)
 
 
@@ -181,11 +183,11 @@ def _validation_bytes(
     return live.peak
 
 
-def _lesson_bytes(phase: Phase, live: LiveBytes, cast: _Autocast) -> int:
+def _lesson_bytes(phase: Phase, config: TrainConfig, live: LiveBytes, cast: _Autocast) -> int:
     assert phase.adversary, "asked for only where there is one"
     live.peak = live.now
     with cast.region():
-        phase.adversary.learn(ALONE, 1, Means(ALONE))
+        phase.adversary.learn(ALONE, 1, Means(ALONE), StepSplit.of(phase.optimize, config.data, ALONE))
     return live.peak
 
 

@@ -48,7 +48,11 @@ class LiveBytes(TorchDispatchMode):
 
     def _result(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         try:
-            key = (func, *map(_signature, args), *((name, _signature(value)) for name, value in kwargs.items()))
+            key = (
+                func,
+                *map(_signature, args),
+                *((name, _signature(value)) for name, value in kwargs.items()),
+            )
             known = self._results.get(key)
         except TypeError:  # an argument that is no key
             return func(*args, **kwargs)
@@ -85,9 +89,7 @@ def _signature(value: Any) -> Hashable:
     return type(value), value
 
 
-def _remembered(
-    args: tuple[Any, ...], result: Any
-) -> tuple[bool, tuple[Layout | None, ...]] | None:
+def _remembered(args: tuple[Any, ...], result: Any) -> tuple[bool, tuple[Layout | None, ...]] | None:
     """What to make in the place of `result` another time; None where it is not made of new storages alone."""
     is_several = isinstance(result, tuple | list)
     values = tuple(result) if is_several else (result,)

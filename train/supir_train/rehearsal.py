@@ -143,8 +143,9 @@ def _memory(config: TrainConfig, index: int, world: World) -> PhaseMemory:
         supir.control.enable_gradient_checkpointing()
     phase: Phase = make_phases(supir, config)[index]
     trained = supir.trainable(phase.name)
-    hold_frozen_in_bf16(supir, config, trained.values())
-    lay_out_channels_last(supir)
+    for network in (supir, *([phase.teacher] if phase.teacher else [])):
+        hold_frozen_in_bf16(network, config, trained.values())
+        lay_out_channels_last(network)
     held = held_bytes(supir, trained, config)
     images = share(phase.optimize, world, config.data.crops_per_image)
     micro_batches = phase.optimize.batch // world.size // images

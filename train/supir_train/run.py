@@ -15,35 +15,36 @@ the run is complete.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from supir_console import UserError
 from supir_model import Supir
 from supir_model.memory import lay_out_channels_last
-from supir_shards.local_files import is_temporary
+from supir_model.sharding import shard_trained, whole
 from supir_train.best import best_checkpoint
-from supir_train.build import hold_frozen_in_bf16, holds_bf16, load_start, make_phases
+from supir_train.build import hold_frozen_in_bf16, load_start, make_phases, shares_weights
 from supir_train.checkpoint import (
     Checkpoint,
     Progress,
     list_checkpoints,
     load_checkpoint,
+    open_checkpoint,
     save_checkpoint,
 )
 from supir_train.config import TrainConfig
-from supir_train.config_history import CONFIG, record_config, require_same_config
+from supir_train.config_history import record_config
 from supir_train.cost import plan
 from supir_train.curves import open_curves
 from supir_train.data import check_data
-from supir_train.export import place_weights, with_unrounded, write_model
+from supir_train.device import chosen_device
+from supir_train.export import place_weights, write_final_model
 from supir_train.held_out import HeldOut
 from supir_train.held_out_batches import choose_held_out
 from supir_train.incidents import require_few_incidents
@@ -57,9 +58,8 @@ from supir_train.provenance import require_same_sources, source_hashes
 from supir_train.renew import renew_adapter
 from supir_train.restoration import drop_other_sheets, require_best_measure
 from supir_train.run_context import RunContext
-from supir_train.world import ALONE, World
-
-LOCK = ".lock"
+from supir_train.run_folder import owned
+from supir_train.world import ALONE, World, telling_of_lost_processes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +114,7 @@ def prepare(config: TrainConfig, world: World = ALONE) -> Run:
         FileNotFoundError: the weights are not there.
         ModelFileError: the weights are damaged or incomplete.
     """
-    device = _device(config.device, world)
+    device = chosen_device(config.device, world)
     num_samples = check_data(config)
     held_out = choose_held_out(config) if config.validation.crops else None
     require_best_measure(config.validation.best)
@@ -128,8 +128,9 @@ def prepare(config: TrainConfig, world: World = ALONE) -> Run:
     for phase in phases:
         share(phase.optimize, world, config.data.crops_per_image)
     trained = {phase.name: supir.trainable(phase.name) for phase in phases}
-    hold_frozen_in_bf16(supir, config, [value for part in trained.values() for value in part.values()])
-    lay_out_channels_last(supir.to(device))
+    for network in (supir, *(phase.teacher for phase in phases if phase.teacher)):
+        hold_frozen_in_bf16(network, config, [value for part in trained.values() for value in part.values()])
+        lay_out_channels_last(network.to(device))
     return Run(
         config=config,
         num_samples=num_samples,
@@ -153,9 +154,9 @@ def train(run: Run, should_stop: Callable[[int], bool] = lambda _: False) -> Out
         UserError: the run folder belongs to another config, or the data cannot be used.
     """
     config, folder, world = run.config, run.config.run, run.world
-    with _owned(config, world):
+    with owned(config, world):
         bad_samples = BadSamples(folder / "bad_samples.jsonl", world)
-        resumed = _newest_checkpoint(folder, world)
+        resumed = _newest_checkpoint(config, world)
         if resumed and _is_complete(run, resumed):
             steps = resumed.progress.step
             return Outcome(
@@ -163,9 +164,7 @@ def train(run: Run, should_stop: Callable[[int], bool] = lambda _: False) -> Out
             )
         at = resumed.progress if resumed else None
         if resumed:
-            require_same_sources(resumed.progress.sources, run.sources, config)
-            _require_steps_left(run, resumed.progress)
-            place_weights(run.supir, run.trained, resumed)
+            _go_on_from(resumed, run)
         passed_over = require_few_incidents(config, world)
         if world.writes:
             record_config(config, at.step if at else 0)
@@ -185,7 +184,7 @@ def train(run: Run, should_stop: Callable[[int], bool] = lambda _: False) -> Out
         with closing(curves) if curves else nullcontext():
             steps, is_complete = _run_phases(run, resumed, context)
         bad_samples.write()
-        model = _export(run) if is_complete else None
+        model = write_final_model(run.supir, run.trained, config, world) if is_complete else None
         return Outcome(
             steps=steps,
             model=model,
@@ -193,6 +192,13 @@ def train(run: Run, should_stop: Callable[[int], bool] = lambda _: False) -> Out
             validation_share=context.pace.validation_share,
             passed_over=tuple(sorted(passed_over)),
         )
+
+
+def _go_on_from(resumed: Checkpoint, run: Run) -> None:
+    """Puts the checkpoint's weights into the model, if the run is the one that it was begun as."""
+    require_same_sources(resumed.progress.sources, run.sources, run.config)
+    _require_steps_left(run, resumed.progress)
+    place_weights(run.supir, run.trained, resumed)
 
 
 def _open_logs(folder: Path, at: Progress | None) -> dict[str, StepLog]:
@@ -215,33 +221,28 @@ def _run_phases(run: Run, resumed: Checkpoint | None, context: RunContext) -> tu
             phase.begin()
             # Processors of different kinds round differently: all start from one process's numbers.
             run.world.copy_from_first(parameters.values())
+        if shares_weights(run.config, run.world):
+            shard_trained(run.supir, run.world.mesh(run.supir.device))
+            parameters = run.trained[phase.name] = run.supir.trainable(phase.name)
         state = start_phase(phase, parameters, resumed, run.world)
         state.best = _best_so_far(run, phase)
         resumed = None
-        save = partial(_save, run, phase, offset)
-        stopped = run_phase(phase, state, config=run.config, step_offset=offset, context=context, save=save)
+        with telling_of_lost_processes():
+            stopped = run_phase(
+                phase,
+                state,
+                config=run.config,
+                step_offset=offset,
+                context=context,
+                save=partial(_save, run, phase, offset),
+                whole=partial(whole, run.supir),
+            )
         offset += state.steps_done
         if stopped and (phase is not run.phases[-1] or state.steps_done < phase.optimize.steps):
             return offset, False
         state.ema.store_in_model()
         phase.finish()
     return offset, True
-
-
-def _device(name: str, world: World) -> torch.device:
-    has_cuda = torch.cuda.is_available()
-    if name == "auto" or (name == "cuda" and has_cuda):
-        return (
-            torch.device("cuda", world.local_rank % torch.cuda.device_count())
-            if has_cuda
-            else torch.device("cpu")
-        )
-    if name.startswith("cuda") and not has_cuda:
-        raise UserError(f"device: {name} was asked for, but this torch sees no CUDA device; use device: cpu")
-    try:
-        return torch.device(name)
-    except RuntimeError as error:
-        raise UserError(f"device: {name!r} is unknown; use auto, cpu, cuda or cuda:N") from error
 
 
 def _best_so_far(run: Run, phase: Phase) -> float | None:
@@ -251,56 +252,10 @@ def _best_so_far(run: Run, phase: Phase) -> float | None:
     return run.world.from_first(best[1] if best else None)
 
 
-@contextmanager
-def _owned(config: TrainConfig, world: World) -> Iterator[None]:
-    """Holds the run folder for the processes of this run; another start is refused."""
-    with ExitStack() as held:
-        refusal = None
-        if world.writes:
-            try:
-                _claim(config)
-                held.enter_context(_lock(config.run))
-            except UserError as error:
-                refusal = error
-        refusal = world.from_first(refusal)
-        if refusal:
-            raise refusal
-        yield
-
-
-@contextmanager
-def _lock(run: Path) -> Iterator[None]:
-    """Holds RUN/.lock, which the system lets go of when this process ends, however it ends; makes the folder."""
-    import fcntl
-
-    run.mkdir(parents=True, exist_ok=True)
-    with (run / LOCK).open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f"run: {run} is being trained by another process; wait for it, or set run=NEW"
-            ) from error
-        except OSError:  # a file system without locks
-            pass
-        yield
-
-
-def _claim(config: TrainConfig) -> None:
-    if not (config.run / CONFIG).exists():
-        # a first start that was killed before config.yaml stood leaves the lock, and a temporary file of the config
-        names = [entry.name for entry in config.run.iterdir()] if config.run.is_dir() else []
-        if not all(name == LOCK or is_temporary(name) for name in names):
-            raise UserError(
-                f"run: {config.run} is a folder with other content; name a new folder (--set run=NEW)"
-            )
-    elif list_checkpoints(config.run / "checkpoints"):
-        require_same_config(config)
-
-
-def _newest_checkpoint(folder: Path, world: World) -> Checkpoint | None:
-    path = world.from_first(next(reversed(list_checkpoints(folder / "checkpoints")), None))
-    return load_checkpoint(path) if path else None
+def _newest_checkpoint(config: TrainConfig, world: World) -> Checkpoint | None:
+    path = world.from_first(next(reversed(list_checkpoints(config.run / "checkpoints")), None))
+    load = open_checkpoint if shares_weights(config, world) else load_checkpoint
+    return load(path) if path else None
 
 
 def _require_steps_left(run: Run, at: Progress) -> None:
@@ -322,7 +277,7 @@ def _is_complete(run: Run, checkpoint: Checkpoint) -> bool:
 def _save(run: Run, phase: Phase, offset: int, state: PhaseState, folder: Path | None = None) -> Path:
     folder = folder or run.config.run / "checkpoints"
     sums = state.means.merged()
-    if not run.world.writes:
+    if not (run.world.writes or state.is_sharded):
         return folder
     progress = Progress(
         step=offset + state.steps_done,
@@ -341,15 +296,5 @@ def _save(run: Run, phase: Phase, offset: int, state: PhaseState, folder: Path |
         optimizer=state.optimizer.state_dict(),
         adversary=phase.adversary.state() if phase.adversary else None,
     )
-    config = run.config
-    return save_checkpoint(folder, checkpoint, keep=config.keep_checkpoints, best=config.validation.best)
-
-
-def _export(run: Run) -> Path:
-    """Writes RUN/model from the weights that the run ended with."""
-    final = run.config.run / "model"
-    if run.world.writes:
-        # Frozen networks were rounded to bfloat16 for training; what is exported must be what was loaded.
-        supir = with_unrounded(run.supir, run.trained, run.config) if holds_bf16(run.config) else run.supir
-        write_model(supir, final)
-    return run.world.from_first(final)
+    keep, best = run.config.keep_checkpoints, run.config.validation.best
+    return save_checkpoint(folder, checkpoint, keep=keep, best=best, world=run.world)
