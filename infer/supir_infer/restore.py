@@ -272,7 +272,11 @@ def _noise_levels(settings: RestoreSettings) -> torch.Tensor:
     """The levels of a restoration: `steps` of them, fewer where the table has fewer from `start_sigma` on."""
     start = SIGMA_MAX if settings.start_sigma is None else settings.start_sigma
     steps = min(settings.steps, int(nearest_timestep(torch.tensor(start))) + 1)
-    return sampling_sigmas(steps, start) if settings.sampler == "edm" else karras_sigmas(steps, start_sigma=start)
+    return (
+        sampling_sigmas(steps, start)
+        if settings.sampler == "edm"
+        else karras_sigmas(steps, start_sigma=start)
+    )
 
 
 class _Clock:

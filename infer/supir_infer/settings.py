@@ -42,7 +42,12 @@ class RestoreSettings(Config):
     sampler: Sampler = Field(
         default="edm", description="edm (restoration-guided Euler) or dpmpp_2m_sde (few steps)."
     )
-    steps: int = Field(default=20, ge=1, le=1000, description="Number of denoising steps, at most the noise levels from start_sigma on.")
+    steps: int = Field(
+        default=20,
+        ge=1,
+        le=1000,
+        description="Number of denoising steps, at most the noise levels from start_sigma on.",
+    )
     start_sigma: float | None = Field(
         default=None,
         gt=0,

@@ -222,15 +222,6 @@ class Residual(nn.Module):
         self.conv2 = zero_module(_conv(channels, channels))
 
     def forward(self, hidden: Tensor) -> Tensor:
-class Residual(nn.Module):
-    """Two convolutions beside the identity, which is all that a fresh one is."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv1 = _conv(channels, channels)
-        self.conv2 = zero_module(_conv(channels, channels))
-
-    def forward(self, hidden: Tensor) -> Tensor:
         """(B, C, h, w) to the same shape."""
         inner = self.conv1(functional.silu(hidden))
         return hidden + self.conv2(functional.silu(inner))

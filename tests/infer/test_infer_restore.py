@@ -6,8 +6,6 @@ import torch
 from PIL import Image
 from skimage import data
 
-from supir_console import UserError
-from supir_infer import RestoreSettings
 from supir_infer.images import ImageError
 from supir_infer.noise import Noise
 from supir_infer.restore import Restorer

@@ -12,7 +12,7 @@ what lies outside torch's allocator (the CUDA context, workspaces of convolution
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
