@@ -22,7 +22,7 @@ Sampler = Literal["edm", "dpmpp_2m_sde"]
 
 
 class RestoreSettings(Config):
-    """Everything but the picture, its caption and its seed; the defaults are the paper's way at a small model's size."""
+    """Everything but the picture, its caption and its seed; defaults are the paper's way at a small model's size."""
 
     upscale: float = Field(default=1.0, gt=0, le=16, description="Output side / input side.")
     min_size_px: int = Field(
@@ -46,7 +46,7 @@ class RestoreSettings(Config):
         default=20,
         ge=1,
         le=1000,
-        description="Number of denoising steps, at most the noise levels from start_sigma on.",
+        description="Number of denoising steps; no more than there are noise levels from start_sigma on.",
     )
     start_sigma: float | None = Field(
         default=None,

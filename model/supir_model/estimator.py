@@ -48,9 +48,9 @@ class Degradation:
 class DegradationEstimator(ModelMixin, ConfigMixin):
     """A perceptron on the statistics of cosine coefficients, in the manner of no-reference quality measures.
 
-    Noise, blur, enlargement and quantisation each move the energy of coefficients, or how it is spread over the picture;
-    so each coefficient of 8×8 blocks gives the logarithm of its mean square and the mean of its squares' logarithms. Blocks
-    are taken on JPEG's grid, half a block off it, and on the picture at half its size.
+    Noise, blur, enlargement and quantisation each move the energy of coefficients, or how it is spread over the
+    picture; so each coefficient of 8×8 blocks gives the logarithm of its mean square and the mean of its squares'
+    logarithms. Blocks are taken on JPEG's grid, half a block off it, and on the picture at half its size.
 
     Args:
         num_coefficients: coefficients of a block that are looked at, at most 192.

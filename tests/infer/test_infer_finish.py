@@ -36,7 +36,7 @@ def test_a_grey_picture_stays_grey(picture):
 def test_numbers_that_are_none_are_a_failure(picture, value):
     made = picture.copy()
     made[3, 5, 1] = value
-    with pytest.raises(UserError, match="numbers that are none .* --dtype float32"):
+    with pytest.raises(UserError, match=r"numbers that are none .* --dtype float32"):
         finished(made, picture, (60, 40), 1.0)
 
 

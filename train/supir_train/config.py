@@ -171,6 +171,10 @@ class TrainConfig(Config):
 
     @model_validator(mode="after")
     def _stage_can_be_shared_out(self) -> TrainConfig:
+        if self.shard == "full" and self.encoder.plain_weight:
+            raise ValueError(
+                "shard=full holds no decoder in shares, which encoder.plain_weight trains; set one to none or 0"
+            )
         if self.shard == "full" and self.stage not in ("encoder", "adapter"):
             raise ValueError(
                 f"shard=full is for the stages encoder and adapter, not for {self.stage}; set shard=none"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
+from supir_degrade import Trace
 from supir_degrade.targets import estimate_targets
 from supir_model import Supir
 from supir_model.estimator import HIGHEST_PSNR_DB, Degradation, denormalised, normalised
@@ -38,10 +39,12 @@ def estimator_phase(supir: Supir, config: TrainConfig) -> Phase:
 def _targets(batch: Batch) -> list[Degradation]:
     assert batch.lq is not None, "stage estimator loads degraded pairs"
     decibels = psnr_db(batch.lq, batch.hq).clamp(max=HIGHEST_PSNR_DB).tolist()
-    return [
-        Degradation(*estimate_targets(trace).values(), decibel)
-        for trace, decibel in zip(batch.traces, decibels, strict=True)
-    ]
+    return [_target(trace, decibel) for trace, decibel in zip(batch.traces, decibels, strict=True)]
+
+
+def _target(trace: Trace, decibel: float) -> Degradation:
+    targets = {name.removeprefix("target."): value for name, value in estimate_targets(trace).items()}
+    return Degradation(**targets, psnr_db=decibel)
 
 
 def _errors(found: list[Degradation], wanted: list[Degradation]) -> Losses:

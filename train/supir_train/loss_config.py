@@ -61,8 +61,8 @@ class ImageLossConfig(Config):
     grid_weight: float = Field(
         default=0.0,
         ge=0,
-        description="Weight of the distance of the profiles that differences have over the 8 columns and rows of a latent "
-        "pixel: what shows the grid of the latents.",
+        description="Weight of the distance of the profiles that differences have over the 8 columns and rows of a "
+        "latent pixel: what shows the grid of the latents.",
     )
     adversary: AdversaryConfig = AdversaryConfig()
 
