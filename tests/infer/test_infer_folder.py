@@ -18,7 +18,7 @@ from supir_infer.cli import main
 from supir_infer.eval_cli import main as evaluate
 from supir_infer.images import picture_size, read_metadata
 
-FROM_NOISE = ("--set", "start_sigma=null", "--strength", 1)
+FROM_NOISE = ("--set", "start_sigma=0.5", "--strength", 1)
 QUICK = ("--model", "tiny", "--steps", 2, "--min-size", 64, *FROM_NOISE)
 
 
