@@ -13,8 +13,9 @@ from supir_train import TrainConfig
 from supir_train.data import training_batches
 from supir_train.live_bytes import LiveBytes
 from supir_train.image_noise import image_noise
+from supir_train.memory_fit import fit
 from supir_train.order import Position
-from supir_train.rehearsal import fit, peak_bytes, rehearse
+from supir_train.rehearsal import peak_bytes, rehearse
 from supir_train.run import prepare
 from supir_train.world import ALONE, World
 
@@ -98,10 +99,10 @@ def test_fit_takes_the_largest_micro_batch_that_fits(configure, tmp_path):
     config = configure("adapter", tmp_path, optimize__batch=32)
     sizes = {images: _least(configure, tmp_path, images) for images in (4, 8)}
     chosen = fit(config, f"{(sizes[4] + sizes[8]) / 2 / 0.92 / 1e6}MB", ALONE)
-    assert chosen.optimize.micro_batch == 4
-    assert fit(config, "100GB", ALONE).optimize.micro_batch == 32
-    assert not fit(config, "100GB", ALONE).gradient_checkpointing
-    assert fit(config, "100GB", World(size=8)).optimize.micro_batch == 4
+    assert (chosen.config.optimize.micro_batch, chosen.peak) == (4, peak_bytes(chosen.config, ALONE))
+    whole = fit(config, "100GB", ALONE).config
+    assert (whole.optimize.micro_batch, whole.gradient_checkpointing) == (32, False)
+    assert fit(config, "100GB", World(size=8)).config.optimize.micro_batch == 4
 
 
 def _least(configure, tmp_path, images: int) -> int:
