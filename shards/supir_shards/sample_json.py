@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, cast
 
@@ -74,7 +75,12 @@ def read_json(data: bytes) -> Travelling:
     return Travelling(Origin(**cast(dict[str, Any], origin)), record["trace"])
 
 
-def _fault(record: dict[str, Any]) -> str | None:
+def is_sample(record: Mapping[str, Any]) -> bool:
+    """Whether a JSON object is the KEY.json of a sample of ours."""
+    return _fault(record) is None
+
+
+def _fault(record: Mapping[str, Any]) -> str | None:
     """What in a record is not of the format, None if nothing is."""
     origin = record.get("origin")
     if not isinstance(origin, dict):
@@ -103,7 +109,7 @@ def _group_fault(values: dict[str, Any], types: dict[str, type], prefix: str) ->
     return None
 
 
-def _role(record: dict[str, Any]) -> str | None:
+def _role(record: Mapping[str, Any]) -> str | None:
     return (
         None
         if record["role"] in set(Role)

@@ -18,13 +18,13 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from supir_images import BadImage, Fault, image_size
+from supir_images.formats import KINDS, kind_of_suffix
 from supir_shards.quarantine import Quarantined, QuarantineReason, RejectedError, printable
 from supir_shards.tar_members import Limits, Member, every, iter_members
 from supir_shards.tar_source import Readable
 
 __all__ = ["Limits", "Span", "TarSample", "iter_tar"]
 
-IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif")
 _NAME = re.compile(r"(?:\./)?((?:.*/)?[^./][^./]*)\.([^/]+)")
 
 
@@ -84,8 +84,8 @@ def iter_tar(
         reads: whether a member of that name is read and its content checked; others are passed over, by seeking
             where the stream can.
 
-    Limits: a tar that hides members after its end mark keeps them hidden; a member that declares more bytes
-    than the tar has takes the rest of the tar with it, since nothing tells where the next one starts.
+    Limits: members behind the tar's end mark are not read, one row says that there are data; a member that declares
+    more bytes than the tar has takes the rest of the tar with it, since nothing tells where the next one starts.
     """
     limits = limits or Limits()
     group = _Group("")
@@ -140,13 +140,18 @@ def _check_content(extension: str, data: bytes, limits: Limits) -> None:
     kind = extension.rpartition(".")[2]
     if kind == "json":
         check_json(data, limits)
-    elif kind in IMAGE_EXTENSIONS:
+    elif _is_picture(kind):
         try:
             image_size(data, limits.max_pixels)
         except BadImage as error:
             is_large = error.reason is Fault.TOO_MANY_PIXELS
             reason = QuarantineReason.IMAGE_TOO_LARGE if is_large else QuarantineReason.BAD_IMAGE
             raise RejectedError(reason, error.detail) from error
+
+
+def _is_picture(extension: str) -> bool:
+    kind = kind_of_suffix(f".{extension}")
+    return kind is not None and KINDS[kind].has_reader
 
 
 def check_json(data: bytes, limits: Limits) -> None:

@@ -24,6 +24,9 @@ from supir_shards.tar_source import BLOCK, Readable, Source
 HEAD_BYTES = 64
 """First bytes of a member that are told of it even where it is passed over."""
 
+AFTER_END = "(after the end mark)"
+"""The name under which data behind a tar's end mark are told."""
+
 _PAX = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
 _EXTENDED = (*_PAX, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 _DATALESS = (
@@ -79,7 +82,8 @@ def iter_members(
 ) -> Iterator[Member | RejectedError]:
     """The tar's regular files in order, directories passed over; a bare fault is one that no member owns.
 
-    After a fault with the reason TRUNCATED or TOO_MANY_MEMBERS nothing more comes.
+    After a fault with the reason TRUNCATED or TOO_MANY_MEMBERS nothing more comes. Data behind the end mark are one
+    member, ``AFTER_END``, with a fault.
 
     Args:
         stream: the tar, at its start.
@@ -101,6 +105,7 @@ def iter_members(
         if header is None:
             if extension.fault:
                 yield extension.fault
+            yield from _after_end(source)
             return
         try:
             if header.type in _EXTENDED:
@@ -144,6 +149,14 @@ def _damaged(source: Source, error: tarfile.HeaderError) -> Member | RejectedErr
     detail = f"no tar header at byte {source.position - BLOCK}: {error}"
     fault = RejectedError(QuarantineReason.BAD_HEADER, detail)
     return fault if unsafe_name(name) or not name.isprintable() else Member(name=name, fault=fault)
+
+
+def _after_end(source: Source) -> Iterator[Member]:
+    """What hides behind the end mark, as a member of its own: of tars that were joined all but the first one."""
+    place = source.data_after_end()
+    if place is not None:
+        detail = f"data follow the end mark, from byte {place} on; if tars were joined, take them apart"
+        yield Member(name=AFTER_END, fault=RejectedError(QuarantineReason.BAD_HEADER, detail))
 
 
 def _read_member(

@@ -66,6 +66,15 @@ class Source:
             if header is not None:
                 return header
 
+    def data_after_end(self) -> int | None:
+        """Where the first byte after the end mark lies that is not zero; None where only zeros follow."""
+        while chunk := self._stream.read(CHUNK):
+            rest = chunk.lstrip(b"\0")
+            if rest:
+                return self.position + len(chunk) - len(rest)
+            self.position += len(chunk)
+        return None
+
     def read(self, size: int) -> bytes:
         """Exactly ``size`` bytes; RejectedError where the archive ends before."""
         buffer = io.BytesIO()  # grows in place and hands its content over without a second copy

@@ -12,22 +12,39 @@ from typing import Any
 from webdataset import DataPipeline, FluidInterface
 from webdataset.autodecode import ImageHandler
 
+from supir_images import decode_rgb
 from supir_shards.layout import part_of
 from supir_shards.reader import Dataset, OnBad
-from supir_shards.record import Record
+from supir_shards.record import EXTENSIONS, Record
 from supir_shards.sample_json import json_bytes
 from supir_shards.storage import Store
-
-IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
 
 
 class Pipeline(DataPipeline, FluidInterface):
     """A pipeline with webdataset's fluid methods."""
 
     def decode(self, *args: Any, partial: bool = True, **options: Any) -> Any:
-        """As webdataset's; fields that are not bytes stay, and an image spec such as "rgb8" takes webp too."""
-        handlers = [ImageHandler(one, list(IMAGE_SUFFIXES)) if isinstance(one, str) else one for one in args]
+        """As webdataset's; fields that are not bytes stay, and an image spec such as "rgb8" gives the pixels of every
+        stage here: upright sRGB, transparency over mid grey.
+        """
+        handlers = [Pictures(one) if isinstance(one, str) else one for one in args]
         return super().decode(*handlers, partial=partial, **options)
+
+
+class Pictures:
+    """Decodes pictures with `supir_images` to what an image spec of webdataset's asks for."""
+
+    def __init__(self, imagespec: str) -> None:
+        self._shaped = ImageHandler(imagespec, list(EXTENSIONS))
+
+    def __call__(self, key: str, data: bytes) -> Any:
+        """Returns the picture, None for a field that is none."""
+        if key.rpartition(".")[2].lower() not in EXTENSIONS:
+            return None
+        pixels = decode_rgb(data)
+        height, width, _ = pixels.shape
+        plain = b"P6 %d %d 255\n" % (width, height) + pixels.tobytes()  # a PPM, which costs a copy and no more
+        return self._shaped(key, plain)
 
 
 class Reading:

@@ -79,7 +79,7 @@ def test_the_report_stands_alone_and_escapes_what_sources_say(curated):
     assert page.count("data:image/jpeg;base64,") >= 60
     assert page.count('<line class="limit"') == 19
     failures = (curated[0] / "report" / "failures.csv").read_text().splitlines()
-    assert failures[0] == "part,source_row,url,reason,detail,text,licence,role"
+    assert failures[0] == "part,source_row,url,reason,detail,text,licence,role,sha256,md5"
     assert len(failures) == 4
     assert any("<b>cut.jpg,undecodable," in line for line in failures)
 

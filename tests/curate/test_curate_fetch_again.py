@@ -189,6 +189,24 @@ def test_the_list_of_failures_is_a_source_that_loses_nothing(curate, moody, urls
     assert told == {"text": "called /4.jpg", "licence": "CC-BY-4.0", "role": "face", "reason": "http_error"}
 
 
+def test_the_list_of_failures_brings_roles_hashes_and_scores_without_being_asked(
+    curate, moody, urls, options, settings, tmp_path
+):
+    table = pq.read_table(urls)
+    hashes = ["0" * 64 if path == "/7.jpg" else "" for path in moody.paths]
+    pq.write_table(table.append_column("sha256", pa.array(hashes)), urls)
+    curate("run", urls, "-o", tmp_path / "first", *options)
+    moody.state["busy"] = False
+    failures = tmp_path / "first" / "report" / "failures.csv"
+    scores = ("--set", "source.score_columns=[punsafe]")
+    again = tmp_path / "again"
+    curate("run", failures, "-o", again, *OPTIONS, *settings, *scores)
+    samples = {record.source.rpartition("/")[2]: record for record in Dataset(again).samples()}
+    assert (str(samples["4.jpg"].role), samples["4.jpg"].scores["punsafe"]) == ("face", 0.04)
+    assert statuses(again)["7.jpg"] == ("failed", "hash_mismatch")
+    assert statuses(again)["1.jpg"] == ("ok", "")
+
+
 def test_a_folder_that_grew_is_told_of_and_taken_in(curate, collection, settings, tmp_path, content):
     source, dataset = tmp_path / "source", tmp_path / "dataset"
     shutil.copytree(collection / "set-0", source)

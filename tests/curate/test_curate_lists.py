@@ -220,3 +220,56 @@ def test_what_a_list_says_moves_no_cursor(tmp_path):
     with pytest.raises(UserError) as caught:
         make_plan(Store(tmp_path / "set"), str(tmp_path / "a.csv"), CurateConfig())
     assert "http://a/\\x1b[2J\\xe2\\x80\\xae: the source's hash" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.jsonl", "a.parquet"])
+def test_a_url_that_is_no_utf8_stays_the_url_that_it_is(tmp_path, name):
+    url, path = b"http://a.example/caf\xe9 \\.jpg", tmp_path / name
+    if name == "a.parquet":
+        column = pa.Array.from_buffers(pa.string(), 1, pa.array([url]).buffers())
+        pq.write_table(pa.table({"url": column, "caption": ["a cat"]}), path)
+    else:
+        start, end = {"a.txt": (b"", b""), "a.csv": (b"url,caption\n", b",caf\xe9"), "a.jsonl": (b"", b"")}[name]
+        line = json.dumps({"url": "http://a.example/caf\udce9 \\.jpg"}).encode() if name == "a.jsonl" else url
+        path.write_bytes(start + line + end + b"\n")
+    rows, _ = rows_of(path)
+    (row,) = rows.values()
+    assert row.url == "http://a.example/caf%E9 \\.jpg"
+    assert row.text == {"a.csv": "caf\\xe9", "a.parquet": "a cat"}.get(name, "")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_of_several_columns_the_first_that_says_something_counts_row_by_row(tmp_path, suffix):
+    told = [
+        {"url": A, "caption": "", "ALT": "a cat", "licence": "", "LICENSE": "CC-BY-NC-4.0"},
+        {"url": B, "caption": "a dog", "ALT": "b", "licence": "CC0-1.0", "LICENSE": "CC-BY-NC-4.0"},
+    ]
+    told = [
+        row | {"sha256": "", "md5": "0" * 32} if row["url"] == A else row | {"sha256": "1" * 64, "md5": ""}
+        for row in told
+    ]
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(told), path)
+    elif suffix == ".csv":
+        path.write_text("\n".join([",".join(told[0]), *(",".join(row.values()) for row in told)]))
+    else:
+        path.write_text("\n".join(map(json.dumps, told)))
+    rows, _ = rows_of(path, licence="CC0-1.0")
+    assert [(row.text, row.licence, row.digest) for row in rows.values()] == [
+        ("a cat", "CC-BY-NC-4.0", "0" * 32),
+        ("a dog", "CC0-1.0", "1" * 64),
+    ]
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.binary(32)])
+def test_a_hash_may_be_raw_bytes(tmp_path, kind):
+    digest = hashlib.sha256(b"picture").digest()
+    table = pa.table({"url": [A, B], "sha256": pa.array([digest, None], kind)})
+    pq.write_table(table, tmp_path / "a.parquet")
+    rows, _ = rows_of(tmp_path / "a.parquet")
+    assert [(row.digest, row.reason) for row in rows.values()] == [(digest.hex(), None), ("", None)]
+    hex_bytes = hashlib.md5(b"picture", usedforsecurity=False).hexdigest()
+    pq.write_table(pa.table({"url": [A], "md5": [hex_bytes.encode()]}), tmp_path / "b.parquet")
+    rows, _ = rows_of(tmp_path / "b.parquet")
+    assert [row.digest for row in rows.values()] == [hex_bytes]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,14 @@ import pytest
 
 from supir_console import UserError, load_config
 from supir_curate import carry, pipeline, score
-from supir_curate.config import CurateConfig
+from supir_curate.config import CurateConfig, SourceConfig
 from supir_curate.failures import changed_pictures
 from supir_curate.forecasting.cost import estimate
 from supir_curate.packing.carry import captions_left_out
 from supir_curate.selection.select import select
+from supir_curate.sources.candidate import candidates_from
+from supir_curate.sources.left_out import without_notes
+from supir_curate.sources.listing import list_source
 from supir_curate.sources.plan import load_plan
 from supir_shards import (
     Caption,
@@ -265,3 +269,27 @@ def test_an_unfinished_dataset_is_one_line(make, a, tmp_path) -> None:
     copy.write("dataset.json", b"{")
     with pytest.raises(UserError, match=r"dataset\.json is damaged"):
         make(tmp_path / "D", [copy.url])
+
+
+def test_a_shard_alone_gives_source_licence_role_and_text(make, a, b, tmp_path) -> None:
+    """A tar that somebody was handed, without index and dataset.json."""
+    made = make(tmp_path / "made", [shards_of(a, tmp_path / "a")], *LOOSE, "source.licence=CC0-1.0")
+    before, after = ({one.source: one for one in read(store).values()} for store in (a, made))
+    assert after.keys() == before.keys()
+    for name, one in after.items():
+        was = before[name]
+        assert (one.role, one.text, one.licence) == (was.role, was.text, was.licence or "CC0-1.0")
+    assert {one.role for one in after.values()} == {Role.FACE, Role.PHOTO}
+    tables = list_source(str(shards_of(b, tmp_path / "b")), SourceConfig()).tables
+    rows = [row for table in map(without_notes, tables, repeat({})) for row in candidates_from(table)]
+    told = [(one.source, one.licence, str(one.role), one.text) for one in Dataset(b).samples()]
+    assert [(row.url, row.licence, row.role, row.text) for row in rows] == told
+    assert rows[-1].role == "negative"
+
+
+def shards_of(store: Store, folder: Path) -> Path:
+    """The tars of a dataset in a folder of their own."""
+    folder.mkdir()
+    for path in store.list("shards"):
+        (folder / path.rpartition("/")[2]).write_bytes(store.read(path))
+    return folder

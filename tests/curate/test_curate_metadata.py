@@ -200,3 +200,45 @@ def test_pictures_named_by_a_url_are_read_from_their_files(tmp_path):
     shutil.rmtree(source)
     (gone,) = read_originals(store, plan, "part-000000", lambda _row: True, 10**6)
     assert gone.reason is Reason.UNREADABLE
+
+
+@pytest.mark.parametrize(
+    ("picture", "named"),
+    [
+        ("A.JPG", "a.jpg"),
+        ("caf\u00e9.jpg", "cafe\u0301.jpg"),
+        ("sub/a.jpg", "sub\\a.jpg"),
+        ("sub/a.jpg", "a.jpg"),
+        ("a.jpg", "https://a.example/x/a.jpg"),
+    ],
+)
+def test_a_licence_told_of_almost_this_name_leaves_no_gap_to_fill(tmp_path, picture, named):
+    rows = {"metadata.jsonl": record(file_name=named, license="CC-BY-NC-4.0")}
+    source = files_in(tmp_path / "a", {picture: JPEG, "other.jpg": JPEG, **rows})
+    found, counts = rows_of(source, licence="CC0-1.0")
+    assert found[picture].reason is Reason.AMBIGUOUS_SIDECAR
+    assert "a row of metadata.jsonl says one of a picture of almost this name" in found[picture].detail
+    assert found["other.jpg"].licence == "CC0-1.0"
+    assert counts["sidecars_unused"] == {"rows of metadata": 1}
+    free, _ = rows_of(source)
+    assert free[picture].reason is None
+
+
+def test_a_name_that_stands_in_two_folders_is_no_gap_where_the_row_names_one_that_is_there(tmp_path):
+    rows = {"train/metadata.jsonl": record(file_name="a.jpg", license="CC-BY-4.0")}
+    found, _ = rows_of(
+        files_in(tmp_path / "a", {"train/a.jpg": JPEG, "test/a.jpg": JPEG, **rows}), licence="CC0-1.0"
+    )
+    assert {name: row.licence for name, row in found.items()} == {
+        "train/a.jpg": "CC-BY-4.0",
+        "test/a.jpg": "CC0-1.0",
+    }
+
+
+@pytest.mark.parametrize("name", ["Metadata.JSONL", "METADATA.CSV"])
+def test_a_table_of_metadata_is_known_in_any_case(tmp_path, name):
+    text = record(file_name="a.jpg", license="CC-BY-4.0")
+    if name == "METADATA.CSV":
+        text = "file_name,license\na.jpg,CC-BY-4.0\n"
+    found, _ = rows_of(files_in(tmp_path / "a", {"a.jpg": JPEG, name: text}), licence="CC0-1.0")
+    assert found["a.jpg"].licence == "CC-BY-4.0"

@@ -28,7 +28,7 @@ from supir_images import decode_rgb
 from supir_images.decoding import to_bytes
 from supir_images.orientation import stored_again
 from supir_infer.images import read_picture, read_thumbnail
-from supir_shards import Dataset, Role, Sample, Store, finish_dataset, part_name, write_part
+from supir_shards import Dataset, Role, Sample, Store, as_webdataset, finish_dataset, part_name, write_part
 from supir_train.crop_maker import CropMaker
 from supir_train.data_config import DataConfig
 from supir_train.order import Place, Walk
@@ -61,6 +61,17 @@ def test_infer_sees_it(tmp_path: Path) -> None:
     assert np.array_equal(to_bytes(read_picture(tmp_path / "a.jpg").rgb), EXPECTED)
     small = read_thumbnail(tmp_path / "a.jpg", 224)
     assert near(small, EXPECTED, 4)
+
+
+def test_a_webdataset_pipeline_gives_it(tmp_path: Path) -> None:
+    store, key = Store(tmp_path), "a" * 32
+    about = {"role": Role.PHOTO, "width": 400, "height": 448, "extension": "jpg"}
+    write_part(store, part_name(0), [Sample(key=key, image=PHOTO, **about)])
+    finish_dataset(store, command="test", config={}, config_hash="0" * 16)
+    (plain,) = as_webdataset(store.url).decode("rgb8")
+    assert np.array_equal(plain["jpg"], EXPECTED)
+    (picture,) = as_webdataset(store.url).decode("torchrgb")
+    assert np.allclose(np.asarray(picture["jpg"]).transpose(1, 2, 0), EXPECTED / 255, atol=1e-6)
 
 
 def near(small: np.ndarray, whole: np.ndarray, levels: float) -> bool:

@@ -324,3 +324,21 @@ def test_a_picture_that_is_passed_over_and_cut_off_is_named() -> None:
     good, bad = sort(iter_tar(io.BytesIO(tar[:-1000]), reads=lambda name: False))
     assert list(good) == ["a"]
     assert [(one.name, one.reason) for one in bad] == [("b.png", Reason.TRUNCATED)]
+
+
+@pytest.mark.parametrize("after", [FIRST.replace(b"first", b"other"), b"signature"])
+def test_what_hides_behind_the_end_mark_is_one_row_and_costs_nothing_else(after: bytes) -> None:
+    data = FIRST + LAST + END + bytes(9 * 512)
+    good, bad = sort(iter_tar(Pipe(data + after + END)))
+    assert list(good) == ["first", "last"]
+    (row,) = bad
+    assert (row.name, row.reason) == ("(after the end mark)", Reason.BAD_HEADER)
+    assert f"from byte {len(data)} on" in row.detail
+    assert sort(iter_tar(Pipe(data + bytes(100_000)))) == (good, [])
+
+
+@pytest.mark.parametrize("extension", ["jfif", "jpe", "tif", "avif", "heic", "bmp", "jxl", "left.JPG"])
+def test_the_header_of_every_kind_of_picture_is_checked(extension: str) -> None:
+    good, bad = sort(iter_tar(Pipe(FIRST + entry(f"x.{extension}", b"no picture") + LAST + END)))
+    assert list(good) == ["first", "last"]
+    assert [(row.name, row.reason) for row in bad] == [(f"x.{extension}", Reason.BAD_IMAGE)]

@@ -12,7 +12,7 @@ from supir_console import UserError, load_config
 from supir_degrade import RECIPES
 from supir_train import TrainConfig
 from supir_train.cli import SHIPPED
-from supir_train.loop import COSINE_FLOOR, learning_rate
+from supir_train.schedule import COSINE_FLOOR, learning_rate
 
 CONFIGS = files("supir_train") / "configs"
 

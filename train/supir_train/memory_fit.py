@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from supir_console import UserError
 from supir_train.config import TrainConfig
-from supir_train.loop import share
+from supir_train.micro_batch import share
 from supir_train.rehearsal import Rehearsal
 from supir_train.world import World
 

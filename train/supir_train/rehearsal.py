@@ -24,7 +24,7 @@ from supir_train.data import check_data
 from supir_train.footprint import StepMoments, step_moments, validation_bytes
 from supir_train.held_out_batches import choose_held_out
 from supir_train.live_bytes import Results
-from supir_train.loop import share
+from supir_train.micro_batch import share
 from supir_train.phase import Phase
 from supir_train.restoration import require_best_measure
 from supir_train.world import BUCKET_NUMBERS, World

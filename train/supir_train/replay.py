@@ -1,6 +1,6 @@
 """`supir-train replay RUN`: makes the step of an incident again, from the state before it, and moves no weight.
 
-Place in the flow: `incidents.py` keeps the state, the loop's own `gradients` makes the step; nothing is written.
+Place in the flow: `incidents.py` keeps the state, the run's own `gradients` makes the step; nothing is written.
 The law it keeps: on the same machine and thread count, and with one process as in the run, the figures are those of the
 run bit for bit; figures that differ mean that not the numbers were wrong but the machine.
 """
@@ -17,9 +17,10 @@ from supir_train.config_history import CONFIG
 from supir_train.data import training_batches
 from supir_train.export import place_weights
 from supir_train.incidents import Incident, image_lines, load_incident
-from supir_train.loop import Gradients, gradients, start_phase
+from supir_train.phase_state import start_phase
 from supir_train.provenance import require_same_sources
 from supir_train.run import prepare
+from supir_train.step import Gradients, gradients
 from supir_train.world import ALONE
 
 

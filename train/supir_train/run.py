@@ -47,13 +47,16 @@ from supir_train.export import place_weights, with_unrounded, write_model
 from supir_train.held_out import HeldOut
 from supir_train.held_out_batches import choose_held_out
 from supir_train.incidents import require_few_incidents
-from supir_train.loop import PhaseState, Surroundings, run_phase, share, start_phase
+from supir_train.loop import run_phase
 from supir_train.metrics import BadSamples, StepLog
+from supir_train.micro_batch import share
 from supir_train.pace import Pace
 from supir_train.phase import Phase, PhaseName
+from supir_train.phase_state import PhaseState, start_phase
 from supir_train.provenance import require_same_sources, source_hashes
 from supir_train.renew import renew_adapter
 from supir_train.restoration import drop_other_sheets, require_best_measure
+from supir_train.run_context import RunContext
 from supir_train.world import ALONE, World
 
 LOCK = ".lock"
@@ -168,7 +171,7 @@ def train(run: Run, should_stop: Callable[[int], bool] = lambda _: False) -> Out
             record_config(config, at.step if at else 0)
         logs = _open_logs(folder, at) if world.writes else {}
         curves = open_curves(folder, logs["metrics"].kept) if world.writes else None
-        around = Surroundings(
+        context = RunContext(
             device=run.supir.device,
             world=world,
             pace=Pace(world, run.supir.device),
@@ -180,14 +183,14 @@ def train(run: Run, should_stop: Callable[[int], bool] = lambda _: False) -> Out
         )
         bad_samples.add(run.held_out.bad if run.held_out else ())
         with closing(curves) if curves else nullcontext():
-            steps, is_complete = _run_phases(run, resumed, around)
+            steps, is_complete = _run_phases(run, resumed, context)
         bad_samples.write()
         model = _export(run) if is_complete else None
         return Outcome(
             steps=steps,
             model=model,
             bad_samples=len(bad_samples),
-            validation_share=around.pace.validation_share,
+            validation_share=context.pace.validation_share,
             passed_over=tuple(sorted(passed_over)),
         )
 
@@ -202,7 +205,7 @@ def _open_logs(folder: Path, at: Progress | None) -> dict[str, StepLog]:
     return logs
 
 
-def _run_phases(run: Run, resumed: Checkpoint | None, around: Surroundings) -> tuple[int, bool]:
+def _run_phases(run: Run, resumed: Checkpoint | None, context: RunContext) -> tuple[int, bool]:
     """Returns the steps of the run that are done, and whether these are all."""
     first = [phase.name for phase in run.phases].index(resumed.progress.phase) if resumed else 0
     offset = sum(phase.optimize.steps for phase in run.phases[:first])
@@ -216,7 +219,7 @@ def _run_phases(run: Run, resumed: Checkpoint | None, around: Surroundings) -> t
         state.best = _best_so_far(run, phase)
         resumed = None
         save = partial(_save, run, phase, offset)
-        stopped = run_phase(phase, state, config=run.config, step_offset=offset, around=around, save=save)
+        stopped = run_phase(phase, state, config=run.config, step_offset=offset, context=context, save=save)
         offset += state.steps_done
         if stopped and (phase is not run.phases[-1] or state.steps_done < phase.optimize.steps):
             return offset, False

@@ -115,8 +115,7 @@ def _decide(
 
     def read(part: str) -> pa.Table:
         ledger = judge.read(part)
-        tells = plan.scoring.source.role_column or plan.piece_of(part).kind == "dataset"
-        return with_told(store, part, ledger) if tells else ledger
+        return with_told(store, part, ledger)
 
     with Progress(2 * len(parts), "select", "parts") as progress:
         for number, ledger in enumerate(in_order(read, parts, AT_ONCE)):

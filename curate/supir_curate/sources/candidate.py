@@ -24,7 +24,7 @@ Kind = Literal["folder", "tars", "images", "urls", "dataset"]
 MAX_DETAIL = 300  # characters of a library's words
 
 
-LATE = ("role", "scores", "key", "source_key")  # columns that not every list has
+LATE = ("scores", "key", "source_key")  # columns that not every list has
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +67,11 @@ TOLD = tuple(field.name for field in fields(Candidate) if field.name not in LATE
 
 
 def listing_schema(config: SourceConfig) -> pa.Schema:
-    """Returns the columns of a listing: url to digest, `role` where the source has one, then `score.X`."""
+    """Returns the columns of a listing: url to role, then `score.X`."""
     import pyarrow as pa
 
-    names = [*TOLD, "role"] if config.role_column else TOLD
     numbers = {"offset": pa.int64(), "size": pa.int64()}
-    columns = [(name, numbers.get(name, pa.string())) for name in names]
+    columns = [(name, numbers.get(name, pa.string())) for name in TOLD]
     return pa.schema(columns + [(f"{PREFIX}{name}", pa.float64()) for name in config.score_columns])
 
 
@@ -92,8 +91,8 @@ def listed(rows: Sequence[Candidate], config: SourceConfig) -> pa.Table:
     """Returns candidates as a listing."""
     import pyarrow as pa
 
-    schema, num_told = listing_schema(config), len(TOLD) + bool(config.role_column)
-    columns: list[Any] = [[getattr(row, name) for row in rows] for name in schema.names[:num_told]]
+    schema = listing_schema(config)
+    columns: list[Any] = [[getattr(row, name) for row in rows] for name in TOLD]
     silent = (float("nan"),) * len(config.score_columns)
     columns += [list(values) for values in zip(*(row.scores or silent for row in rows), strict=True)]
     columns += [[] for _ in range(len(schema) - len(columns))]  # no rows, no score columns to turn

@@ -24,16 +24,23 @@ URL_COLUMNS = ("url", "image_url", "img_url", "OriginalURL")
 TEXT_COLUMNS = ("caption", "text", "captions", "alt_text", "alt")
 LICENCE_COLUMNS = ("licence", "license", "license_name", "licensename")
 """The usual names, in any case: LAION writes URL, TEXT and LICENSE, Open Images OriginalURL."""
+OUR_FAILURES = (
+    *("part", "source_row", "url", "reason", "detail", "text", "licence", "role"),
+    *("sha256", "md5"),
+)
+"""The columns that `failures` begins its list with, by which it is known as a source."""
 
 
 class Columns(NamedTuple):
-    """The URL, text, licence, role and hash columns, "" for one that is not there, and the score columns."""
+    """The URL and role columns, "" for one that is not there; those of text, licence and hash, of which the first that
+    says something counts, row by row; and the score columns.
+    """
 
     url: str
-    text: str
-    licence: str
+    text: tuple[str, ...]
+    licence: tuple[str, ...]
     role: str
-    digest: str
+    digest: tuple[str, ...]
     scores: tuple[str, ...] = ()
 
 
@@ -49,7 +56,7 @@ def find_columns(
         names: of its columns.
         config: names that are given.
         place: of the file, for the message.
-        is_textual: whether a column can be the text.
+        is_textual: whether a column can be the text that is given.
 
     Raises:
         UserError: it has no column of a name that is given, or the one that shall be the text cannot be.
@@ -75,10 +82,10 @@ def find_columns(
         )
     return Columns(
         url=find_name(names, config.url_column, URL_COLUMNS),
-        text=find_name(names, config.text_column, TEXT_COLUMNS, is_textual),
-        licence=find_name(names, config.licence_column, LICENCE_COLUMNS),
+        text=known_names(tuple(names), config.text_column, TEXT_COLUMNS),
+        licence=known_names(tuple(names), config.licence_column, LICENCE_COLUMNS),
         role=config.role_column,
-        digest=find_name(names, "", config.hash_columns),
+        digest=known_names(tuple(names), "", config.hash_columns),
         scores=config.score_columns,
     )
 
@@ -87,7 +94,6 @@ def find_name(
     names: Collection[str],
     given: str,
     usual: tuple[str, ...],
-    is_usable: Callable[[str], bool] = lambda _: True,
 ) -> str:
     """Returns the name that is given, if it is there, else the first usual one that is, in any case; "" for none.
 
@@ -95,14 +101,12 @@ def find_name(
         names: that there are.
         given: the only one to look for; "" for none.
         usual: names to try.
-        is_usable: whether a usual name's value will do; where none does the first that is there is returned.
 
     Example:
         >>> find_name(["ID", "TEXT", "URL"], "", TEXT_COLUMNS), find_name(["ID"], "text", TEXT_COLUMNS)
         ('TEXT', '')
     """
-    found = known_names(tuple(names), given, usual)
-    return next(filter(is_usable, found), found[0] if found else "")
+    return next(iter(known_names(tuple(names), given, usual)), "")
 
 
 @lru_cache(maxsize=64)  # a list's rows have the same names, millions of times
@@ -110,11 +114,9 @@ def known_names(names: tuple[str, ...], given: str, usual: tuple[str, ...]) -> t
     """Returns the names to look at, best first: the one that is given alone, else the usual ones, in any case."""
     if given:
         return (given,) if given in names else ()
-    exact = tuple(name for name in usual if name in names)
-    lowered: dict[str, str] = {}
-    for name in names:
-        lowered.setdefault(name.lower(), name)
-    return exact or tuple(lowered[name.lower()] for name in usual if name.lower() in lowered)
+    exact = [name for name in usual if name in names]
+    alike = [name for one in usual for name in names if name.lower() == one.lower()]
+    return tuple(dict.fromkeys([*exact, *alike]))
 
 
 def require_column(names: Collection[str], given: str, key: str, place: str) -> None:

@@ -20,7 +20,7 @@ from supir_shards.layout import SHARDS
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SAMPLE_COLUMNS = ("key", "source_key", "role")
+SAMPLE_COLUMNS = ("key", "source_key")
 """What a list of samples holds besides the columns of every list."""
 
 
@@ -76,10 +76,9 @@ def list_dataset(place: str, config: SourceConfig) -> Iterator[pa.Table]:
                 file=path,
                 offset=columns["offset"],
                 size=columns["bytes"],
+                role=columns["role"],
             )
             for name in SAMPLE_COLUMNS:
-                if name in table.column_names:
-                    table = table.drop_columns([name])
                 table = table.append_column(name, columns[name])
             yield table
     except DatasetError as error:

@@ -114,7 +114,7 @@ def list_pictures(folder: Folder, pictures: Pictures, config: SourceConfig) -> I
             raise UserError(
                 f"source.{key}={value} needs tars, tables, or sidecars in JSON; {folder.name('')} holds none"
             )
-    metadata = read_metadata(folder, pictures.tables, config)
+    metadata = read_metadata(folder, pictures.tables, config, set(pictures.names))
     notes = Notes(pictures.notes)
     work = partial(_describe, folder, pictures.pairs, metadata, config)
     starts = range(0, len(pictures.names), PICTURES)

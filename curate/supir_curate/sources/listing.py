@@ -21,7 +21,7 @@ from supir_curate.sources.dataset import dataset_at, list_dataset
 from supir_curate.sources.folder import Folder, escaped
 from supir_curate.sources.folder_pictures import find_pictures, is_picture_by_name, list_pictures
 from supir_curate.sources.left_out import Heading, Notes, format_label, hidden_name, noted, suffix_of
-from supir_curate.sources.lists import LIST_SUFFIXES, is_list, list_lists
+from supir_curate.sources.lists import LIST_SUFFIXES, are_our_failures, is_list, list_lists
 from supir_curate.sources.pairing import is_metadata
 from supir_curate.sources.tables import kind_of, list_tables
 from supir_curate.sources.tar_contents import kind_to_list
@@ -115,15 +115,17 @@ def _listing(
         path[: -len(suffix)] for path in tars for suffix in TAR_SUFFIXES if path.lower().endswith(suffix)
     }
     stems |= {folder for path in images for folder in _folders(path)}
-    tables = [path for path in files if path.endswith(TABLE) and path.removesuffix(TABLE) not in stems]
+    tables = [path for path in files if path.lower().endswith(TABLE) and path[: -len(TABLE)] not in stems]
     tables = [path for path in tables if not (images and is_metadata(path))]
     _require_one_kind(place, {"images": images, "tars": tars, "Parquet files": tables})
     if not (tars or tables):
         pictures = None if _is_file(place) else find_pictures(folder, files)
         if pictures is not None and (pictures.names or not _lists_of(folder, files)):
-            return Listing("folder", _known(list_pictures(folder, pictures, config), config))
+            return Listing("folder", map(with_known_roles, list_pictures(folder, pictures, config)))
     found = tars or tables or (files if _is_file(place) else _lists_of(folder, files))
     kind: Kind = "tars" if tars else kind_of(folder, tables, config) if tables else "urls"
+    if not (tars or tables or config.role_column) and are_our_failures(folder, found):
+        config = config.model_copy(update={"role_column": "role"})
     for path in sorted(set(files) - set(found)):
         picture, _ = kind_to_list(path, b"")
         label = format_label(path, picture) if picture else suffix_of(path)
@@ -143,14 +145,10 @@ def list_files(place: str, kind: Kind, config: SourceConfig, files: Sequence[str
     """
     folder = source_folder(place)
     if kind == "tars":
-        return _known(list_tars(folder, files, config), config)
+        return map(with_known_roles, list_tars(folder, files, config))
     if all(map(is_list, files)):
-        return _known(list_lists(folder, files, config), config)
-    return _known(list_tables(folder, files, kind, config), config)
-
-
-def _known(tables: Iterator[pa.Table], config: SourceConfig) -> Iterator[pa.Table]:
-    return map(with_known_roles, tables) if config.role_column else tables
+        return map(with_known_roles, list_lists(folder, files, config))
+    return map(with_known_roles, list_tables(folder, files, kind, config))
 
 
 def _folders(path: str) -> Iterator[str]:

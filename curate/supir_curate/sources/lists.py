@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 from supir_console import UserError
 from supir_curate.config import SourceConfig
 from supir_curate.sources.candidate import MAX_DETAIL, Candidate, listed, unreadable
-from supir_curate.sources.columns import find_columns
+from supir_curate.sources.columns import OUR_FAILURES, find_columns
 from supir_curate.sources.folder import Folder
 from supir_curate.sources.left_out import Heading, Notes, noted
 from supir_curate.sources.tar_contents import UNPACK
 from supir_curate.sources.text_rows import FORMATS, Row, damaged, rows_of
 from supir_curate.sources.told import candidate_of, told_by, with_licence
+from supir_shards import DatasetError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,6 +31,21 @@ ROWS = 8 * 1024  # in one table
 def is_list(path: str) -> bool:
     """Returns whether a file's name is that of a list, one of pictures' metadata too."""
     return path.lower().endswith(LIST_SUFFIXES)
+
+
+def are_our_failures(folder: Folder, paths: Sequence[str]) -> bool:
+    """Returns whether all lists are lists of failures of other runs, which say roles; there is at least one."""
+    return bool(paths) and all(_columns(folder, path)[: len(OUR_FAILURES)] == OUR_FAILURES for path in paths)
+
+
+def _columns(folder: Folder, path: str) -> tuple[str, ...]:
+    """Returns the columns of a CSV or TSV; none for a list of another kind, or one that cannot be read."""
+    names: list[str] = []
+    try:
+        next(iter(rows_of(folder, path, names.extend)), None)
+    except (UserError, OSError, DatasetError):
+        return ()
+    return tuple(names)
 
 
 def list_lists(folder: Folder, paths: Sequence[str], config: SourceConfig) -> Iterator[pa.Table]:

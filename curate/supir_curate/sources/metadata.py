@@ -2,7 +2,8 @@
 
 Place in the flow: `folder_pictures` joins them to pictures. The law: a row names its picture by `file_name`, below the
 table's own folder; a row that is damaged is one failed candidate, and while there is one no default licence stands in
-for pictures below that folder that no row names; a picture that two rows name is refused.
+for pictures below that folder that no row names; nor does it where a row names no picture that is there, says a licence,
+and may have meant this one (another case, folder or normal form). A picture that two rows name is refused.
 
 Source: Hugging Face datasets' `imagefolder`.
 """
@@ -10,13 +11,14 @@ Source: Hugging Face datasets' `imagefolder`.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from supir_curate.config import SourceConfig
 from supir_curate.sources.candidate import Candidate, unreadable
 from supir_curate.sources.folder import Folder, escaped
+from supir_curate.sources.pairing import alike
 from supir_curate.sources.table_pictures import opened
 from supir_curate.sources.text_rows import Row, damaged, rows_of
 from supir_curate.sources.told import Told, told_by
@@ -34,28 +36,36 @@ class Metadata:
         twice: pictures that several rows name.
         gaps: folders of tables that have damaged rows, with what is wrong.
         damaged: the rows that could not be read, as candidates.
+        licensed: which table says a licence, by what is `alike` of a picture that a row of it names and that is not there.
     """
 
     told: dict[str, Told] = field(default_factory=dict)
     twice: set[str] = field(default_factory=set)
     gaps: dict[str, str] = field(default_factory=dict)
     damaged: list[Candidate] = field(default_factory=list)
+    licensed: dict[str, str] = field(default_factory=dict)
 
     def gap(self, path: str) -> str:
         """Returns why what is said of a picture may have been lost, "" where nothing was."""
+        if path in self.told:
+            return ""
         for folder, words in self.gaps.items():
-            if path not in self.told and path.startswith(folder):
+            if path.startswith(folder):
                 return words
-        return ""
+        table = self.licensed.get(alike(path))
+        return f"a row of {table} says one of a picture of almost this name" if table else ""
 
 
-def read_metadata(folder: Folder, paths: Sequence[str], config: SourceConfig) -> Metadata:
+def read_metadata(
+    folder: Folder, paths: Sequence[str], config: SourceConfig, pictures: Collection[str]
+) -> Metadata:
     """Returns what the tables say.
 
     Args:
         folder: the source folder.
         paths: of the tables, escaped.
         config: names of columns.
+        pictures: paths of those that are there.
     """
     metadata = Metadata()
     for path in paths:
@@ -74,12 +84,14 @@ def read_metadata(folder: Folder, paths: Sequence[str], config: SourceConfig) ->
             picture = escaped(posixpath.normpath(f"{below}{name}"))
             if picture in metadata.told:
                 metadata.twice.add(picture)
-            metadata.told[picture] = told_by(row.record, config)
+            metadata.told[picture] = told = told_by(row.record, config)
+            if told.licence and picture not in pictures:
+                metadata.licensed.setdefault(alike(escaped(name.replace("\\", "/"))), path)
     return metadata
 
 
 def _rows(folder: Folder, path: str) -> Iterator[Row | Candidate]:
-    if not path.endswith(".parquet"):
+    if not path.lower().endswith(".parquet"):
         yield from rows_of(folder, path)
         return
     line = 0

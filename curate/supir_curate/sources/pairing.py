@@ -56,7 +56,7 @@ def is_sidecar(name: str) -> bool:
 
 def is_metadata(path: str) -> bool:
     """Returns whether a path is that of a table of metadata."""
-    return _base(path) in METADATA
+    return _base(path).lower() in METADATA
 
 
 def pair(pictures: Collection[str], sidecars: Collection[str]) -> Pairs:
@@ -117,13 +117,13 @@ def _with_related(found: dict[str, Sidecars], unused: list[str]) -> dict[str, Si
             by_prefix[prefix].append(name)
     by_base: dict[str, list[str]] = defaultdict(list)
     for name in loose:
-        by_base[_alike(name.rpartition(".")[0])].append(name)
+        by_base[alike(name.rpartition(".")[0])].append(name)
     stems = {name.rpartition(".")[0]: name for name in loose}
     related = {}
     for picture, one in found.items():
         longer = by_prefix.get(_stem(picture), [])
         shorter = [stems[prefix] for prefix in _prefixes(picture) if prefix in stems]
-        elsewhere = by_base.get(_alike(_stem(picture)), [])
+        elsewhere = by_base.get(alike(_stem(picture)), [])
         related[picture] = one._replace(related=tuple(dict.fromkeys((*longer, *shorter, *elsewhere))))
     return related
 
@@ -143,8 +143,14 @@ def _stem(name: str) -> str:
     return name[:place] if place > 0 else name
 
 
-def _alike(stem: str) -> str:
-    return unicodedata.normalize("NFC", _base(stem)).casefold()
+def alike(path: str) -> str:
+    """Returns what is equal of two names that may mean one file: folders, case and normal form left aside.
+
+    Example:
+        >>> alike("a/Photo 1.JPG"), alike("photo 1.jpg")
+        ('photo 1.jpg', 'photo 1.jpg')
+    """
+    return unicodedata.normalize("NFC", _base(path)).casefold()
 
 
 def _base(name: str) -> str:

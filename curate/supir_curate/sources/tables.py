@@ -7,8 +7,9 @@ damaged row group too, and what is whole beside them is listed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial, reduce
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from supir_console import UserError
@@ -17,12 +18,12 @@ from supir_curate.config.curate import HASH_COLUMNS
 from supir_curate.scores import PREFIX
 from supir_curate.sources.candidate import Kind, listed, listing, unreadable
 from supir_curate.sources.columns import URL_COLUMNS, Columns, find_columns, find_name, floats, require_column
-from supir_curate.sources.digest import digest_of
+from supir_curate.sources.digest import MD5_DIGITS, SHA256_DIGITS, digest_of
 from supir_curate.sources.folder import Folder
 from supir_curate.sources.left_out import Heading, Notes, noted
 from supir_curate.sources.look_ahead import in_order
 from supir_curate.sources.table_pictures import image_column, is_binary, opened, require_image_column
-from supir_curate.sources.texts import is_textual, texts
+from supir_curate.sources.texts import is_textual, text_of, texts, url_of
 from supir_curate.sources.told import NO_HASH, REENCODED
 from supir_curate.verdict import Reason
 from supir_shards import DatasetError
@@ -128,9 +129,9 @@ def _wanted_columns(
     """
     schema, place = table.schema_arrow, folder.name(path)
     columns = find_columns(schema.names, config, place, lambda name: is_textual(schema.field(name).type))
-    not_text = columns.text if columns.text and not is_textual(schema.field(columns.text).type) else ""
-    if not_text:
-        columns = columns._replace(text="")
+    usable = tuple(name for name in columns.text if is_textual(schema.field(name).type))
+    not_text = "" if usable else next(iter(columns.text), "")
+    columns = columns._replace(text=usable)
     if kind == "urls":
         require_column(schema.names, columns.url or URL_COLUMNS[0], "url_column", place)
         if not _is_text(schema.field(columns.url).type):
@@ -140,7 +141,7 @@ def _wanted_columns(
             )
         return _Wanted(columns, "", not_text, is_pictures=False)
     if REENCODED in schema.names and config.hash_columns == HASH_COLUMNS:
-        columns = columns._replace(digest="")
+        columns = columns._replace(digest=())
     name = require_image_column(schema, config, place)
     kind_of_cell = schema.field(name).type
     has_path = not is_binary(kind_of_cell) and kind_of_cell.get_field_index("path") >= 0
@@ -173,15 +174,18 @@ def _told(
     import pyarrow.compute as pc
 
     columns = wanted.columns
-    named = columns._asdict()
-    named.pop("scores")
-    texts_of = {key: name for key, name in named.items() if name}
-    names = [*texts_of.values(), *columns.scores, *filter(None, [wanted.path])]
+    of_row = {key: (name,) for key, name in (("url", columns.url), ("role", columns.role)) if name}
+    of_row |= {"text": columns.text, "licence": columns.licence, "digest": columns.digest}
+    texts_of = {key: names for key, names in of_row.items() if names}
+    names = [*chain(*texts_of.values()), *columns.scores, *filter(None, [wanted.path])]
     if not names:
         yield table.metadata.row_group(group).num_rows, {"licence": config.licence}
         return
     for batch in table.iter_batches(READ_ROWS, [group], names, use_threads=False):
-        told: dict[str, Any] = {key: texts(batch.column(name)) for key, name in texts_of.items()}
+        told: dict[str, Any] = {
+            key: _first(_TEXTS.get(key, texts)(batch.column(name)) for name in names)
+            for key, names in texts_of.items()
+        }
         own = told.get("licence")
         told["licence"] = (
             config.licence if own is None else pc.if_else(pc.equal(own, ""), config.licence, own)
@@ -195,6 +199,33 @@ def _told(
             batch.num_rows,
             told | {f"{PREFIX}{name}": floats(batch.column(name)) for name in columns.scores},
         )
+
+
+def _hash_texts(values: pa.Array) -> pa.Array:
+    """Returns a column of hashes as text; raw bytes of a SHA-256 or MD5 as hex digits."""
+    import pyarrow as pa
+
+    kind = values.type
+    if not (is_binary(kind) or pa.types.is_fixed_size_binary(kind)):
+        return texts(values)
+    return pa.array([_hash_text(cell or b"") for cell in values.to_pylist()], pa.string())
+
+
+def _hash_text(cell: bytes) -> str:
+    text = text_of(cell)
+    is_raw = len(cell) in (SHA256_DIGITS // 2, MD5_DIGITS // 2) and digest_of(text) is None
+    return cell.hex() if is_raw else text
+
+
+_TEXTS: dict[str, Callable[[pa.Array], pa.Array]] = {"url": partial(texts, valid=url_of), "digest": _hash_texts}
+"""How columns become text, where not as any other does."""
+
+
+def _first(columns: Iterable[pa.Array]) -> pa.Array:
+    """Returns of each row the first text that says something."""
+    import pyarrow.compute as pc
+
+    return reduce(lambda one, other: pc.if_else(pc.equal(one, ""), other, one), columns)
 
 
 def _digests(values: pa.Array) -> dict[str, pa.Array]:

@@ -122,7 +122,10 @@ def _text_of(folder: Folder, path: str) -> Iterator[IO[str]]:
         except BROKEN:
             start = b""  # said of the line where it is met
         data.seek(0)
-        with io.TextIOWrapper(data, encoding_of(start), "backslashreplace", newline="") as text:
+        encoding = encoding_of(start)
+        # Bytes that are not UTF-8 stay what they are, for a URL needs them.
+        errors = "surrogateescape" if encoding.startswith("utf-8") else "backslashreplace"
+        with io.TextIOWrapper(data, encoding, errors, newline="") as text:
             yield text
 
 

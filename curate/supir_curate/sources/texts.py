@@ -3,8 +3,8 @@
 Place in the flow: whatever lists a source reads texts, licences and URLs through here. The law: a list of texts is
 its distinct texts in their order, joined by " | ", whether Parquet or JSON holds the list; a number is its digits;
 null, NaN and nothing are ""; bytes are UTF-8, what is not becomes escapes. An object is no text: `caption_of` says so,
-`text_of` gives its JSON, so that a licence that is one is never lost. A text file is UTF-8, or UTF-16 or UTF-32 by its
-byte order mark or its zeros.
+`text_of` gives its JSON, so that a licence that is one is never lost. A URL stays the URL that it is, whatever its bytes:
+`url_of`. A text file is UTF-8, or UTF-16 or UTF-32 by its byte order mark or its zeros.
 """
 
 from __future__ import annotations
@@ -12,12 +12,17 @@ from __future__ import annotations
 import codecs
 import json
 import math
+import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 BETWEEN = " | "  # texts of a list
+_ODD = re.compile("[\ud800-\udfff]")  # halves of surrogate pairs, and bytes as `surrogateescape` reads them
+_BYTES = 0xDC00
+_BYTE_CODES = range(_BYTES + 0x80, _BYTES + 0x100)
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark begins it
@@ -36,7 +41,7 @@ def text_of(value: Any) -> str:
         ('a cat | a dog', '7', '{"name": "CC0"}')
     """
     if isinstance(value, str):
-        return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
+        return value if value.isascii() else _ODD.sub(_escaped, value)
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, bytes):
@@ -45,6 +50,32 @@ def text_of(value: Any) -> str:
         return BETWEEN.join(dict.fromkeys(filter(None, (text_of(one).strip() for one in value))))
     is_object = isinstance(value, dict)
     return text_of(json.dumps(value, ensure_ascii=False, default=text_of) if is_object else str(value))
+
+
+def url_of(value: Any) -> str:
+    r"""Returns a URL as valid text: a byte that is not UTF-8 percent-encoded, half a surrogate pair as U+FFFD.
+
+    An escape with a backslash would be another URL, since a backslash in one is a slash.
+    Source: WHATWG URL Standard §1.3; Infra, "convert a string into a scalar value string".
+
+    Example:
+        >>> url_of(b"http://a.example/caf\xe9.jpg"), url_of("http://a.example/caf\udce9.jpg")
+        ('http://a.example/caf%E9.jpg', 'http://a.example/caf%E9.jpg')
+    """
+    text = value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
+    if isinstance(text, str):
+        return text if text.isascii() else _ODD.sub(_percent, text)
+    return text_of(text)
+
+
+def _escaped(odd: re.Match[str]) -> str:
+    code = ord(odd[0])
+    return f"\\x{code - _BYTES:02x}" if code in _BYTE_CODES else f"\\u{code:04x}"
+
+
+def _percent(odd: re.Match[str]) -> str:
+    code = ord(odd[0])
+    return f"%{code - _BYTES:02X}" if code in _BYTE_CODES else "\ufffd"
 
 
 def caption_of(value: Any) -> str | None:
@@ -70,8 +101,8 @@ def encoding_of(start: bytes) -> str:
     return "utf-8"
 
 
-def texts(values: pa.Array) -> pa.Array:
-    """Returns a column as valid text, as `text_of` makes it of each value."""
+def texts(values: pa.Array, valid: Callable[[Any], str] = text_of) -> pa.Array:
+    """Returns a column as valid text, as `text_of` or `url_of` makes it of each value."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -84,7 +115,7 @@ def texts(values: pa.Array) -> pa.Array:
             return pc.fill_null(values.cast(pa.string()), "")
     except pa.ArrowInvalid:
         pass  # one odd row must not end the list
-    return pa.array([text_of(value) for value in values.to_pylist()], pa.string())
+    return pa.array([valid(value) for value in values.to_pylist()], pa.string())
 
 
 def is_textual(kind: pa.DataType) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -18,8 +18,9 @@ from supir_curate.config.curate import HASH_COLUMNS
 from supir_curate.sources.candidate import Candidate
 from supir_curate.sources.columns import LICENCE_COLUMNS, TEXT_COLUMNS, URL_COLUMNS, known_names, number_of
 from supir_curate.sources.digest import digest_of
-from supir_curate.sources.texts import caption_of, text_of
+from supir_curate.sources.texts import caption_of, text_of, url_of
 from supir_curate.verdict import Reason
+from supir_shards.sample_json import is_sample
 from supir_shards.tar_guard import check_json
 from supir_shards.tar_members import Limits
 
@@ -66,17 +67,32 @@ def told_by(record: Mapping[str, Any], config: SourceConfig, *, is_list: bool = 
         config: names of keys.
         is_list: whether it names a picture elsewhere, whose bytes its hash is of.
     """
+    if not is_list and is_sample(record):
+        return _told_by_sample(record, config)
     names = tuple(record)
     text, not_text = _caption(record, known_names(names, config.text_column, TEXT_COLUMNS))
     hashes = () if _is_old_hash(record, config, is_list) else known_names(names, "", config.hash_columns)
     return Told(
-        url=_first(record, known_names(names, config.url_column, URL_COLUMNS)),
+        url=_first(record, known_names(names, config.url_column, URL_COLUMNS), url_of),
         text=text,
         licence=_first(record, known_names(names, config.licence_column, LICENCE_COLUMNS)),
         role=text_of(record.get(config.role_column)) if config.role_column else "",
         digest=digest_of(_first(record, hashes)),
         scores=tuple(number_of(record.get(name)) for name in config.score_columns),
         not_text=not_text,
+    )
+
+
+def _told_by_sample(record: Mapping[str, Any], config: SourceConfig) -> Told:
+    """Returns what the KEY.json of a sample of ours says: a shard alone, without its index, is a source too."""
+    origin = record["origin"]
+    return Told(
+        url=record["source"],
+        text=record["text"],
+        licence=record["licence"],
+        role=record["role"],
+        digest=digest_of(origin["sha256"]) if origin["is_original"] and config.hash_columns else "",
+        scores=tuple(number_of(record.get(name)) for name in config.score_columns),
     )
 
 
@@ -131,8 +147,10 @@ def _is_old_hash(record: Mapping[str, Any], config: SourceConfig, is_list: bool)
     return not is_list and config.hash_columns == HASH_COLUMNS and REENCODED in record
 
 
-def _first(record: Mapping[str, Any], keys: tuple[str, ...]) -> str:
-    return next(filter(None, (text_of(record[key]).strip() for key in keys)), "")
+def _first(
+    record: Mapping[str, Any], keys: tuple[str, ...], valid: Callable[[Any], str] = text_of
+) -> str:
+    return next(filter(None, (valid(record[key]).strip() for key in keys)), "")
 
 
 def _caption(record: Mapping[str, Any], keys: tuple[str, ...]) -> tuple[str, str]:
