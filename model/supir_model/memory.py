@@ -46,6 +46,7 @@ def checkpoint_activations(supir: Supir, *, enabled: bool = True) -> None:
 
     Results do not change. `MiniVAE` and the text encoders have no such blocks.
     """
+    module: Any
     for module in supir.modules():
         # the robust encoder is a part of a diffusers model and none itself, so that no switch of theirs reaches it
         if hasattr(module, "gradient_checkpointing"):

@@ -11,8 +11,8 @@ import torch
 from supir_console import UserError, load_config
 from supir_train import TrainConfig
 from supir_train.data import training_batches
-from supir_train.live_bytes import LiveBytes
 from supir_train.image_noise import image_noise
+from supir_train.live_bytes import LiveBytes
 from supir_train.memory_fit import fit
 from supir_train.order import Position
 from supir_train.rehearsal import peak_bytes, rehearse

@@ -23,6 +23,8 @@ FREE_KEYS = (
     "device",
     "data.cache_bytes",
     "data.workers",
+    "gradient_checkpointing",
+    "compile_blocks",
     "optimize.steps",
     "optimize.schedule_steps",
     "optimize.micro_batch",
@@ -50,6 +52,28 @@ class AdapterConfig(Config):
         description="init: go on with the adapter that init holds; unet: control encoder copied from the UNet, new "
         "connectors.",
     )
+    control_depth: tuple[int, int, int] | None = Field(
+        default=None,
+        description="With start unet: transformer blocks per level of the control encoder, from 1; its middle block "
+        "has the last. SDXL and the released files have [1, 2, 10], the paper trims to [1, 1, 5]. null: as in init.",
+    )
+    connector: Literal["zero_sft", "zero_conv"] | None = Field(
+        default=None,
+        description="With start unet: zero_sft, the paper's connectors, or zero_conv, ControlNet's plain ones, for "
+        "comparison. null: as in init.",
+    )
+
+    @model_validator(mode="after")
+    def _shape_is_of_a_new_adapter(self) -> AdapterConfig:
+        if self.control_depth and min(self.control_depth) < 1:
+            raise ValueError(
+                f"control_depth={list(self.control_depth)} has a level of none; use 1 or more each"
+            )
+        if self.start == "init" and (self.control_depth or self.connector):
+            raise ValueError(
+                "control_depth and connector shape a new adapter; set adapter.start=unet, or leave them out"
+            )
+        return self
 
 
 class ValidationConfig(Config):
@@ -125,6 +149,11 @@ class TrainConfig(Config):
     gradient_checkpointing: bool = Field(
         default=False,
         description="Recompute activations in the backward pass: less memory, about a third more time.",
+    )
+    compile_blocks: bool = Field(
+        default=False,
+        description="Compile the transformer blocks of UNet and control encoder (torch.compile); minutes at the start, "
+        "faster steps on GPUs. Changes rounding only.",
     )
     data: DataConfig
     optimize: OptimizeConfig = OptimizeConfig()

@@ -16,6 +16,7 @@ from supir_model import Supir
 from supir_train.build import holds_bf16
 from supir_train.config import TrainConfig
 from supir_train.held_out import HeldOut
+from supir_train.optimizers import optimizer_bytes
 from supir_train.phase import Phase, PhaseName
 
 FP32_BYTES = 4
@@ -46,14 +47,16 @@ class HeldBytes:
         return self.always + self.gradients
 
 
-def held_bytes(supir: Supir, trained: Mapping[str, nn.Parameter], config: TrainConfig) -> HeldBytes:
+def held_bytes(
+    supir: Supir, phase: Phase, trained: Mapping[str, nn.Parameter], config: TrainConfig
+) -> HeldBytes:
     """Returns the bytes of a phase that trains these parameters."""
     total, moving = _count(dict(supir.named_parameters())), _count(trained)
     frozen_bytes = 2 if holds_bf16(config) else FP32_BYTES
     return HeldBytes(
         parameters=moving * FP32_BYTES + (total - moving) * frozen_bytes,
         gradients=moving * FP32_BYTES,
-        optimizer=moving * FP32_BYTES * 2,
+        optimizer=optimizer_bytes(trained.values(), phase.optimize),
         average=moving * FP32_BYTES,
         validation_copy=moving * FP32_BYTES,
     )
@@ -84,7 +87,7 @@ def plan(
             {
                 "phase": phase.name,
                 "trained_parameters": _count(parameters[phase.name]),
-                "memory_bytes": (held := held_bytes(supir, parameters[phase.name], config)).training,
+                "memory_bytes": (held := held_bytes(supir, phase, parameters[phase.name], config)).training,
                 "optimizer_bytes": held.optimizer,
                 "steps": phase.optimize.steps,
                 "images": (images := phase.optimize.steps * phase.optimize.batch),

@@ -32,8 +32,8 @@ class Fitted:
 def fit(config: TrainConfig, size: str, world: World) -> Fitted:
     """Returns the config with the largest micro-batch that fits, its checkpointing and precision.
 
-    Checkpointing, which costs a third more time, is on where it allows a larger micro-batch and fewer than `BUSY_IMAGES`
-    fit without it; bf16 takes the place of fp32 where nothing fits without.
+    Checkpointing, which costs a third more time, is on where it allows a larger micro-batch and fewer than
+    `BUSY_IMAGES` fit without it; bf16 takes the place of fp32 where nothing fits without.
 
     Args:
         size: of the device's memory, as in 24GB; `FREE_SHARE` of it is left free.

@@ -10,6 +10,7 @@ from torch import nn
 from supir_train.checkpoint import Checkpoint
 from supir_train.ema import WeightAverage
 from supir_train.metrics import Means
+from supir_train.optimizers import make_optimizer
 from supir_train.order import Position
 from supir_train.phase import Phase
 from supir_train.world import World
@@ -23,7 +24,7 @@ class PhaseState:
     position: Position
     parameters: dict[str, nn.Parameter]
     ema: WeightAverage
-    optimizer: torch.optim.AdamW
+    optimizer: torch.optim.Optimizer
     means: Means
     """Of the figures since the last line of metrics."""
     figures: dict[str, float] = field(default_factory=dict)
@@ -46,9 +47,7 @@ def start_phase(
         position=Position(),
         parameters=parameters,
         ema=WeightAverage(parameters, fit.ema_decay),
-        optimizer=torch.optim.AdamW(
-            parameters.values(), lr=fit.lr, betas=fit.betas, weight_decay=fit.weight_decay, fused=True
-        ),
+        optimizer=make_optimizer(parameters.values(), fit),
         means=Means(world, resumed.progress.sums if resumed else None),
     )
     if phase.adversary:

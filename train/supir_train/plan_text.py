@@ -17,7 +17,7 @@ MEMORY_ROWS = {
     "peak with checkpointing": "checkpointed_peak_bytes",
     "peak of this run": "peak_bytes",
 }
-"""What is printed of a phase's memory. Gradients are not there while the run validates, so the peak is not their sum."""
+"""What is printed of a phase's memory. Gradients are not there while the run validates: the peak is not their sum."""
 LABEL_WIDTH = 1 + max(map(len, MEMORY_ROWS))
 
 

@@ -6,7 +6,7 @@ seconds and no memory; the data are looked at as for a run.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ class Rehearsal:
         checkpoint_activations(self.supir, enabled=setting.gradient_checkpointing)
         phase: Phase = make_phases(self.supir, setting)[index]
         trained = self.supir.trainable(phase.name)
-        held = held_bytes(self.supir, trained, setting)
+        held = held_bytes(self.supir, phase, trained, setting)
         images = share(phase.optimize, self._world, setting.data.crops_per_image)
         counted = step_moments(
             self.supir,
@@ -162,14 +162,23 @@ def is_gpu(config: TrainConfig) -> bool:
 
 
 def _hollow(config: TrainConfig) -> Supir:
+    preset, shape = _preset(config), config.adapter
+    if config.stage == "adapter" and shape.start == "unet":
+        kind = {"kind": shape.connector} if shape.connector else {}
+        depth = shape.control_depth or preset.control_depth
+        preset = replace(preset, control_depth=depth, connectors={**preset.connectors, **kind})
+    return hollow_supir(preset)
+
+
+def _preset(config: TrainConfig) -> Preset:
     if config.init == "mini":
-        return hollow_supir(PRESETS["mini"])
+        return PRESETS["mini"]
     if config.init == "fresh":
-        return hollow_supir(PRESETS[config.preset])
+        return PRESETS[config.preset]
     if Path(config.init).exists():
-        return hollow_supir(preset_of(Path(config.init)))
+        return preset_of(Path(config.init))
     if config.preset == "sdxl":
-        return hollow_supir(PRESETS["sdxl"])
+        return PRESETS["sdxl"]
     raise UserError(
         f"init: {config.init!r} is not there; give mini, fresh, RUN/model, a diffusers SDXL folder or an SDXL file, or "
         "preset=sdxl to plan for weights of SDXL's size"
