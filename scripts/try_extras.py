@@ -123,7 +123,7 @@ TRIES = {
     "degrade": Try(
         [
             ["supir-degrade", "preview", "dataset", "-o", "sheet.png", "--crop", "96", "--draws", "2"],
-            ["supir-degrade", "pairs", "dataset", "-o", "pairs"],
+            ["supir-degrade", "pairs", "dataset", "-o", "pairs", "--count", "4", "--crop", "128"],
             ["supir-degrade", "negatives", "dataset", "-o", "negatives", "--count", "1"],
         ]
     ),

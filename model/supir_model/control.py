@@ -103,6 +103,10 @@ class ControlEncoder(ModelMixin, ConfigMixin):
         sizes = self.add_time_proj(time_ids.flatten()).reshape(len(time_ids), -1)
         return self.add_embedding(torch.cat([pooled, sizes.to(pooled.dtype)], dim=-1).to(self.dtype))
 
+    def embed_hint(self, z_lq: Tensor) -> Tensor:
+        """The LQ latent (B, C, h, w) behind the hint convolution, (B, w0, h, w)."""
+        return self.hint(z_lq)
+
     def forward(
         self,
         x_in: Tensor,
@@ -117,7 +121,7 @@ class ControlEncoder(ModelMixin, ConfigMixin):
         Args:
             x_in: (B, C, h, w) scaled noisy latent, as the UNet gets it.
             timestep: (B,) int64 table index.
-            hint: (B, w0, h, w), `self.hint(z_lq)` of the scaled LQ latent, not divided by sqrt(sigma^2 + 1).
+            hint: (B, w0, h, w), `embed_hint` of the scaled LQ latent, not divided by sqrt(sigma^2 + 1).
             context: (R, T, D) text tokens, R a multiple of B: every latent under several prompts.
             embedding: (R, 4·w0) of `embed`.
             mask: (R, T) bool, True on a prompt's own tokens; None where every prompt fills the context.

@@ -34,13 +34,16 @@ def _conv(inputs: int, outputs: int, *, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1)
 
 
-class _Residual(nn.Module):
+class Residual(nn.Module):
+    """Two convolutions beside the identity, which is all that a fresh one is."""
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv1 = _conv(channels, channels)
         self.conv2 = zero_module(_conv(channels, channels))
 
     def forward(self, hidden: Tensor) -> Tensor:
+        """(B, C, h, w) to the same shape."""
         inner = self.conv1(nn.functional.silu(hidden))
         return hidden + self.conv2(nn.functional.silu(inner))
 
@@ -71,9 +74,9 @@ class MiniVAE(ModelMixin, ConfigMixin):
         self.encoder = nn.Sequential(
             nn.PixelUnshuffle(STEM),
             _conv(pixels, fine),
-            *(_Residual(fine) for _ in range(layers_per_block[0])),
+            *(Residual(fine) for _ in range(layers_per_block[0])),
             _conv(fine, coarse, stride=2),
-            *(_Residual(coarse) for _ in range(layers_per_block[1])),
+            *(Residual(coarse) for _ in range(layers_per_block[1])),
             nn.SiLU(),
             _conv(coarse, 2 * latent_channels),
         )
@@ -81,10 +84,10 @@ class MiniVAE(ModelMixin, ConfigMixin):
         self.post_quant_conv = nn.Conv2d(latent_channels, latent_channels, 1)
         self.decoder = nn.Sequential(
             _conv(latent_channels, coarse),
-            *(_Residual(coarse) for _ in range(layers_per_block[1] + 1)),
+            *(Residual(coarse) for _ in range(layers_per_block[1] + 1)),
             nn.Conv2d(coarse, 4 * fine, 1),
             nn.PixelShuffle(2),
-            *(_Residual(fine) for _ in range(layers_per_block[0] + 1)),
+            *(Residual(fine) for _ in range(layers_per_block[0] + 1)),
             nn.SiLU(),
             _conv(fine, pixels),
             nn.PixelShuffle(STEM),

@@ -189,7 +189,7 @@ class Supir(nn.Module):
             time_ids=time_ids,
             unet_embedding=size_embedding(self.unet, text.context, text.pooled, time_ids),
             control_embedding=None if z_lq is None else self.control.embed(text.pooled, time_ids),
-            hint=None if z_lq is None else self.control.hint(z_lq.to(dtype)),
+            hint=None if z_lq is None else self.control.embed_hint(z_lq.to(dtype)),
             mask=text.mask,
         )
 

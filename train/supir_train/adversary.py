@@ -21,6 +21,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from supir_train.loss_config import AdversaryConfig
 from supir_train.metrics import Means
+from supir_train.micro_batch import StepSplit
 from supir_train.world import World
 
 SLOPE = 0.2
@@ -42,7 +43,7 @@ class Adversary:
         self._optimizer = torch.optim.Adam(self.network.parameters(), lr=config.lr, betas=(0.5, 0.9))
         self._config = config
         self._steps_done = 0
-        self._kept: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self.kept: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     @property
     def weight(self) -> float:
@@ -60,36 +61,53 @@ class Adversary:
             image: (B, 3, H, W) in about [-1, 1], at least 32 px a side; `photo` likewise.
         """
         if torch.is_grad_enabled():
-            self._kept.append((image.detach(), photo))
+            self.kept.append((image.detach(), photo))
         for parameter in self.network.parameters():
             parameter.requires_grad_(False)
         return -self.network(image).float().mean()
 
-    def learn(self, world: World, count: int, means: Means) -> None:
+    def forget(self) -> None:
+        """Gives up the images kept since the last lesson."""
+        self.kept = []
+
+    def learn(self, world: World, count: int, means: Means, split: StepSplit) -> None:
         """One step on all images kept since the last, by the hinge loss.
 
         Args:
             world: the processes that share the step.
             count: the images of the step, over all processes.
             means: gets the figures that tell of the balance.
+            split: of the step.
         """
         self.network.requires_grad_(True)
         self._normalise()
-        for image, photo in self._kept:
-            of_photo, of_image = self.network(photo).float(), self.network(image).float()
-            loss = functional.relu(1 - of_photo).mean() + functional.relu(1 + of_image).mean()
-            (loss * (len(image) / count)).backward()
-            figures = {
-                "adversary_loss": loss,
-                "adversary_photo": of_photo.mean(),
-                "adversary_image": of_image.mean(),
-            }
-            means.add(figures, count=len(image))
+        counted = means.snapshot()
+
+        def lesson(images: int) -> None:
+            self._optimizer.zero_grad()
+            means.restore(counted)
+            for image, photo in self.kept:
+                for pair in zip(image.split(images), photo.split(images), strict=True):
+                    self._compare(*pair, count, means)
+
+        split.fitted(lesson)
         world.sum_gradients(self.network.parameters())
         self._optimizer.step()
         self._optimizer.zero_grad()
-        self._kept = []
+        self.forget()
         self._steps_done += 1
+
+    def _compare(self, image: torch.Tensor, photo: torch.Tensor, count: int, means: Means) -> None:
+        """Adds the gradients of some of the step's images."""
+        of_photo, of_image = self.network(photo).float(), self.network(image).float()
+        loss = functional.relu(1 - of_photo).mean() + functional.relu(1 + of_image).mean()
+        (loss * (len(image) / count)).backward()
+        figures = {
+            "adversary_loss": loss,
+            "adversary_photo": of_photo.mean(),
+            "adversary_image": of_image.mean(),
+        }
+        means.add(figures, count=len(image))
 
     def _normalise(self) -> None:
         """One power iteration a step, however many forward passes it takes."""

@@ -8,7 +8,7 @@ Legend: B images a batch, S crop side in pixels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -46,6 +46,24 @@ class Batch:
     prompts: tuple[str, ...]
     bad: tuple[BadSample, ...]
     position: Position
+
+    def parts(self, images: int) -> Iterator[Batch]:
+        """Yields the batch in parts of at most so many images, in their order; an empty one as it is."""
+        for first in range(0, max(len(self.keys), 1), images):
+            yield self.part(slice(first, first + images))
+
+    def part(self, images: slice) -> Batch:
+        """Returns some of the images; what the batch says of its position and of bad samples stays."""
+        return replace(
+            self,
+            numbers=self.numbers[images],
+            keys=self.keys[images],
+            boxes=self.boxes[images],
+            traces=self.traces[images],
+            prompts=self.prompts[images],
+            hq=self.hq[images],
+            lq=None if self.lq is None else self.lq[images],
+        )
 
     def to(self, device: torch.device) -> Batch:
         """Returns the batch with its images on `device`; there its traces make `lq`, if the loader did not."""

@@ -21,6 +21,7 @@ from supir_train.optimizers import require_optimizer
 from supir_train.phase import Phase
 from supir_train.prior import autoencoder_phase, prior_phase
 from supir_train.renew import renew_adapter, reshape_adapter
+from supir_train.world import World
 
 
 def require_tools(config: TrainConfig, device: torch.device) -> None:
@@ -66,6 +67,11 @@ def _load_init(config: TrainConfig) -> Supir:
 def holds_bf16(config: TrainConfig) -> bool:
     """Returns whether the frozen networks are held in bfloat16 while the run trains."""
     return config.stage != "prior" and config.optimize.precision == "bf16"
+
+
+def shares_weights(config: TrainConfig, world: World) -> bool:
+    """Returns whether each process holds a share of what is trained, and not all of it."""
+    return config.shard == "full" and world.size > 1
 
 
 def hold_frozen_in_bf16(supir: Supir, config: TrainConfig, trained: Iterable[nn.Parameter]) -> None:

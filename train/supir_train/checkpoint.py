@@ -6,6 +6,7 @@
     adversary.pt        the discriminator, its optimizer and step count, or None where the phase has none
     state.json          run step, phase, step in the phase, position in the data, sums of the figures that no line of
                         metrics holds yet, scaling factor of the latents, hashes, figures of this step's validation
+    shares/             instead of the first three where the processes hold shares of them, see `shares.py`
 
 No state of a random number generator is stored, since none outlives a step: noise is keyed by (seed, phase, image)
 and data by (seed, key, epoch).
@@ -18,8 +19,9 @@ import json
 import os
 import pickle
 import shutil
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +30,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from supir_console import UserError
+from supir_model.sharding import is_share
 from supir_train.best import BestFigure, best_checkpoint
 from supir_train.metrics import Sums
 from supir_train.order import Place, Position
 from supir_train.phase import PhaseName
+from supir_train.shares import read_whole, write_shares
+from supir_train.world import World
 
 FORMAT_VERSION = 3
+SHARES = "shares"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,30 +62,48 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """All that a stopped run needs to go on bit for bit; tensors are on the CPU."""
+    """All that a stopped run needs to go on bit for bit; tensors that were read are on the CPU.
+
+    `shares` is the folder of model, average and moments, where these have not been read yet.
+    """
 
     progress: Progress
     model: dict[str, torch.Tensor]
     ema: dict[str, torch.Tensor]
     optimizer: dict[str, Any]
     adversary: dict[str, Any] | None
+    shares: Path | None = None
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether each process has a share of the tensors, which it writes itself."""
+        return any(map(is_share, self.model.values()))
 
 
-def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int, best: BestFigure) -> Path:
+def save_checkpoint(
+    folder: Path, checkpoint: Checkpoint, *, keep: int, best: BestFigure, world: World
+) -> Path:
     """Writes the checkpoint under `folder` and deletes all but the newest `keep` and the best by `best`.
 
-    Returns its path.
+    Returns its path. To be called by the process that writes; by all of them where each has a share.
 
     Raises:
         OSError: it could not be written; nothing of it is left, the earlier ones stand.
     """
     final = folder / f"step-{checkpoint.progress.step:08d}"
     temporary = folder / f".{final.name}"
-    for half_written in folder.glob(".step-*"):
-        shutil.rmtree(half_written)
     try:
-        temporary.mkdir(parents=True)
-        _write(temporary, checkpoint)
+        if world.writes:
+            for half_written in folder.glob(".step-*"):
+                shutil.rmtree(half_written)
+            temporary.mkdir(parents=True)
+        if checkpoint.is_sharded:
+            world.from_first(None)  # the folder is there
+            moments = checkpoint.optimizer["state"]
+            write_shares(temporary / SHARES, checkpoint.model, checkpoint.ema, moments)
+        if not world.writes:
+            return final
+        _write(temporary, checkpoint, world)
         shutil.rmtree(final, ignore_errors=True)
         temporary.rename(final)
     except (SafetensorError, RuntimeError) as error:  # how the two writers tell of a full disk
@@ -87,7 +111,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int, best: Be
             f"{final} could not be written: {error}; make room, the same command goes on"
         ) from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if world.writes:
+            shutil.rmtree(temporary, ignore_errors=True)
     _sync(folder)
     complete = list_checkpoints(folder)
     found = best_checkpoint(complete, best)
@@ -108,8 +133,28 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         UserError: a file of it is damaged.
     """
-    try:
+    with _damage_told(path):
+        opened = _read(path)
+        if opened.shares is None:
+            return opened
+        model, ema, moments = read_whole(opened.shares)
+        return replace(opened, model=model, ema=ema, optimizer={"state": moments}, shares=None)
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """Returns the checkpoint at `path` as `load_checkpoint` does, but for tensors in shares, which stay in their files.
+
+    Raises:
+        UserError: a file of it is damaged.
+    """
+    with _damage_told(path):
         return _read(path)
+
+
+@contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    try:
+        yield
     except UserError:
         raise
     except (
@@ -127,12 +172,15 @@ def load_checkpoint(path: Path) -> Checkpoint:
         ) from error
 
 
-def _write(folder: Path, checkpoint: Checkpoint) -> None:
-    save_file(_contiguous(checkpoint.model), folder / "model.safetensors")
-    save_file(_contiguous(checkpoint.ema), folder / "ema.safetensors")
-    torch.save(checkpoint.optimizer, folder / "optimizer.pt")
+def _write(folder: Path, checkpoint: Checkpoint, world: World) -> None:
+    if not checkpoint.is_sharded:
+        save_file(_contiguous(checkpoint.model), folder / "model.safetensors")
+        save_file(_contiguous(checkpoint.ema), folder / "ema.safetensors")
+        torch.save(checkpoint.optimizer, folder / "optimizer.pt")
     torch.save(checkpoint.adversary, folder / "adversary.pt")
     state = {"format_version": FORMAT_VERSION, **asdict(checkpoint.progress)}
+    if checkpoint.is_sharded:
+        state["shares"] = world.size
     (folder / "state.json").write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
     for path in (*folder.iterdir(), folder):
         _sync(path)
@@ -146,6 +194,9 @@ def _read(path: Path) -> Checkpoint:
             "the version that wrote it, or start a new run from its RUN/model"
         )
     position = state["position"]
+    shares = path / SHARES if "shares" in state else None
+    if shares and len(list(shares.glob("*.safetensors"))) != state["shares"]:
+        raise ValueError(f"of {state['shares']} shares some are not there")
     return Checkpoint(
         progress=Progress(
             step=state["step"],
@@ -161,11 +212,16 @@ def _read(path: Path) -> Checkpoint:
             sources=state["sources"],
             figures=state["figures"],
         ),
-        model=load_file(path / "model.safetensors"),
-        ema=load_file(path / "ema.safetensors"),
-        optimizer=torch.load(path / "optimizer.pt", weights_only=True, map_location="cpu"),
-        adversary=torch.load(path / "adversary.pt", weights_only=True, map_location="cpu"),
+        model={} if shares else load_file(path / "model.safetensors"),
+        ema={} if shares else load_file(path / "ema.safetensors"),
+        optimizer={} if shares else _torch_file(path / "optimizer.pt"),
+        adversary=_torch_file(path / "adversary.pt"),
+        shares=shares,
     )
+
+
+def _torch_file(path: Path) -> Any:
+    return torch.load(path, weights_only=True, map_location="cpu")
 
 
 def _contiguous(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -21,6 +21,7 @@ from supir_train.optimize_config import AutoencoderConfig, OptimizeConfig
 FREE_KEYS = (
     "run",
     "device",
+    "shard",
     "data.cache_bytes",
     "data.workers",
     "gradient_checkpointing",
@@ -146,6 +147,11 @@ class TrainConfig(Config):
     )
     seed: int = Field(default=0, ge=0, description="Seed of order, crops, degradations, timesteps and noise.")
     device: str = Field(default="auto", description="auto (CUDA if there is one), cpu, cuda or cuda:N.")
+    shard: Literal["none", "full"] = Field(
+        default="none",
+        description="full: each process holds its share of what is trained, of its gradients, moments and average "
+        "(FSDP2), not all of it; from two processes on, in the stages encoder and adapter. Changes rounding only.",
+    )
     gradient_checkpointing: bool = Field(
         default=False,
         description="Recompute activations in the backward pass: less memory, about a third more time.",
@@ -186,6 +192,27 @@ class TrainConfig(Config):
         if self.init == "fresh" and self.preset == "sdxl":
             raise ValueError(
                 "init=fresh with preset=sdxl: SDXL is not trained from nothing; set init to its weights"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _shares_are_eager_and_of_full_width(self) -> TrainConfig:
+        if self.shard == "full" and self.optimize.optimizer == "adamw8bit":
+            raise ValueError(
+                "optimize.optimizer=adamw8bit keeps no moments of shares; use adamw with shard=full, or shard=none"
+            )
+        if self.shard == "full" and self.compile_blocks:
+            raise ValueError(
+                "compile_blocks=true does not go with shard=full; set one of them to false or none"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _small_backbones_stay_whole(self) -> TrainConfig:
+        if self.shard == "full" and self.stage == "prior":
+            raise ValueError(
+                "shard=full is for the stages encoder and adapter; stage prior trains small backbones, which every "
+                "process can hold: set shard=none"
             )
         return self
 

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from supir_model.sharding import own_share, share_like
+
 
 class WeightAverage:
     """Exponential moving average of named parameters.
@@ -26,14 +28,14 @@ class WeightAverage:
     def update(self, steps_done: int) -> None:
         """Moves the average towards the current weights after step number `steps_done` (1 for the first)."""
         decay = min(self._decay, (1 + steps_done) / (10 + steps_done))
-        current = [self._parameters[name].detach() for name in self.values]
-        torch._foreach_lerp_(list(self.values.values()), current, 1.0 - decay)
+        current = [own_share(self._parameters[name]) for name in self.values]
+        torch._foreach_lerp_([own_share(value) for value in self.values.values()], current, 1.0 - decay)
 
     @torch.no_grad()
     def restore(self, values: Mapping[str, torch.Tensor]) -> None:
         """Overwrites the average with saved values of the same names."""
         for name, value in self.values.items():
-            value.copy_(values[name])
+            value.copy_(share_like(values[name], value))
 
     @torch.no_grad()
     def store_in_model(self) -> None:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from supir_console import UserError, load_config
 from supir_model import Supir
@@ -25,7 +24,7 @@ from supir_train.config import TrainConfig
 from supir_train.phase import PhaseName
 from supir_train.provenance import require_same_sources, source_hashes
 
-Trained = Mapping[PhaseName, Mapping[str, nn.Parameter]]
+Trained = Mapping[PhaseName, Mapping[str, torch.Tensor]]
 """Parameters by the phase that trains them and by their names."""
 
 
@@ -88,10 +87,11 @@ def write_model(supir: Supir, folder: Path) -> Path:
 
 @torch.no_grad()
 def place_weights(supir: Supir, trained: Trained, checkpoint: Checkpoint) -> None:
-    """Overwrites what the run trains by the checkpoint's weights, not the averages."""
+    """Overwrites what the run trains by the checkpoint's weights, not the averages; those in shares are read later."""
     for parameters in trained.values():
         for name, parameter in parameters.items():
-            parameter.copy_(checkpoint.model[name])
+            if checkpoint.shares is None:
+                parameter.copy_(checkpoint.model[name])
     supir.vae.register_to_config(scaling_factor=checkpoint.progress.scaling_factor)
 
 

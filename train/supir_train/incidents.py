@@ -36,7 +36,7 @@ class Incident:
     """What is kept of a step beside its state; `step` counts over all phases, `phase_step` within `phase`, from 1.
 
     `loss` and `grad_norm` are texts ("nan", "inf", or the number's shortest exact form), which JSON has no numbers for.
-    `images_a_forward` and `processes` say how the step was split.
+    `images_a_batch` of the loader, `images_a_forward` and `processes` say how the step was split.
     """
 
     step: int
@@ -48,6 +48,8 @@ class Incident:
     images_a_forward: int
     processes: int
     images: list[dict[str, Any]]
+    images_a_batch: int | None = None
+    """None in what older versions wrote, where it was `images_a_forward`."""
 
 
 def image_lines(batch: Batch) -> Iterator[dict[str, Any]]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,7 @@ from supir_train.best import goodness
 from supir_train.config import TrainConfig
 from supir_train.data import training_batches
 from supir_train.incidents import Incident, gathered, image_lines, told, write_incident
-from supir_train.micro_batch import share
+from supir_train.micro_batch import StepSplit
 from supir_train.phase import Phase
 from supir_train.phase_state import PhaseState
 from supir_train.run_context import RunContext
@@ -43,12 +44,14 @@ def run_phase(
     step_offset: int,
     context: RunContext,
     save: Callable[..., Path],
+    whole: Callable[[], AbstractContextManager[None]],
 ) -> bool:
     """Runs the phase from `state` to its last step or until it is told to stop; returns whether it was told.
 
     Args:
         step_offset: steps of the run in earlier phases.
         save: writes a checkpoint of the state, elsewhere than among the run's if it is told a folder.
+        whole: returns the context in which every process has all weights, where each holds a share otherwise.
 
     Raises:
         UserError: the data cannot be used, or a loss, gradient or validation figure is no finite number.
@@ -56,9 +59,9 @@ def run_phase(
     fit, world = phase.optimize, context.world
     if state.steps_done >= fit.steps:
         return False
-    images_a_forward = share(fit, world, config.data.crops_per_image)
+    split = StepSplit.of(fit, config.data, world)
     with context.pace.validating():
-        validation = Validation(phase, config, images_a_forward, context.device, world)
+        validation = Validation(phase, config, split, context.device, world, whole)
     loop = _Loop(
         phase=phase,
         state=state,
@@ -67,10 +70,10 @@ def run_phase(
         context=context,
         save=save,
         validation=validation,
-        images_a_forward=images_a_forward,
+        split=split,
     )
     batches = training_batches(
-        config, images=images_a_forward, degraded=phase.degraded, start=state.position, world=world
+        config, images=split.images, degraded=phase.degraded, start=state.position, world=world
     )
     return loop.run(batches)
 
@@ -86,7 +89,7 @@ class _Loop:
     context: RunContext
     save: Callable[..., Path]
     validation: Validation
-    images_a_forward: int
+    split: StepSplit
 
     def run(self, batches: Iterator[Batch]) -> bool:
         """Takes the steps that are left; returns whether it was told to stop.
@@ -129,16 +132,18 @@ class _Loop:
 
     def _advance(self, batches: Iterator[Batch]) -> list[Batch]:
         """Takes the next step, or passes over it; returns this process's batches of it."""
-        phase, state, context = self.phase, self.state, self.context
-        micro_batches = phase.optimize.batch // context.world.size // self.images_a_forward
+        phase, state, context, split = self.phase, self.state, self.context, self.split
+        images_a_forward = split.forward
         if self._step_of_run + 1 in context.passed_over:
-            used, count = pass_over(state, batches, micro_batches, context)
+            used, count = pass_over(state, batches, split, context)
             context.log(self._place | {"passed_over": 1})
         else:
             try:
-                used, count = take_step(phase, state, batches, micro_batches, self.config.seed, context)
+                used, count = take_step(phase, state, batches, split, self.config.seed, context)
             except NonFiniteStep as found:
                 raise self._incident(found) from found
+        if split.forward != images_a_forward:
+            context.log(self._place | {"micro_batch": split.forward})
         context.pace.count(count)
         return used
 
@@ -198,7 +203,8 @@ class _Loop:
             seed=self.config.seed,
             loss=repr(made.loss),
             grad_norm=repr(float(made.grad_norm)),
-            images_a_forward=self.images_a_forward,
+            images_a_batch=self.split.images,
+            images_a_forward=self.split.forward,
             processes=world.size,
             images=gathered(world.gather([line for batch in made.used for line in image_lines(batch)])),
         )

@@ -1,10 +1,31 @@
-"""How the images of a step are shared by processes and forward passes, which changes rounding only."""
+"""How the images of a step are shared by processes and forward passes, and what happens when one takes too much memory.
+
+Place in the flow: `step.py` and `validation.py` run their forward passes through `StepSplit.fitted`. The laws it keeps:
+a split changes rounding only, since noise is keyed by image; all processes use one size, and halve it together.
+"""
 
 from __future__ import annotations
 
+import gc
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
 from supir_console import UserError
+from supir_train.data_config import DataConfig
 from supir_train.optimize_config import OptimizeConfig
 from supir_train.world import World
+
+Result = TypeVar("Result")
+log = logging.getLogger(__name__)
+CPU_REFUSAL = "DefaultCPUAllocator: can't allocate memory"
+"""What torch's plain RuntimeError says when main memory is refused."""
+REMEDIES = (
+    "use gradient_checkpointing=true, optimize.precision=bf16, a smaller data.crop_px, shard=full with more processes, "
+    "or a device with more memory (`--fit SIZE` chooses, `--dry-run` tells what a run takes)"
+)
 
 
 def share(fit: OptimizeConfig, world: World, crops_per_image: int) -> int:
@@ -22,3 +43,95 @@ def share(fit: OptimizeConfig, world: World, crops_per_image: int) -> int:
             "multiple of data.crops_per_image"
         )
     return images
+
+
+class StepSplit:
+    """The split of a process's share of a step.
+
+    Args:
+        images: in a batch of the loader.
+        batches: of the loader in a step.
+        crop_px: side of an image, pixels.
+        world: the processes that share the step.
+
+    `forward` is the number of images in a forward pass: `images`, or less where memory did not suffice.
+    """
+
+    def __init__(self, images: int, batches: int, crop_px: int, world: World) -> None:
+        self.images, self.batches, self.crop_px = images, batches, crop_px
+        self.forward = images
+        self._world = world
+
+    @classmethod
+    def of(cls, fit: OptimizeConfig, data: DataConfig, world: World) -> StepSplit:
+        """The split that the config asks for.
+
+        Raises:
+            UserError: as in `share`.
+        """
+        images = share(fit, world, data.crops_per_image)
+        return cls(images, fit.batch // world.size // images, data.crop_px, world)
+
+    def fitted(self, work: Callable[[int], Result]) -> Result:
+        """Returns `work(forward)`, done again with half as many images as long as any process lacks memory for it.
+
+        Args:
+            work: begins anew at every call and waits for no other process; all processes call it.
+
+        Raises:
+            UserError: one image is too much.
+        """
+        while True:
+            result, failed = self._tried(work)
+            if not self._world.any(failed):
+                assert result is not None, "no process failed"
+                return result[0]
+            if self.forward == 1:
+                raise UserError(f"out of memory with one image in a forward pass; {REMEDIES}")
+            self._halve()
+
+    def unhalved(self, work: Callable[[int], Result]) -> Result:
+        """Returns `work(forward)`, within which the processes wait for each other and so cannot agree to halve it.
+
+        Raises:
+            UserError: memory does not suffice.
+        """
+        result, failed = self._tried(work)
+        if failed:
+            smaller = (
+                f"set micro_batch={self.forward // 2}, the same command goes on from the last checkpoint"
+            )
+            raise UserError(
+                f"out of memory with {self.forward} images in a forward pass, which cannot be halved under way where "
+                f"shard=full; {smaller if self.forward > 1 else REMEDIES}"
+            )
+        assert result is not None, "it did not fail"
+        return result[0]
+
+    def _tried(self, work: Callable[[int], Result]) -> tuple[tuple[Result] | None, bool]:
+        """The result, in a tuple, or that memory did not suffice; what the attempt held is given up on return."""
+        try:
+            return (work(self.forward),), False
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return None, True
+
+    def _halve(self) -> None:
+        before, self.forward = self.forward, self.forward // 2
+        if self._world.writes:
+            log.warning(
+                "out of memory with %d images in a forward pass; the step is made again with %d, which changes "
+                "rounding only (set micro_batch=%d to begin with it)",
+                before,
+                self.forward,
+                self.forward,
+            )
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the error says that a device, or main memory, had no more to give."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or CPU_REFUSAL in str(error)

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from supir_model.sharding import is_share, share_like
 from supir_train.checkpoint import Checkpoint
 from supir_train.ema import WeightAverage
 from supir_train.metrics import Means
 from supir_train.optimizers import make_optimizer
 from supir_train.order import Position
 from supir_train.phase import Phase
+from supir_train.shares import read_shares
 from supir_train.world import World
 
 
@@ -31,6 +33,11 @@ class PhaseState:
     """Of the validation of this step, if it had one."""
     best: float | None = None
     """Goodness of the best checkpoint, see `best.py`."""
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether the parameters, and all that goes with them, are held in shares."""
+        return any(map(is_share, self.parameters.values()))
 
 
 def start_phase(
@@ -56,6 +63,25 @@ def start_phase(
             phase.adversary.restore(resumed.adversary)
     if resumed:
         state.steps_done, state.position = resumed.progress.phase_step, resumed.progress.position
-        state.ema.restore(resumed.ema)
-        state.optimizer.load_state_dict(resumed.optimizer)
+        _restore_tensors(state, resumed)
     return state
+
+
+def _restore_tensors(state: PhaseState, resumed: Checkpoint) -> None:
+    """Puts a checkpoint's average and moments into the state; the weights too, if they lie in shares."""
+    parameters = list(state.parameters.values())
+    if resumed.shares:
+        moments = read_shares(resumed.shares, state.parameters, state.ema.values)
+    else:
+        state.ema.restore(resumed.ema)
+        moments = {
+            index: {name: _like(value, parameters[index]) for name, value in held.items()}
+            for index, held in resumed.optimizer["state"].items()
+        }
+    groups = state.optimizer.state_dict()["param_groups"]
+    state.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+
+
+def _like(value: torch.Tensor, parameter: nn.Parameter) -> torch.Tensor:
+    """A moment held as its parameter is; a count of steps as it is."""
+    return share_like(value, parameter) if value.shape == parameter.shape else value

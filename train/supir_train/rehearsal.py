@@ -17,11 +17,11 @@ from supir_model import Supir
 from supir_model.memory import checkpoint_activations, lay_out_channels_last
 from supir_model.presets import PRESETS, Preset
 from supir_model.shape import hollow_supir, preset_of
-from supir_train.build import hold_frozen_in_bf16, make_phases
+from supir_train.build import hold_frozen_in_bf16, make_phases, shares_weights
 from supir_train.config import TrainConfig
-from supir_train.cost import HeldBytes, held_bytes, plan
+from supir_train.cost import FP32_BYTES, HeldBytes, held_bytes, in_flight, plan
 from supir_train.data import check_data
-from supir_train.footprint import StepMoments, step_moments, validation_bytes
+from supir_train.footprint import step_moments, validation_bytes
 from supir_train.held_out_batches import choose_held_out
 from supir_train.live_bytes import Results
 from supir_train.micro_batch import share
@@ -68,24 +68,32 @@ class Rehearsal:
         checkpoint_activations(self.supir, enabled=setting.gradient_checkpointing)
         phase: Phase = make_phases(self.supir, setting)[index]
         trained = self.supir.trainable(phase.name)
-        held = held_bytes(self.supir, phase, trained, setting)
+        held = held_bytes(self.supir, phase, trained, setting, self._world)
         images = share(phase.optimize, self._world, setting.data.crops_per_image)
+        micro_batches = phase.optimize.batch // self._world.size // images
+        is_sharded = shares_weights(setting, self._world)
         counted = step_moments(
             self.supir,
             phase,
             trained,
             setting,
             images=images,
-            micro_batches=phase.optimize.batch // self._world.size // images,
+            # shares of the gradients are there from the first unit's on
+            micro_batches=max(2, micro_batches) if is_sharded else micro_batches,
             is_gpu=is_gpu(setting),
             results=self._results,
         )
-        validation = self._validation(setting, index, images) if setting.validation.crops else None
-        return PhaseMemory(
-            held=held,
-            activations=max(0, counted.step - held.gradients),
-            peak=held.always + _highest(held, counted, validation, self._world),
-        )
+        whole = FP32_BYTES * sum(value.numel() for value in trained.values())
+        activations = max(0, counted.step - whole)
+        step = held.gradients + activations + in_flight(self.supir) if is_sharded else counted.step
+        validation = 0
+        if setting.validation.crops:
+            gathered = whole if is_sharded else 0
+            validation = held.validation_copy + gathered + self._validation(setting, index, images)
+        # gradients of several processes are summed in flat copies of at most a bucket
+        exchange = min(4 * BUCKET_NUMBERS, held.gradients) if self._world.size > 1 and not is_sharded else 0
+        highest = max(step, held.gradients + exchange, counted.lesson, validation)
+        return PhaseMemory(held=held, activations=activations, peak=held.always + highest)
 
     def peak(self, setting: TrainConfig) -> int:
         """Returns the most bytes that any phase takes on one device in a setting."""
@@ -118,7 +126,7 @@ def rehearse(config: TrainConfig, world: World) -> dict[str, Any]:
     held_out = choose_held_out(config) if config.validation.crops else None
     require_best_measure(config.validation.best)
     trained = {phase.name: supir.trainable(phase.name) for phase in phases}
-    figures = plan(supir, phases, trained, num_samples, held_out, config)
+    figures = plan(supir, phases, trained, num_samples, held_out, config, world)
     for index, figure in enumerate(figures["phases"]):
         kept, again = (
             rehearsal.memory(config.model_copy(update={"gradient_checkpointing": enabled}), index)
@@ -145,13 +153,6 @@ def rehearse(config: TrainConfig, world: World) -> dict[str, Any]:
 def peak_bytes(config: TrainConfig, world: World) -> int:
     """Returns the most bytes that any phase of the run takes on one device."""
     return Rehearsal(config, world).peak(config)
-
-
-def _highest(held: HeldBytes, counted: StepMoments, validation: int | None, world: World) -> int:
-    # gradients of several processes are summed in flat copies of at most a bucket
-    exchange = min(4 * BUCKET_NUMBERS, held.gradients) if world.size > 1 else 0
-    validated = 0 if validation is None else held.validation_copy + validation
-    return max(counted.step, held.gradients + exchange, counted.lesson, validated)
 
 
 def is_gpu(config: TrainConfig) -> bool:

@@ -17,6 +17,7 @@ from supir_train.config_history import CONFIG
 from supir_train.data import training_batches
 from supir_train.export import place_weights
 from supir_train.incidents import Incident, image_lines, load_incident
+from supir_train.micro_batch import StepSplit
 from supir_train.phase_state import start_phase
 from supir_train.provenance import require_same_sources
 from supir_train.run import prepare
@@ -46,15 +47,16 @@ def replay(run: Path, step: int | None = None) -> dict[str, Any]:
     place_weights(prepared.supir, prepared.trained, state_before)
     phase = next(phase for phase in prepared.phases if phase.name == incident.phase)
     state = start_phase(phase, prepared.supir.trainable(phase.name), state_before, ALONE)
+    split = StepSplit.of(phase.optimize, config.data, ALONE)
+    split.forward = incident.images_a_forward
     batches = training_batches(
         prepared.config,
-        images=incident.images_a_forward,
+        images=split.images,
         degraded=phase.degraded,
         start=state.position,
     )
-    micro_batches = phase.optimize.batch // incident.images_a_forward
     made = gradients(
-        phase, state, batches, micro_batches, seed=config.seed, device=prepared.supir.device, world=ALONE
+        phase, state, batches, split, seed=config.seed, device=prepared.supir.device, world=ALONE
     )
     return _compared(incident, made)
 
@@ -62,7 +64,9 @@ def replay(run: Path, step: int | None = None) -> dict[str, Any]:
 def _split_as_then(config: TrainConfig, incident: Incident) -> TrainConfig:
     """The config with the micro-batches that the step was made in, which may have changed since."""
     name = "autoencoder" if incident.phase == "autoencoder" else "optimize"
-    fit = getattr(config, name).model_copy(update={"micro_batch": incident.images_a_forward})
+    fit = getattr(config, name).model_copy(
+        update={"micro_batch": incident.images_a_batch or incident.images_a_forward}
+    )
     return config.model_copy(update={name: fit})
 
 

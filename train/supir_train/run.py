@@ -15,8 +15,8 @@ the run is complete.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,19 +28,27 @@ from torch import nn
 from supir_console import UserError
 from supir_model import Supir
 from supir_model.memory import checkpoint_activations, lay_out_channels_last
-from supir_shards.local_files import is_temporary
+from supir_model.sharding import is_share, shard_trained, whole, whole_tensor
 from supir_train.best import best_checkpoint
-from supir_train.build import hold_frozen_in_bf16, holds_bf16, load_start, make_phases, require_tools
+from supir_train.build import (
+    hold_frozen_in_bf16,
+    holds_bf16,
+    load_start,
+    make_phases,
+    require_tools,
+    shares_weights,
+)
 from supir_train.checkpoint import (
     Checkpoint,
     Progress,
     list_checkpoints,
     load_checkpoint,
+    open_checkpoint,
     save_checkpoint,
 )
 from supir_train.compiled import compile_for_training
 from supir_train.config import TrainConfig
-from supir_train.config_history import CONFIG, record_config, require_same_config
+from supir_train.config_history import record_config
 from supir_train.cost import plan
 from supir_train.curves import open_curves
 from supir_train.data import check_data
@@ -57,9 +65,8 @@ from supir_train.phase_state import PhaseState, start_phase
 from supir_train.provenance import require_same_sources, source_hashes
 from supir_train.restoration import drop_other_sheets, require_best_measure
 from supir_train.run_context import RunContext
+from supir_train.run_folder import owned
 from supir_train.world import ALONE, World
-
-LOCK = ".lock"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +104,9 @@ class Run:
 
     def plan(self) -> dict[str, Any]:
         """What the run will take."""
-        return plan(self.supir, self.phases, self.trained, self.num_samples, self.held_out, self.config)
+        return plan(
+            self.supir, self.phases, self.trained, self.num_samples, self.held_out, self.config, self.world
+        )
 
 
 def prepare(config: TrainConfig, world: World = ALONE) -> Run:
@@ -153,9 +162,9 @@ def train(run: Run, should_stop: Callable[[int], bool] = lambda _: False) -> Out
         UserError: the run folder belongs to another config, or the data cannot be used.
     """
     config, folder, world = run.config, run.config.run, run.world
-    with _owned(config, world):
+    with owned(config, world):
         bad_samples = BadSamples(folder / "bad_samples.jsonl", world)
-        resumed = _newest_checkpoint(folder, world)
+        resumed = _newest_checkpoint(config, world)
         if resumed and _is_complete(run, resumed):
             steps = resumed.progress.step
             return Outcome(
@@ -215,11 +224,21 @@ def _run_phases(run: Run, resumed: Checkpoint | None, context: RunContext) -> tu
             phase.begin()
             # Processors of different kinds round differently: all start from one process's numbers.
             run.world.copy_from_first(parameters.values())
+        if shares_weights(run.config, run.world):
+            shard_trained(run.supir, run.world.mesh(run.supir.device))
+            parameters = run.trained[phase.name] = run.supir.trainable(phase.name)
         state = start_phase(phase, parameters, resumed, run.world)
         state.best = _best_so_far(run, phase)
         resumed = None
-        save = partial(_save, run, phase, offset)
-        stopped = run_phase(phase, state, config=run.config, step_offset=offset, context=context, save=save)
+        stopped = run_phase(
+            phase,
+            state,
+            config=run.config,
+            step_offset=offset,
+            context=context,
+            save=partial(_save, run, phase, offset),
+            whole=partial(whole, run.supir),
+        )
         offset += state.steps_done
         if stopped and (phase is not run.phases[-1] or state.steps_done < phase.optimize.steps):
             return offset, False
@@ -251,56 +270,10 @@ def _best_so_far(run: Run, phase: Phase) -> float | None:
     return run.world.from_first(best[1] if best else None)
 
 
-@contextmanager
-def _owned(config: TrainConfig, world: World) -> Iterator[None]:
-    """Holds the run folder for the processes of this run; another start is refused."""
-    with ExitStack() as held:
-        refusal = None
-        if world.writes:
-            try:
-                _claim(config)
-                held.enter_context(_lock(config.run))
-            except UserError as error:
-                refusal = error
-        refusal = world.from_first(refusal)
-        if refusal:
-            raise refusal
-        yield
-
-
-@contextmanager
-def _lock(run: Path) -> Iterator[None]:
-    """Holds RUN/.lock, which the system lets go of when this process ends, however it ends; makes the folder."""
-    import fcntl
-
-    run.mkdir(parents=True, exist_ok=True)
-    with (run / LOCK).open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f"run: {run} is being trained by another process; wait for it, or set run=NEW"
-            ) from error
-        except OSError:  # a file system without locks
-            pass
-        yield
-
-
-def _claim(config: TrainConfig) -> None:
-    if not (config.run / CONFIG).exists():
-        # a first start that was killed before config.yaml stood leaves the lock, and a temporary file of the config
-        names = [entry.name for entry in config.run.iterdir()] if config.run.is_dir() else []
-        if not all(name == LOCK or is_temporary(name) for name in names):
-            raise UserError(
-                f"run: {config.run} is a folder with other content; name a new folder (--set run=NEW)"
-            )
-    elif list_checkpoints(config.run / "checkpoints"):
-        require_same_config(config)
-
-
-def _newest_checkpoint(folder: Path, world: World) -> Checkpoint | None:
-    path = world.from_first(next(reversed(list_checkpoints(folder / "checkpoints")), None))
-    return load_checkpoint(path) if path else None
+def _newest_checkpoint(config: TrainConfig, world: World) -> Checkpoint | None:
+    path = world.from_first(next(reversed(list_checkpoints(config.run / "checkpoints")), None))
+    load = open_checkpoint if shares_weights(config, world) else load_checkpoint
+    return load(path) if path else None
 
 
 def _require_steps_left(run: Run, at: Progress) -> None:
@@ -322,7 +295,7 @@ def _is_complete(run: Run, checkpoint: Checkpoint) -> bool:
 def _save(run: Run, phase: Phase, offset: int, state: PhaseState, folder: Path | None = None) -> Path:
     folder = folder or run.config.run / "checkpoints"
     sums = state.means.merged()
-    if not run.world.writes:
+    if not (run.world.writes or state.is_sharded):
         return folder
     progress = Progress(
         step=offset + state.steps_done,
@@ -341,15 +314,28 @@ def _save(run: Run, phase: Phase, offset: int, state: PhaseState, folder: Path |
         optimizer=state.optimizer.state_dict(),
         adversary=phase.adversary.state() if phase.adversary else None,
     )
-    config = run.config
-    return save_checkpoint(folder, checkpoint, keep=config.keep_checkpoints, best=config.validation.best)
+    keep, best = run.config.keep_checkpoints, run.config.validation.best
+    return save_checkpoint(folder, checkpoint, keep=keep, best=best, world=run.world)
 
 
 def _export(run: Run) -> Path:
     """Writes RUN/model from the weights that the run ended with."""
     final = run.config.run / "model"
+    is_sharded = shares_weights(run.config, run.world)
+    trained = {name: _whole_parameters(part, run.world) for name, part in run.trained.items()}
     if run.world.writes:
         # Frozen networks were rounded to bfloat16 for training; what is exported must be what was loaded.
-        supir = with_unrounded(run.supir, run.trained, run.config) if holds_bf16(run.config) else run.supir
+        is_altered = is_sharded or holds_bf16(run.config)
+        supir = with_unrounded(run.supir, trained, run.config) if is_altered else run.supir
         write_model(supir, final)
     return run.world.from_first(final)
+
+
+def _whole_parameters(parameters: Mapping[str, nn.Parameter], world: World) -> dict[str, torch.Tensor]:
+    """The parameters as a whole, in the process that writes."""
+    gathered: dict[str, torch.Tensor] = {}
+    for name, parameter in parameters.items():
+        values = whole_tensor(parameter.detach())
+        if world.writes:
+            gathered[name] = values.to("cpu") if is_share(parameter) else values
+    return gathered

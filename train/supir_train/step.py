@@ -9,19 +9,21 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
+from supir_model.sharding import whole_tensor
 from supir_train.batch import Batch
 from supir_train.image_noise import image_noise
 from supir_train.metrics import Means
+from supir_train.micro_batch import StepSplit
 from supir_train.phase import Phase, autocast
 from supir_train.phase_state import PhaseState
 from supir_train.run_context import RunContext
 from supir_train.schedule import learning_rate
-from supir_train.world import World
+from supir_train.world import World, telling_of_lost_processes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +53,7 @@ def gradients(
     phase: Phase,
     state: PhaseState,
     batches: Iterator[Batch],
-    micro_batches: int,
+    split: StepSplit,
     *,
     seed: int,
     device: torch.device,
@@ -61,43 +63,73 @@ def gradients(
 
     Args:
         batches: from `state.position` on.
-        micro_batches: how many of them this process takes.
+        split: how many of them this process takes, and how many images at a time.
         seed: the run's.
         device: where the model is.
         world: the processes that share the step.
+
+    Raises:
+        UserError: memory does not suffice for one image.
     """
-    fit = phase.optimize
     used: list[Batch] = []
-    losses: list[torch.Tensor] = []
-    count = 0
+    counted = state.means.snapshot()
+    wanted = count = 0
+
+    def accumulated(images: int) -> list[torch.Tensor]:
+        """The summed losses of the step's batches, made from the first one on."""
+        state.optimizer.zero_grad()
+        state.means.restore(counted)
+        if phase.adversary:
+            phase.adversary.forget()
+        taken = _taken(batches, wanted, used)
+        if state.is_sharded:
+            taken = (batch if batch.keys else _filler(phase, batch, split.crop_px) for batch in taken)
+        return [_backward(phase, batch, images, state.means, seed, device) for batch in taken]
+
     while not count:  # a step all of whose samples are bad is made with the next ones
-        for batch in itertools.islice(batches, micro_batches):
-            used.append(batch.to(device))
-            losses.append(_backward(phase, used[-1], state.means, seed))
+        wanted += split.batches
+        losses = (split.unhalved if state.is_sharded else split.fitted)(accumulated)
         state.position = used[-1].position
         count = _images(used, world)
+    grad_norm = _clipped(state, count, phase.optimize.grad_clip, world)
+    loss = world.total(float(torch.stack(losses).double().sum())) / count
+    return Gradients(used=used, losses=losses, count=count, loss=loss, grad_norm=grad_norm)
+
+
+def _clipped(state: PhaseState, count: int, largest: float, world: World) -> torch.Tensor:
+    """Makes the sums of the processes' gradients the mean over `count` images, no longer than `largest`.
+
+    Returns the length that it had.
+    """
     trained = state.parameters.values()
-    world.sum_gradients(trained)
+    if not state.is_sharded:  # shares are summed as they are made
+        world.sum_gradients(trained)
     for parameter in trained:
         if parameter.grad is not None:
             parameter.grad.mul_(1.0 / count)
-    grad_norm = nn.utils.clip_grad_norm_(trained, fit.grad_clip)
-    loss = world.total(float(torch.stack(losses).double().sum())) / count
-    return Gradients(used=used, losses=losses, count=count, loss=loss, grad_norm=grad_norm)
+    return whole_tensor(nn.utils.clip_grad_norm_(trained, largest))
+
+
+def _taken(batches: Iterator[Batch], count: int, used: list[Batch]) -> Iterator[Batch]:
+    """Yields the step's first `count` batches: those in `used`, then new ones, which it keeps there."""
+    yield from list(used)
+    for batch in itertools.islice(batches, count - len(used)):
+        used.append(batch)
+        yield batch
 
 
 def take_step(
     phase: Phase,
     state: PhaseState,
     batches: Iterator[Batch],
-    micro_batches: int,
+    split: StepSplit,
     seed: int,
     context: RunContext,
 ) -> tuple[list[Batch], int]:
     """Takes the next step; returns this process's batches of it, and the images that all processes saw in it.
 
     Args:
-        batches, micro_batches, seed: as in `gradients`.
+        batches, split, seed: as in `gradients`.
         context: of the run.
 
     Raises:
@@ -108,7 +140,8 @@ def take_step(
     for group in state.optimizer.param_groups:
         group["lr"] = rate
     position, counted = state.position, state.means.snapshot()
-    made = gradients(phase, state, batches, micro_batches, seed=seed, device=context.device, world=world)
+    with telling_of_lost_processes():
+        made = gradients(phase, state, batches, split, seed=seed, device=context.device, world=world)
     context.note_bad(made.used)
     if not (math.isfinite(made.loss) and math.isfinite(float(made.grad_norm))):
         state.position = position
@@ -118,7 +151,7 @@ def take_step(
     state.optimizer.zero_grad()
     if phase.adversary:
         with autocast(fit, context.device):
-            phase.adversary.learn(world, made.count, state.means)
+            phase.adversary.learn(world, made.count, state.means, split)
     state.steps_done += 1
     state.figures = {}
     state.ema.update(state.steps_done)
@@ -127,16 +160,13 @@ def take_step(
 
 
 def pass_over(
-    state: PhaseState,
-    batches: Iterator[Batch],
-    micro_batches: int,
-    context: RunContext,
+    state: PhaseState, batches: Iterator[Batch], split: StepSplit, context: RunContext
 ) -> tuple[list[Batch], int]:
     """Takes the batches of a step as `take_step` does, and moves no weight."""
     used: list[Batch] = []
     count = 0
     while not count:
-        used += itertools.islice(batches, micro_batches)
+        used += itertools.islice(batches, split.batches)
         count = _images(used, context.world)
     context.note_bad(used)
     state.position = used[-1].position
@@ -149,14 +179,34 @@ def _images(used: Sequence[Batch], world: World) -> int:
     return round(world.total(sum(len(batch.keys) for batch in used)))
 
 
-def _backward(phase: Phase, batch: Batch, means: Means, seed: int) -> torch.Tensor:
-    """Adds the gradients of the batch's loss, summed over its images; returns that sum."""
-    if not batch.keys:
-        return torch.zeros((), device=batch.hq.device)
+def _backward(
+    phase: Phase, batch: Batch, images: int, means: Means, seed: int, device: torch.device
+) -> torch.Tensor:
+    """Adds the gradients of the batch's loss, summed over its images, so many at a time; returns that sum."""
+    if not batch.prompts:
+        return torch.zeros((), device=device)
+    parts = [_part_backward(phase, part.to(device), means, seed) for part in batch.parts(images)]
+    return torch.stack(parts).sum()
+
+
+def _filler(phase: Phase, batch: Batch, crop_px: int) -> Batch:
+    """A black image for a batch without any: where weights are held in shares, all processes run the same passes.
+
+    It has no key, and so counts for nothing.
+    """
+    black = torch.zeros(1, 3, crop_px, crop_px)
+    return replace(batch, numbers=(0,), prompts=("",), hq=black, lq=black if phase.degraded else None)
+
+
+def _part_backward(phase: Phase, batch: Batch, means: Means, seed: int) -> torch.Tensor:
+    kept = list(phase.adversary.kept) if phase.adversary else []
     noise = image_noise(seed, phase.name, batch.numbers, images_a_step=phase.optimize.batch)
     with autocast(phase.optimize, batch.hq.device):
         losses = phase.loss(batch, noise)
     total = losses["loss"] * len(batch.keys)
     total.backward()
-    means.add(losses, count=len(batch.keys))
+    if batch.keys:
+        means.add(losses, count=len(batch.keys))
+    elif phase.adversary:
+        phase.adversary.kept = kept
     return total.detach()

@@ -7,7 +7,9 @@ keeps: crops, timesteps and noise are the same at every call, and for any number
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 
 import torch
 
@@ -17,6 +19,7 @@ from supir_train.ema import WeightAverage
 from supir_train.held_out_batches import validation_batches
 from supir_train.image_noise import image_noise
 from supir_train.metrics import Means
+from supir_train.micro_batch import StepSplit
 from supir_train.phase import Phase, autocast
 from supir_train.restoration import Restored, measured, pictures, usable_metrics, write_sheet
 from supir_train.world import World
@@ -36,19 +39,29 @@ class Validation:
     Args:
         phase: what is validated.
         config: the run.
-        images: largest number of images in a forward pass.
+        split: of a step, whose forward passes are as large as those of the validation.
         device: where the model is.
         world: the processes that share the crops; rank 0 writes the sheet.
+        whole: as in `run_phase`; the processes run different numbers of forward passes.
     """
 
     def __init__(
-        self, phase: Phase, config: TrainConfig, images: int, device: torch.device, world: World
+        self,
+        phase: Phase,
+        config: TrainConfig,
+        split: StepSplit,
+        device: torch.device,
+        world: World,
+        whole: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self.phase = phase
-        self._config, self._device, self._world = config, device, world
+        self._config, self._split, self._device, self._world = config, split, device, world
+        self._whole = whole
         self._batches: list[Batch] = []
         if config.validation.crops:
-            self._batches = validation_batches(config, images=images, degraded=phase.degraded, world=world)
+            self._batches = validation_batches(
+                config, images=split.images, degraded=phase.degraded, world=world
+            )
         restores = phase.restore and config.validation.pictures and config.validation.crops
         self._metrics = usable_metrics(device, told=world.writes) if restores else []
 
@@ -59,24 +72,26 @@ class Validation:
             average: of the trained weights.
             name: of the sheet.
         """
-        means = Means(self._world)
-        own: list[Restored] = []
-        with torch.no_grad(), average.in_model():
-            for batch in (batch.to(self._device) for batch in self._batches if batch.keys):
-                noise = image_noise(
-                    self._config.seed,
-                    "validation",
-                    batch.numbers,
-                    images_a_step=self._config.validation.crops,
-                )
-                with autocast(self.phase.optimize, self._device):
-                    losses = self.phase.loss(batch, noise)
-                means.add(losses, count=len(batch.keys))
-                own += self._restored(batch)
+        with torch.no_grad(), average.in_model(), self._whole():
+            means, own = self._split.fitted(self._measured)
         if own:
             means.add(measured(own, self._metrics))
         figures = {f"validation_{figure}": value for figure, value in means.take().items()}
         return Validated(figures=figures, sheet=self._sheet(own, name))
+
+    def _measured(self, images: int) -> tuple[Means, list[Restored]]:
+        """The figures and the restored pairs of this process's crops, taken so many at a time."""
+        means = Means(self._world)
+        own: list[Restored] = []
+        parts = (part for batch in self._batches if batch.keys for part in batch.parts(images))
+        for batch in (part.to(self._device) for part in parts):
+            crops = self._config.validation.crops
+            noise = image_noise(self._config.seed, "validation", batch.numbers, images_a_step=crops)
+            with autocast(self.phase.optimize, self._device):
+                losses = self.phase.loss(batch, noise)
+            means.add(losses, count=len(batch.keys))
+            own += self._restored(batch)
+        return means, own
 
     def _restored(self, batch: Batch) -> list[Restored]:
         """The pairs of the batch that are among the first `validation.pictures`."""
@@ -84,13 +99,7 @@ class Validation:
         if self.phase.restore is None or not count:
             return []
         # The crops of a batch are in the order of their numbers.
-        batch = replace(
-            batch,
-            numbers=batch.numbers[:count],
-            prompts=batch.prompts[:count],
-            hq=batch.hq[:count],
-            lq=None if batch.lq is None else batch.lq[:count],
-        )
+        batch = batch.part(slice(count))
         noise = image_noise(
             self._config.seed,
             "restoration",

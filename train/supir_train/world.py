@@ -12,19 +12,24 @@ a discriminator is reduced by the same call. What is lost is the overlap with th
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 from torch import distributed, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from supir_console import Unfinished
 
 Item = TypeVar("Item")
 BUCKET_NUMBERS = 2**23
 """Numbers that are summed in one message: 32 MB of float32."""
+
+GLOO = "gloo/"
+"""Stands in what gloo's plain RuntimeErrors say: the source file that they come from."""
 
 PATIENCE = timedelta(minutes=30)
 """How long a process waits for another, such as for rank 0 to write a checkpoint of SDXL's size."""
@@ -95,6 +100,10 @@ class World:
                 _together(distributed.broadcast, contiguous, src=0)
                 tensor.detach().copy_(contiguous)
 
+    def mesh(self, device: torch.device) -> DeviceMesh:
+        """Returns all processes in a row, as what is held in shares is laid out over."""
+        return init_device_mesh(device.type, (self.size,))
+
     def _agreed(self, value: float, how: distributed.ReduceOp.RedOpType) -> float:
         if self.size == 1:
             return value
@@ -137,15 +146,35 @@ def leave_world(world: World) -> None:
         distributed.destroy_process_group()
 
 
+@contextmanager
+def telling_of_lost_processes() -> Iterator[None]:
+    """Turns what a collective within says of a lost process into one line; other errors pass.
+
+    Raises:
+        Unfinished: another process has ended or cannot be reached.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        is_lost = isinstance(error, distributed.DistError) or GLOO in str(error)
+        if isinstance(error, Unfinished) or not is_lost:
+            raise
+        raise _lost(error) from error
+
+
 def _together(call: Any, *arguments: Any, **named: Any) -> None:
     try:
         call(*arguments, **named)
     except (RuntimeError, ValueError) as error:
-        detail = str(error).splitlines()[0]
-        raise Unfinished(
-            f"another process of this run has ended or cannot be reached ({detail}); the same command goes on "
-            "from the last checkpoint"
-        ) from error
+        raise _lost(error) from error
+
+
+def _lost(error: Exception) -> Unfinished:
+    detail = str(error).splitlines()[0]
+    return Unfinished(
+        f"another process of this run has ended or cannot be reached ({detail}); the same command goes on "
+        "from the last checkpoint"
+    )
 
 
 def _buckets(gradients: list[torch.Tensor]) -> Iterable[list[torch.Tensor]]:

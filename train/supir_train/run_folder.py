@@ -1,0 +1,63 @@
+"""A run folder has one owner: the processes of one run hold it while they train, and another start is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from supir_console import UserError
+from supir_shards.local_files import is_temporary
+from supir_train.checkpoint import list_checkpoints
+from supir_train.config import TrainConfig
+from supir_train.config_history import CONFIG, require_same_config
+from supir_train.world import World
+
+LOCK = ".lock"
+
+
+@contextmanager
+def owned(config: TrainConfig, world: World) -> Iterator[None]:
+    """Holds the run folder for the processes of this run; another start is refused."""
+    with ExitStack() as held:
+        refusal = None
+        if world.writes:
+            try:
+                _claim(config)
+                held.enter_context(_lock(config.run))
+            except UserError as error:
+                refusal = error
+        refusal = world.from_first(refusal)
+        if refusal:
+            raise refusal
+        yield
+
+
+@contextmanager
+def _lock(run: Path) -> Iterator[None]:
+    """Holds RUN/.lock, which the system lets go of when this process ends, however it ends; makes the folder."""
+    import fcntl
+
+    run.mkdir(parents=True, exist_ok=True)
+    with (run / LOCK).open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"run: {run} is being trained by another process; wait for it, or set run=NEW"
+            ) from error
+        except OSError:  # a file system without locks
+            pass
+        yield
+
+
+def _claim(config: TrainConfig) -> None:
+    if not (config.run / CONFIG).exists():
+        # a first start that was killed before config.yaml stood leaves the lock, and a temporary file of the config
+        names = [entry.name for entry in config.run.iterdir()] if config.run.is_dir() else []
+        if not all(name == LOCK or is_temporary(name) for name in names):
+            raise UserError(
+                f"run: {config.run} is a folder with other content; name a new folder (--set run=NEW)"
+            )
+    elif list_checkpoints(config.run / "checkpoints"):
+        require_same_config(config)
