@@ -38,7 +38,16 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 COMMANDS = {"export": export_cli.app, "replay": replay_cli.app}
-SHIPPED = ("prior-mini", "encoder-mini", "adapter-mini", "encoder-sdxl", "adapter-sdxl")
+SHIPPED = (
+    "prior-mini",
+    "encoder-mini",
+    "adapter-mini",
+    "encoder-sdxl",
+    "adapter-sdxl",
+    "adapter-sdxl-24gb",
+    "adapter-sdxl-8x80gb",
+    "adapter-sdxl-64x48gb",
+)
 
 
 @app.command(

@@ -29,6 +29,7 @@ from supir_train.config import TrainConfig
 from supir_train.image_noise import ImageNoise, image_noise
 from supir_train.live_bytes import LiveBytes, Results
 from supir_train.metrics import Means
+from supir_train.micro_batch import StepSplit
 from supir_train.order import Position
 from supir_train.phase import Phase
 from supir_train.world import ALONE
@@ -158,7 +159,8 @@ def step_moments(
         step = live.peak + waiting
         for parameter in parameters.values():
             parameter.grad = None
-        lesson = _lesson_bytes(phase, live, cast) + waiting if phase.adversary else 0
+        split = StepSplit(images, micro_batches, config.data.crop_px, ALONE)
+        lesson = _lesson_bytes(phase, split, live, cast) + waiting if phase.adversary else 0
     return StepMoments(step=step, lesson=lesson)
 
 
@@ -193,11 +195,11 @@ def _backward(loss: torch.Tensor) -> None:
     engine.run_backward((loss,), (torch.ones_like(loss),), False, False, (), True, True)
 
 
-def _lesson_bytes(phase: Phase, live: LiveBytes, cast: _Autocast) -> int:
+def _lesson_bytes(phase: Phase, split: StepSplit, live: LiveBytes, cast: _Autocast) -> int:
     assert phase.adversary, "asked for only where there is one"
     live.peak = live.now
     with cast.region():
-        phase.adversary.learn(ALONE, 1, Means(ALONE))
+        phase.adversary.learn(ALONE, 1, Means(ALONE), split)
     return live.peak
 
 
