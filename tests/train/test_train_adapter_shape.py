@@ -68,7 +68,7 @@ def test_an_adapter_of_another_shape_trains_goes_on_is_exported_and_restores(
     assert isinstance(supir.connectors.layers[0], ZeroConv) == (connector == "zero_conv")
     trained, stopped = supir.trainable("adapter"), again.trainable("adapter")
     assert all(torch.equal(value, stopped[name]) for name, value in trained.items())
-    assert max(float(supir.connectors.layers[index].residual.weight.abs().max()) for index in (0, 11)) > 0
+    assert supir.connectors.layers[0].residual.weight.any()
     export(tmp_path / "straight", step=2, best=False, output=tmp_path / "out", official=None)
     exported = load_file(tmp_path / "out/control/diffusion_pytorch_model.safetensors")
     assert all(torch.equal(value, exported[name]) for name, value in supir.control.state_dict().items())

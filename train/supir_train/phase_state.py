@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import nn
@@ -82,6 +83,7 @@ def _restore_tensors(state: PhaseState, resumed: Checkpoint) -> None:
     state.optimizer.load_state_dict({"state": moments, "param_groups": groups})
 
 
-def _like(value: torch.Tensor, parameter: nn.Parameter) -> torch.Tensor:
-    """A moment held as its parameter is; a count of steps as it is."""
-    return share_like(value, parameter) if value.shape == parameter.shape else value
+def _like(value: Any, parameter: nn.Parameter) -> Any:
+    """A moment held as its parameter is; a count of steps, or what belongs to moments of 8 bits, as it is."""
+    is_moment = isinstance(value, torch.Tensor) and value.shape == parameter.shape
+    return share_like(value, parameter) if is_moment else value
