@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,7 +18,9 @@ from supir_infer.restore import Restorer
 from supir_model import PRESETS, load_supir
 from supir_model.connectors import ZeroConv
 from supir_model.load import fresh
-from supir_train import TrainConfig, optimizers
+from supir_model.memory import compile_blocks
+from supir_train import TrainConfig, build, optimizers
+from supir_train import compiled as compiled_blocks
 from supir_train.compiled import require_compiler
 from supir_train.export import export
 from supir_train.optimize_config import OptimizeConfig
@@ -26,6 +29,7 @@ from supir_train.run import prepare, train
 
 EIGHT_BIT = OptimizeConfig(optimizer="adamw8bit", lr=1e-3)
 CPU = torch.device("cpu")
+WITHOUT_COMPILER = {"cpp.cxx": ("/no/compiler",), "compile_threads": 1, "force_disable_caches": True}
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +172,14 @@ def test_8_bits_without_bitsandbytes_or_where_it_does_not_run_are_refused_in_one
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="compiles with g++")
-def test_compiled_blocks_train_as_eager_ones_do(configure, tmp_path):
+def test_a_machine_with_a_compiler_is_let_through():
+    with torch._inductor.config.patch({"compile_threads": 1}):  # no pool of processes
+        require_compiler(CPU)
+
+
+def test_compiled_blocks_train_as_eager_ones_do(configure, tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "require_compiler", lambda _: None)
+
     def losses(name: str, **keys: object) -> list[float]:
         setting = {"optimize__steps": 1, "validation__crops": 0, "optimize__batch": 2}
         run = prepare(configure("adapter", tmp_path / name, **setting, **keys))
@@ -178,7 +189,9 @@ def test_compiled_blocks_train_as_eager_ones_do(configure, tmp_path):
 
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
-    compiled = losses("compiled", compile_blocks="true", gradient_checkpointing="true")
+    # graphs of forward and backward pass are made as for any backend; g++ takes minutes for each, and has its own test
+    monkeypatch.setattr(compiled_blocks, "compile_blocks", partial(compile_blocks, backend="aot_eager"))
+    compiled = losses("compiled", compile_blocks="true")
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
     assert compiled == pytest.approx(losses("eager"), rel=1e-4)
 
@@ -186,7 +199,7 @@ def test_compiled_blocks_train_as_eager_ones_do(configure, tmp_path):
 def test_compiled_blocks_without_a_compiler_are_refused_in_one_line():
     torch._dynamo.reset()
     with (
-        torch._inductor.config.patch({"cpp.cxx": ("/no/compiler",), "force_disable_caches": True}),
+        torch._inductor.config.patch(WITHOUT_COMPILER),
         pytest.raises(
             UserError, match=r"compiles nothing on cpu here \(.*install a C\+\+ compiler such as g\+\+"
         ),
