@@ -124,7 +124,17 @@ TRIES = {
         [
             ["supir-degrade", "preview", "dataset", "-o", "sheet.png", "--crop", "96", "--draws", "2"],
             ["supir-degrade", "pairs", "dataset", "-o", "pairs", "--count", "4", "--crop", "128"],
-            ["supir-degrade", "negatives", "dataset", "-o", "negatives", "--count", "1"],
+            [
+                "supir-degrade",
+                "negatives",
+                "dataset",
+                "-o",
+                "negatives",
+                "--count",
+                "1",
+                "--set",
+                "size_px=256",
+            ],
         ]
     ),
     "train": Try([["supir-train", "encoder-mini", *TINY_RUN]]),
