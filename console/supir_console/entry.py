@@ -13,6 +13,8 @@ import warnings
 from collections.abc import Callable
 from typing import NoReturn, TypeGuard
 
+from supir_console.threads import let_threads_sleep
+
 EXIT_UNFINISHED = 1
 EXIT_USAGE = 2
 EXIT_DEFECT = 3
@@ -34,9 +36,11 @@ def entry(app: Callable[..., object]) -> Callable[[], None]:
 
     A file-system error, one of the S3 client (no credentials), and a `ValueError` class that one of our packages
     defines, is a word on the user's input. Everything else is a defect: one line that says so, exit code 3.
+    Threads of OpenMP are told to sleep while they wait, so `app` must not have loaded one: heavy imports stand inside.
     """
 
     def main() -> None:
+        let_threads_sleep()
         debug = "--debug" in sys.argv
         arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
         logging.basicConfig(

@@ -1,9 +1,9 @@
 """The list of candidates that failed, for people: report/failures.csv.
 
 Place in the flow: `score`, `pack` and `report` write it anew; it is a list of URLs like any other, so what failed can
-be given to another run as its source, which knows it by its columns (`sources.columns.OUR_FAILURES`) and reads the role
-too. The law: a candidate without scores stands in it with what the ledger says and all that its source told, and so does
-a kept picture that was no longer what was scored when it was to be packed: `pack` notes those in `changed/`, one table a
+be given to another run as its source, which knows it by its columns (`columns.OUR_FAILURES`) and reads the role too.
+The law: a candidate without scores stands in it with what the ledger says and all that its source told, and so does a
+kept picture that was no longer what was scored when it was to be packed: `pack` notes those in `changed/`, one table a
 part, for the ledger and the selection never change.
 """
 
@@ -87,12 +87,13 @@ def _told(store: Store, part: str, rows: list[dict[str, Any]]) -> Iterator[Failu
     listed = store.read_table(candidates_path(part), TOLD).take(numbers).to_pylist()
     scores = _scores(store, part, numbers)
     for row, told, score in zip(rows, listed, scores, strict=True):
+        words: dict[str, Any] = {name: told.get(name) or "" for name in ("text", "licence", "role")}
         digest = told.get("digest") or ""
         is_sha256 = len(digest) == SHA256_DIGITS
         yield Failure(
-            part,
-            *(row[name] for name in SAID),
-            *(told.get(name) or "" for name in ("text", "licence", "role")),
+            part=part,
+            **{name: row[name] for name in SAID},
+            **words,
             sha256=digest if is_sha256 else "",
             md5="" if is_sha256 else digest,
             scores=score,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 PREFIX = "score."  # of the columns that hold scores
-PROBE_VERSION = 2
+PROBE_VERSION = 3
 """Goes up whenever a probe gives other numbers for the same picture: scores are carried over only within a version."""
 
 PROBES_STAMP = b"supir.probes"  # in the metadata of a ledger's file

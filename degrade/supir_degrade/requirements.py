@@ -31,6 +31,17 @@ def check_recipe(recipe: Recipe) -> None:
                 require_pyav()
 
 
+def late_modules(recipe: Recipe) -> tuple[str, ...]:
+    """Returns the modules of networks that degrading by the recipe imports only when it draws one.
+
+    A process that forks others may import them before, so that these share their memory.
+    """
+    if recipe.clean_share == 1:
+        return ()
+    needs_network = any(isinstance(step, VaeStep) for step in _possible(recipe.steps))
+    return ("diffusers.models.autoencoders.autoencoder_kl", "supir_model.mini_vae") if needs_network else ()
+
+
 def _possible(steps: Sequence[Step]) -> Iterator[Step]:
     """Every step that can be drawn, those inside of branches too."""
     for step in steps:

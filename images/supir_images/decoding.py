@@ -7,7 +7,7 @@ Place in the flow: every stage that looks at a picture. The law: the same bytes 
 - EXIF orientation is applied;
 - 16-bit grey and colour keep their 16 bits until a stage wants 8; then v becomes v / 257, rounded;
 - transparency is kept apart; who wants none gets it laid over mid grey;
-- of an animation the first picture counts, with a note; pixels without an agreed range are refused.
+- of an animation, or of pages, the first picture counts, with a note; pixels without an agreed range are refused.
 
 Limits: more than 8 bits of AVIF, JPEG XL and JPEG 2000 colour are lost (their readers give 8); with more than 8 bits
 a profile of tables is applied to 8.
@@ -27,7 +27,7 @@ from supir_images.deep import deep_to_srgb
 from supir_images.deep_pixels import GREY_16, grey_16, read_deep
 from supir_images.errors import BadImage, Fault
 from supir_images.header import MAX_PIXELS
-from supir_images.jpeg import read_jpeg
+from supir_images.jpeg import guessed_share_of_ink, read_jpeg
 from supir_images.opening import Header, header_of, naming_damage, open_image
 from supir_images.orientation import upright
 
@@ -63,7 +63,7 @@ class Decoded:
         rgb: (H, W, 3), uint8 0 to 255, or float32 0 to 1 where the file has more than 8 bits.
         alpha: (H, W) likewise, None for a picture without.
         is_converted: whether its colours were another space's and were changed.
-        guessed_share: of a grey or colour JPEG the share that the decoder had to guess, 0 to 1; NaN for other kinds.
+        guessed_share: of a JPEG the share that the decoder had to guess, 0 to 1; NaN for other kinds.
         notes: what was done that a user should know.
         image: as Pillow opened it, for what it says about itself.
     """
@@ -91,7 +91,7 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
     Limits: memory is at most about 20 bytes a pixel.
     """
     image, header = open_image(data, max_pixels)
-    notes = [f"first of {header.frames} frames of an animation"] if header.frames > 1 else []
+    notes = [f"first of {header.frames} pictures in the file"] if header.frames > 1 else []
     with naming_damage(header.format):
         guessed = float("nan")
         found: tuple[Image.Image | NDArray[Any], Levels | None]
@@ -101,6 +101,8 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
         else:
             deep = read_deep(data, image, header, notes) if header.bit_depth > 8 else None
             found = deep or _eight_bits(image, header)
+            if header.format == "jpg" and header.mode == "CMYK":
+                guessed = guessed_share_of_ink(data)
         icc = image.info.get("icc_profile")
         rgb, is_converted = _in_srgb(found[0], header.format, data, icc, notes)
     if rgb.shape[:2] != (header.height, header.width):
@@ -123,7 +125,7 @@ def decode_rgb(data: bytes, max_pixels: int = MAX_PIXELS) -> Rgb:
     """Returns the picture in a file upright, uint8 (H, W, 3) sRGB, transparent pixels over mid grey.
 
     Args:
-        data: the whole file; of an animation the first frame counts.
+        data: the whole file; of several pictures the first one counts.
         max_pixels: largest width times height that is decoded.
 
     Raises:

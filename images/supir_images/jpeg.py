@@ -1,4 +1,4 @@
-"""The pixels of a grey or RGB JPEG, and how much of them the decoder had to guess.
+"""The pixels of a JPEG, and how much of them the decoder had to guess.
 
 Place in the flow: `decode`. The law: libjpeg-turbo decodes once, and says whether it had to guess anything; only then
 is the file looked at again. Pixels are the same bit for bit whichever library asked it.
@@ -16,6 +16,17 @@ from supir_images.jpeg_damage import EOI, guessed_share
 
 if TYPE_CHECKING:
     from PIL import Image
+
+
+def guessed_share_of_ink(data: bytes) -> float:
+    """Returns the share of a CMYK JPEG that the decoder had to guess, 0 to 1; its pixels are read by Pillow."""
+    import simplejpeg
+
+    try:
+        simplejpeg.decode_jpeg(data, "CMYK")
+    except ValueError as error:
+        return guessed_share(data, str(error))
+    return 0.0
 
 
 class JpegPixels(NamedTuple):

@@ -28,10 +28,13 @@ MAX_WALKED_BYTES = (
     2**25
 )  # a walk takes a second or two a megabyte; beyond, a file with a complaint is guessed whole
 MAX_PADDING = 2  # bytes after the last code that encoders leave, whatever they hold
+MAX_FILLED = 64  # equal bytes in a row in data with a complaint; more are what a transfer or a disk left out
+_FILLED = re.compile(rb"(.)\1{%d}" % MAX_FILLED, re.DOTALL)
 
 _SEQUENTIAL = (0xC0, 0xC1)
 _FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _STANDALONE = {0x01, *range(0xD0, 0xD8)}
+_IN_SCANS = {0xC4, 0xD9, 0xDA, *range(0xD0, 0xD8)}  # markers before which a scan's data end
 _SEGMENT_END = re.compile(
     rb"\xff+[^\x00\xff]", re.DOTALL
 )  # any marker: stuffed zeros and fill bytes belong to data
@@ -119,9 +122,9 @@ def _walk(data: bytes, complaint: str) -> float:
 
 
 def _is_stray(complaint: str) -> bool:
-    """Whether bytes were only in the way before a segment that is no scan's neighbour."""
+    """Whether bytes were only in the way before a segment that is no scan's neighbour, nor a restart inside one."""
     found = re.search(r"extraneous bytes before marker 0x([0-9a-f]{2})", complaint)
-    return bool(found) and int(found[1], 16) not in (0xC4, 0xDA, 0xD9)  # type: ignore[index]
+    return bool(found) and int(found[1], 16) not in _IN_SCANS  # type: ignore[index]
 
 
 def _take(jpeg: _Jpeg, marker: int, content: bytes) -> None:
@@ -200,32 +203,43 @@ def _scan_share(data: bytes, start: int, jpeg: _Jpeg, header: bytes) -> tuple[fl
 def _intact_units(stuffed: bytes, blocks: list[tuple[Table, Table]], wanted: int) -> int:
     """Returns how many units of an interval come before the first code that cannot be, at most `wanted`."""
     data = stuffed.replace(b"\xff\x00", b"\xff")
+    units, at = _walked(data, blocks, wanted)
+    rest = data[-(-at // 8) :]
+    filled = _FILLED.search(data)
+    if filled and (units < wanted or len(rest) > MAX_FILLED):
+        # Nearly every bit string is a valid code, zeros too.
+        return _walked(data[: filled.start()], blocks, wanted)[0]
+    # Data beyond the last unit: codes were lost on the way, and nothing tells where.
+    is_padded = len(rest) <= MAX_PADDING or len(set(rest)) == 1
+    return units if units < wanted or is_padded else 0
+
+
+def _walked(data: bytes, blocks: list[tuple[Table, Table]], wanted: int) -> tuple[int, int]:
+    """Returns how many units come before the first code that cannot be, and the bit after the last code."""
     windows, bits = _windows(data).data, 8 * len(data)
     at = 0
     for unit in range(wanted):
         for dc, ac in blocks:
             if at >= bits:
-                return unit
+                return unit, at
             used = dc[windows[at >> 3] >> (16 - (at & 7)) & 0xFFFF]
             if not used:
-                return unit
+                return unit, at
             at += used
             coefficient = 1
             while coefficient < 64:
                 if at >= bits:
-                    return unit
+                    return unit, at
                 entry = ac[windows[at >> 3] >> (16 - (at & 7)) & 0xFFFF]
                 if not entry:
-                    return unit
+                    return unit, at
                 at += entry & 0xFF
                 coefficient += entry >> _STEP_BITS
                 if coefficient > 64 and entry >> _STEP_BITS != _END_OF_BLOCK:
-                    return unit
+                    return unit, at
             if at > bits:
-                return unit
-    rest = data[-(-at // 8) :]
-    # Data beyond the last unit: codes were lost on the way, and nothing tells where.
-    return wanted if len(rest) <= MAX_PADDING or len(set(rest)) == 1 else 0
+                return unit, at
+    return wanted, at
 
 
 def _windows(data: bytes) -> NDArray[np.uint32]:

@@ -40,6 +40,10 @@ _PILLOW_NAMES = {
     "jp2": "JPEG2000",
 }
 _MOVING = ("png", "webp", "gif", "avif", "jxl")  # kinds whose further pictures are an animation's frames
+_PAGED = ("tiff", "heic")  # kinds whose further pictures are pages, or previews of the first
+_SMALLEST_PAGE = 0.25  # of the first one's pixels; what is smaller is a preview
+_MAX_PAGES = 1000
+_SUBFILE, _REDUCED, _MASK = 0x00FE, 1, 4  # TIFF 6.0 §8, NewSubfileType
 _TURNED_BY_READER = ("heic", "jxl", "tiff")  # Pillow turns a TIFF, libheif and libjxl what they read
 _SIZED_BY_HEADER = ("jpg", "png", "webp", "gif", "bmp")
 _TALKATIVE = ("tiff",)  # libtiff writes its complaints to standard error, and nothing in Pillow stops it
@@ -60,7 +64,7 @@ class Header:
         orientation: EXIF orientation, 1 to 8; 1 without one, and of kinds whose reader turns the picture itself.
         luma_table: the JPEG's 64 luma quantisation steps row by row; empty for other formats.
         icc_profile: description of the embedded colour profile, None without one, "unreadable" if it is damaged.
-        frames: pictures of an animation, else 1.
+        frames: pictures of an animation, pages of a TIFF or HEIC, else 1.
     """
 
     format: str
@@ -185,8 +189,32 @@ def header_of(image: Image.Image, kind: str, data: bytes) -> Header:
         orientation=_orientation(image, kind, data),
         luma_table=tuple(getattr(image, "quantization", {}).get(0, ())),
         icc_profile=profile_name(profile) if profile else None,
-        frames=getattr(image, "n_frames", 1) if kind in _MOVING else 1,
+        frames=_frames(image, kind, data),
     )
+
+
+def _frames(image: Image.Image, kind: str, data: bytes) -> int:
+    """Returns how many pictures a file holds; previews and masks beside a page are none."""
+    if kind in _PAGED:
+        return 1 + _further_pages(data, _PILLOW_NAMES[kind], image.width * image.height)
+    return getattr(image, "n_frames", 1) if kind in _MOVING else 1
+
+
+def _further_pages(data: bytes, name: str, pixels: int) -> int:
+    from PIL import Image
+
+    count = 0
+    # Opened once more: what a page says would stand in the first one, its colour profile for one.
+    with Image.open(io.BytesIO(data), formats=(name,)) as pages:
+        for number in range(1, _MAX_PAGES):
+            try:
+                pages.seek(number)
+                is_beside = getattr(pages, "tag_v2", {}).get(_SUBFILE, 0) & (_REDUCED | _MASK)
+            # The first page can be read whatever is wrong with the others.
+            except Exception:
+                break
+            count += not is_beside and pages.width * pages.height >= pixels * _SMALLEST_PAGE
+    return count
 
 
 def _bit_depth(image: Image.Image, kind: str, data: bytes) -> int:

@@ -87,6 +87,7 @@ def infer(
         return
     source, output = _places(source, output)
     from supir_infer.captions import caption_source
+    from supir_infer.listing import list_pictures
     from supir_infer.plan import Recipe, find_jobs, plan_jobs
     from supir_infer.results import complete_results
 
@@ -100,7 +101,13 @@ def infer(
     supir = load_model(origin, device, dtype) if plan.open else None
     complete_results(results, plan)
     failed = _restore(plan, recipe, supir, results, batch_size) if supir else 0
-    counts = {"restored": len(plan.open) - failed, "skipped": len(plan.finished), "failed": failed}
+    counts: dict[str, Any] = {
+        "restored": len(plan.open) - failed,
+        "skipped": len(plan.finished),
+        "failed": failed,
+    }
+    if source.is_dir() and (left_out := list_pictures(source).left_out):
+        counts["left_out"] = left_out if as_json else ", ".join(f"{name} {n}" for name, n in left_out.items())
     finish({**counts, "results": str(results)}, as_json, failed)
 
 

@@ -24,13 +24,9 @@ from PIL import Image, PngImagePlugin
 from supir_images import BadImage, decode, from_pillow, read_header, thumbnail
 from supir_images.decoding import to_bytes as to_bytes
 from supir_images.decoding import to_unit
-from supir_images.formats import KINDS
 from supir_images.opening import naming_damage, open_image
 from supir_images.orientation import upright, upright_size
 from supir_infer.exif import kept_exif, resolution
-
-SUFFIXES = tuple(suffix for kind in KINDS.values() if kind.has_reader for suffix in kind.suffixes)
-"""Of files that are taken for pictures; one whose reader is not installed is a picture that cannot be read."""
 
 METADATA_KEY = "supir"
 
@@ -55,15 +51,6 @@ class Picture:
     exif: bytes = b""
     dpi: tuple[float, float] | None = None
     notes: tuple[str, ...] = ()
-
-
-def pictures_below(folder: Path) -> list[Path]:
-    """Returns the files below `folder` that are named like pictures, sorted; hidden ones are left out.
-
-    A link that leads nowhere is one of them: it is for the caller to say that it cannot be read.
-    """
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    return sorted(path for path in found if not path.name.startswith(".") and _may_be_read(path))
 
 
 def read_picture(path: Path) -> Picture:
@@ -222,13 +209,6 @@ def read_metadata(path: Path) -> dict[str, Any] | None:
     except (BadImage, ImageError):
         return None
     return metadata if isinstance(metadata, dict) else None
-
-
-def _may_be_read(path: Path) -> bool:
-    try:
-        return path.is_file() or (path.is_symlink() and not path.exists())
-    except OSError:
-        return True  # reading it will say why it cannot be
 
 
 def _bytes_of(path: Path) -> bytes:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from supir_console import UserError
-from supir_infer.images import SUFFIXES, pictures_below
+from supir_infer.listing import SUFFIXES, list_pictures
 from supir_infer.picture_names import picture_names
 
 
@@ -78,7 +78,7 @@ def _by_name(path: Path) -> dict[str, Path]:
         return {path.stem: path}
     if not path.is_dir():
         raise UserError(f"{path} does not exist; give a picture or a folder of pictures")
-    files = pictures_below(path)
+    files = list_pictures(path).pictures
     if not files:
         raise UserError(f"{path} holds no picture ({' '.join(SUFFIXES)})")
     names = picture_names([file.relative_to(path) for file in files])

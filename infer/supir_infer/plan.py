@@ -21,7 +21,8 @@ from typing import Any
 
 from supir_console import UserError
 from supir_infer.captions import CaptionFor
-from supir_infer.images import SUFFIXES, pictures_below, read_metadata
+from supir_infer.images import read_metadata
+from supir_infer.listing import SUFFIXES, is_picture, list_pictures
 from supir_infer.picture_names import picture_names
 from supir_infer.settings import EXECUTION_KEYS, RestoreSettings
 
@@ -79,7 +80,7 @@ def find_jobs(source: Path, output: Path, caption_for: CaptionFor) -> list[Job]:
     """Returns a job for the picture `source`, or for every picture below the folder `source`, by name.
 
     Args:
-        source: picture or folder; pictures are files ending in one of `SUFFIXES`.
+        source: picture or folder; see `listing` for what is one.
         output: a folder, in which the tree below `source` is repeated with .png names, see `picture_names`; for
             one picture also a .png.
         caption_for: see `caption_source`.
@@ -147,7 +148,7 @@ def _pairs(source: Path, output: Path) -> list[tuple[Path, Path]]:
                 f"-o {output} is the input folder itself; results need another one, for example "
                 f"-o {output / 'restored'}"
             )
-        paths = pictures_below(source)
+        paths = list_pictures(source).pictures
         if inside in results.parents:  # results of earlier runs are not restored again
             paths = [path for path in paths if results not in Path(os.path.realpath(path)).parents]
         if not paths:
@@ -156,8 +157,10 @@ def _pairs(source: Path, output: Path) -> list[tuple[Path, Path]]:
         return [(path, output / f"{name}.png") for path, name in zip(paths, names, strict=True)]
     if not source.is_file():
         raise UserError(f"{source} does not exist; give a picture or a folder of pictures")
-    if source.suffix.lower() not in SUFFIXES:
-        raise UserError(f"{source.name} ends in {source.suffix!r}; pictures end in {' '.join(SUFFIXES)}")
+    if not is_picture(source):
+        raise UserError(
+            f"{source.name} does not begin like a picture, nor end in one of {' '.join(SUFFIXES)}; give a picture"
+        )
     is_png = output.suffix.lower() == ".png"
     if output.suffix.lower() in SUFFIXES and not is_png:
         raise UserError(f"-o {output.name}: results are PNG; give a name ending in .png, or a folder")

@@ -123,6 +123,15 @@ _SDXL: dict[str, Any] = {
     "tile_stride_px": 512,
     "size_condition_px": 1024,
 }
+# What a student of `supir-train`, stage distill, was taught with: its guidance is in its weights, its way has no noise.
+_STUDENT: dict[str, Any] = {
+    "steps": 2,
+    "start_sigma": 1.0,
+    "guidance_scale": 1.0,
+    "guidance_scale_start": None,
+    "restore_guidance": 0.0,
+    "s_churn": 0.0,
+}
 # How a picture is computed, not what it is: these may change between two runs over the same folder.
 EXECUTION_KEYS = frozenset({"max_megapixels", "tile_batch", "vae_strip_px"})
 
@@ -143,6 +152,8 @@ PRESETS: dict[str, RestoreSettings] = {
     "fidelity": RestoreSettings(
         **_SDXL, steps=50, guidance_scale=4.0, guidance_scale_start=1.0, restore_guidance=0.0, s_noise=1.01
     ),
+    "few-step": RestoreSettings(**_SDXL, **_STUDENT),
+    "few-step-mini": RestoreSettings(**_STUDENT),
 }
 
 

@@ -21,7 +21,6 @@ from PIL import Image
 from supir_console import UserError
 from supir_infer.folder import reason_of, write_result
 from supir_infer.images import (
-    SUFFIXES,
     ByteImage,
     ImageError,
     read_picture,
@@ -30,6 +29,7 @@ from supir_infer.images import (
     stored_size,
     to_bytes,
 )
+from supir_infer.listing import SUFFIXES
 from supir_infer.plan import Job, Recipe
 from supir_infer.restore import Restorer
 from supir_infer.settings import RestoreSettings, change_settings

@@ -101,8 +101,9 @@ def whole(supir: Supir) -> Iterator[None]:
         yield
     finally:
         for unit in units:
-            unit.reshard()
+            # first, as a unit whose forward pass failed gives nothing back that it is told to keep
             unit.set_reshard_after_forward(True, recurse=False)
+            unit.reshard()
 
 
 def is_share(tensor: Tensor) -> bool:

@@ -27,7 +27,7 @@ from supir_model.mini_vae import MiniVAE
 from supir_model.prepared import PreparedConditioning, repeated
 from supir_model.text import TextConditioning, TextEncoders
 
-Stage = Literal["adapter", "encoder", "prior", "autoencoder"]
+Stage = Literal["adapter", "encoder", "prior", "autoencoder", "distill"]
 
 
 class Supir(nn.Module):
@@ -252,8 +252,8 @@ class Supir(nn.Module):
         """The parameters a training stage changes, by name, made trainable; all others are frozen.
 
         Args:
-            stage: "adapter" (control encoder and connectors), "encoder" (robust encoder), "prior" (UNet and
-                text encoders) or "autoencoder" (VAE); the last two are for small backbones.
+            stage: "adapter" or "distill" (control encoder and connectors), "encoder" (robust encoder), "prior" (UNet
+                and text encoders) or "autoencoder" (VAE); the last two are for small backbones.
 
         Raises:
             ValueError: unknown stage.
@@ -263,6 +263,7 @@ class Supir(nn.Module):
             "encoder": ("robust_encoder",),
             "prior": ("unet", "text"),
             "autoencoder": ("vae",),
+            "distill": ("control", "connectors"),
         }
         if stage not in parts:
             raise ValueError(f"stage={stage!r} is unknown; use one of {', '.join(parts)}")

@@ -44,8 +44,8 @@ def as_webdataset(
     A sample is a dict: ``__key__``, ``__url__``; ``jpg``, ``png`` or ``webp``, the stored bytes; ``json``, the bytes
     of KEY.json; ``index``, its index row, with ``scores`` a dict of numbers; with ``captions`` also ``text`` and
     ``short_text`` of the whole picture ("" where it has none) and ``regions``, a list of ``{"box": [x0, y0, x1, y1],
-    "text": …, "short_text": …}`` in px of the stored picture. ``.decode("rgb8")`` and its like leave what is not bytes and
-    give upright sRGB, as every stage here sees it, whatever profile the stored bytes have.
+    "text": …, "short_text": …}`` in px of the stored picture. ``.decode("rgb8")`` and its like leave what is not bytes
+    and give upright sRGB, as every stage here sees it, whatever profile the stored bytes have.
 
     Args:
         url: local path or fsspec URL; no tool besides this package's own is needed for remote ones.

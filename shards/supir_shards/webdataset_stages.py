@@ -24,8 +24,9 @@ class Pipeline(DataPipeline, FluidInterface):
     """A pipeline with webdataset's fluid methods."""
 
     def decode(self, *args: Any, partial: bool = True, **options: Any) -> Any:
-        """As webdataset's; fields that are not bytes stay, and an image spec such as "rgb8" gives the pixels of every
-        stage here: upright sRGB, transparency over mid grey.
+        """As webdataset's, but fields that are not bytes stay.
+
+        An image spec such as "rgb8" gives the pixels of every stage here: upright sRGB, transparency over mid grey.
         """
         handlers = [Pictures(one) if isinstance(one, str) else one for one in args]
         return super().decode(*handlers, partial=partial, **options)
@@ -43,7 +44,9 @@ class Pictures:
             return None
         pixels = decode_rgb(data)
         height, width, _ = pixels.shape
-        plain = b"P6 %d %d 255\n" % (width, height) + pixels.tobytes()  # a PPM, which costs a copy and no more
+        plain = (
+            b"P6 %d %d 255\n" % (width, height) + pixels.tobytes()
+        )  # a PPM, which costs a copy and no more
         return self._shaped(key, plain)
 
 

@@ -254,3 +254,10 @@ def test_a_crawl_delay_holds_for_all_fetchers_together(web_server, page, jpeg, f
     assert len(times) == 4 * fetchers
     assert min(gaps) >= delay_s
     assert times[-1] - times[0] <= (4 * fetchers + fetchers) * (delay_s + 0.1)  # no slot is wasted
+
+
+@pytest.mark.parametrize("start", [b"", b"ICY 200 OK\r\n\r\n"])
+def test_an_answer_that_is_no_http_says_so_and_blames_no_url(fetched, web_server, jpeg, start):
+    original = one_page(fetched, web_server, lambda handler: handler.wfile.write(start + jpeg))
+    assert original.reason is Reason.HTTP_ERROR
+    assert original.detail.startswith("no HTTP answer")

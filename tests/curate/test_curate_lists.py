@@ -229,7 +229,9 @@ def test_a_url_that_is_no_utf8_stays_the_url_that_it_is(tmp_path, name):
         column = pa.Array.from_buffers(pa.string(), 1, pa.array([url]).buffers())
         pq.write_table(pa.table({"url": column, "caption": ["a cat"]}), path)
     else:
-        start, end = {"a.txt": (b"", b""), "a.csv": (b"url,caption\n", b",caf\xe9"), "a.jsonl": (b"", b"")}[name]
+        start, end = {"a.txt": (b"", b""), "a.csv": (b"url,caption\n", b",caf\xe9"), "a.jsonl": (b"", b"")}[
+            name
+        ]
         line = json.dumps({"url": "http://a.example/caf\udce9 \\.jpg"}).encode() if name == "a.jsonl" else url
         path.write_bytes(start + line + end + b"\n")
     rows, _ = rows_of(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import shutil
@@ -242,3 +243,22 @@ def test_a_table_of_metadata_is_known_in_any_case(tmp_path, name):
         text = "file_name,license\na.jpg,CC-BY-4.0\n"
     found, _ = rows_of(files_in(tmp_path / "a", {"a.jpg": JPEG, name: text}), licence="CC0-1.0")
     assert found["a.jpg"].licence == "CC-BY-4.0"
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "csv.gz"])
+def test_a_table_of_licences_that_is_not_read_leaves_a_gap(tmp_path, suffix):
+    text = {
+        "csv": "file,licence\na.jpg,CC-BY-NC-4.0\n",
+        "tsv": "file\tLicense\na.jpg\tCC-BY-NC-4.0\n",
+        "jsonl": record(file="a.jpg", license="CC-BY-NC-4.0"),
+    }[suffix.partition(".")[0]].encode()
+    table = gzip.compress(text) if suffix.endswith("gz") else text
+    files = {"sub/a.jpg": JPEG, "sub/b.jpg": JPEG, "sub/b.json": record(license="CC-BY-4.0"), "c.jpg": JPEG}
+    source = files_in(tmp_path / "a", {**files, f"sub/photos.{suffix}": table})
+    found, _ = rows_of(source, licence="CC0-1.0")
+    assert found["sub/a.jpg"].reason is Reason.AMBIGUOUS_SIDECAR
+    assert f"sub/photos.{suffix} has a column 'lic" in found["sub/a.jpg"].detail.lower()
+    assert (found["sub/b.jpg"].licence, found["c.jpg"].licence) == ("CC-BY-4.0", "CC0-1.0")
+    files_in(tmp_path / "a", {f"sub/photos.{suffix}": b"file,size\na.jpg,7\n"})
+    unnamed, _ = rows_of(source, licence="CC0-1.0")
+    assert unnamed["sub/a.jpg"].licence == "CC0-1.0"

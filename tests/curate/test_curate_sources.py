@@ -21,6 +21,7 @@ from supir_curate.sources.folder import Folder
 from supir_curate.sources.listing import list_source
 from supir_curate.sources.originals import read_originals
 from supir_curate.sources.plan import make_plan, read_candidates
+from supir_curate.sources.unpacking import START_BYTES
 from supir_curate.verdict import Reason
 from supir_shards import Store, ledger_path
 
@@ -104,7 +105,9 @@ def test_a_tars_part_is_scored_from_its_own_bytes_alone(tars, pictures, tmp_path
     rows = store.read_table(ledger_path("part-000001")).to_pylist()
     assert [row["sha256"] for row in rows] == [hashlib.sha256(pictures[n]).hexdigest() for n in (1, 2)]
     assert (tally.seen, tally.kept) == (2, 2)
-    assert ranges == [("00000.tar", len(pictures[1])), ("00001.tar", len(pictures[2]))]
+    starts = [("00000.tar", START_BYTES), ("00001.tar", START_BYTES)]  # tell whether the tar is packed
+    own = [("00000.tar", len(pictures[1])), ("00001.tar", len(pictures[2]))]
+    assert ranges == [starts[0], own[0], starts[1], own[1]]
 
 
 def test_a_tar_that_went_or_shrank_fails_its_candidates_only(pictures, tmp_path):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import hashlib
 import json
+import lzma
 
 import numpy as np
 import pyarrow as pa
@@ -13,8 +16,10 @@ from source_rows import files_in, rows_of, tar_of
 
 from supir_console import UserError
 from supir_curate.config import CurateConfig, SourceConfig
+from supir_curate.sources.folder import Folder
 from supir_curate.sources.originals import read_originals
 from supir_curate.sources.plan import make_plan
+from supir_curate.sources.tars import Members
 from supir_curate.sources.texts import caption_of, decoded, text_of
 from supir_curate.verdict import Reason
 from supir_shards import Store
@@ -150,3 +155,29 @@ def test_other_bytes_than_the_source_tells_fail_their_row(tmp_path):
         assert read["b.jpg"].detail == f"md5 is {hashlib.md5(JPEG).hexdigest()}, the source says {wrong}"
         # img2dataset's hash is of what it downloaded, which is not what it stored.
         assert name == "table" or read["c.jpg"].reason is None
+
+
+@pytest.mark.parametrize("packing", [gzip, bz2, lzma])
+def test_a_compression_that_the_name_does_not_tell_is_found_and_one_that_is_gone_is_not_missed(
+    tmp_path, packing
+):
+    files = {"a.jpg": JPEG, "a.json": '{"license": "CC-BY-4.0"}', "b.jpg": JPEG + b"b"}
+    plain = tar_of(tmp_path / "a.tar", files).read_bytes()
+    suffix = {gzip: "gz", bz2: "bz2", lzma: "xz"}[packing]
+    urls = b"url,caption\nhttp://a.example/1.jpg,a cat\n"
+    contents = {
+        "packed.tar": packing.compress(plain),
+        f"plain.tar.{suffix}": plain,
+        "packed.csv": packing.compress(urls),
+        f"plain.csv.{suffix}": urls,
+    }
+    for name, data in contents.items():
+        (tmp_path / name).write_bytes(data)
+        rows, counts = rows_of(tmp_path / name)
+        if ".csv" in name:
+            assert [(row.url, row.text) for row in rows.values()] == [("http://a.example/1.jpg", "a cat")]
+            continue
+        assert [row.licence for row in rows.values()] == ["CC-BY-4.0", ""]
+        assert counts == {"sidecars_used": {".json": 1}}
+        with Members(Folder(str(tmp_path))) as members:
+            assert [members.read(row) for row in rows.values()] == [JPEG, JPEG + b"b"]

@@ -58,6 +58,34 @@ def overwritten(data: bytes, seed: int, *, scattered: bool) -> bytes:
     return bytes(changed)
 
 
+def zeroed(data: bytes, begin: float, end: float) -> bytes:
+    """The file with a stretch of its data zero, as a transfer that was given up leaves a file made at full size."""
+    start = scan_start(data)
+    first, last = (start + round((len(data) - 2 - start) * share) for share in (begin, end))
+    return data[:first] + bytes(last - first) + data[last:]
+
+
+@pytest.mark.parametrize("end", [1.0, 0.6])
+@pytest.mark.parametrize("options", [*WAYS, {"quality": 100, "subsampling": 0}], ids=str)
+def test_what_was_never_written_is_guessed(options: dict, end: float) -> None:
+    data = zeroed(saved(PHOTO, "JPEG", **options), 0.5, end)
+    expected = 0.05 if end < 1 and "restart" in str(options) else 0.4
+    assert outcome(data) > expected
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_ink_is_measured_like_light(share: float) -> None:
+    ink = saved(PHOTO.convert("CMYK"), "JPEG", quality=90)
+    assert decode(ink).guessed_share == 0
+    assert outcome(closed_early(ink, share)) == pytest.approx(1 - share, abs=0.1)
+
+
+def test_lost_data_before_a_restart_of_a_progressive_file_are_damage() -> None:
+    data = saved(PHOTO, "JPEG", quality=85, progressive=True, restart_marker_rows=1)
+    assert outcome(data) == 0
+    assert outcome(zeroed(data, 0.3, 0.32)) == 1
+
+
 def outcome(data: bytes) -> float:
     """The share that was guessed; 1 for what no decoder reads."""
     try:

@@ -7,7 +7,7 @@ import struct
 import cv2
 import numpy as np
 import pytest
-from pictures import exif_of, png, saved
+from pictures import exif_of, p3_profile, png, saved
 from PIL import Image
 
 from supir_images import BadImage, Fault, decode, decode_rgb, from_pillow, thumbnail
@@ -208,7 +208,47 @@ def test_gif_and_its_first_frame_with_a_note() -> None:
     frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "blue", "green")]
     moving = decode(saved(frames[0], "GIF", save_all=True, append_images=frames[1:]))
     assert moving.rgb[0, 0].tolist() == [255, 0, 0]
-    assert moving.notes == ("first of 3 frames of an animation",)
+    assert moving.notes == ("first of 3 pictures in the file",)
+
+
+@pytest.mark.parametrize(("kind", "size"), [("TIFF", 40), ("HEIF", 64)])
+def test_a_file_of_several_pages_is_known_and_previews_are_no_pages(kind: str, size: int) -> None:
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    page = Image.new("RGB", (size, size), "red")
+
+    def pictures(*others: Image.Image, **options: object) -> int:
+        data = saved(page, kind, save_all=True, append_images=list(others), **options)
+        decoded = decode(data)
+        count = decoded.header.frames
+        assert decoded.notes == ((f"first of {count} pictures in the file",) if count > 1 else ())
+        return count
+
+    assert pictures(page.copy(), page.copy()) == 3
+    assert pictures(page.resize((size // 2, size // 2))) == 2
+    assert pictures(page.resize((size // 4, size // 4))) == 1
+    assert pictures() == 1
+
+
+def test_a_damaged_second_page_and_its_profile_leave_the_first_one_as_it_is() -> None:
+    first, second = (Image.new("RGB", (40, 40), colour) for colour in ("red", "blue"))
+    alone = saved(first, "TIFF")
+    second.encoderinfo = {"icc_profile": p3_profile()}
+    both = saved(first, "TIFF", save_all=True, append_images=[second])
+    assert decode(both).header.frames == 2
+    for data in (both, both[: len(alone) + 8]):
+        decoded = decode(data)
+        assert np.array_equal(decoded.rgb, decode(alone).rgb)
+        assert (decoded.is_converted, decoded.header.icc_profile) == (False, None)
+
+
+def test_a_reduced_page_or_a_mask_of_a_tiff_is_no_page() -> None:
+    one = saved(Image.new("RGB", (40, 40)), "TIFF")
+    assert decode(one).header.frames == 1
+    for subfile in (1, 4):
+        other = Image.new("RGB", (40, 40), "blue")
+        other.encoderinfo = {"tiffinfo": {0x00FE: subfile}}
+        data = saved(Image.new("RGB", (40, 40)), "TIFF", save_all=True, append_images=[other])
+        assert decode(data).header.frames == 1
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF"])

@@ -9,8 +9,11 @@ import pytest
 from PIL import Image, ImageCms
 from skimage import data
 
+from supir_console import UserError
 from supir_infer import images
 from supir_infer.images import ImageError, picture_size, read_metadata, read_picture, resize, write_png
+from supir_infer.listing import list_pictures
+from supir_infer.plan import find_jobs
 
 
 @pytest.fixture(scope="module")
@@ -235,3 +238,30 @@ def test_metadata_of_a_foreign_or_damaged_file_is_none(tmp_path, coffee):
     (tmp_path / "damaged.png").write_bytes(Path(tmp_path / "foreign.png").read_bytes()[:200])
     assert read_metadata(tmp_path / "foreign.png") is None
     assert read_metadata(tmp_path / "damaged.png") is None
+
+
+def test_a_folder_s_pictures_are_known_by_name_or_bytes_and_the_rest_is_counted(tmp_path: Path) -> None:
+    picture = Image.new("RGB", (8, 8), "red")
+    for name in (
+        "a.jpg",
+        "b.jfif",
+        "photo",
+        "c.dat",
+        ".thumbnails/a.jpg",
+        "@eaDir/a.jpg",
+        "._a.jpg",
+        "d/e.JPE",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        picture.save(tmp_path / name, "JPEG")
+    picture.save(tmp_path / "raw.nef", "TIFF")
+    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "named.png").write_text("no picture")
+    pictures, left_out = list_pictures(tmp_path)
+    found = [path.relative_to(tmp_path).as_posix() for path in pictures]
+    assert found == ["a.jpg", "b.jfif", "c.dat", "d/e.JPE", "named.png", "photo"]
+    assert left_out == {".thumbnails": 1, "._*": 1, "@eaDir": 1, ".txt": 1, ".nef": 1}
+    (job,) = find_jobs(tmp_path / "photo", tmp_path / "out", lambda *_: "")
+    assert (job.problem, job.target.name) == ("", "photo.png")
+    with pytest.raises(UserError, match=r"notes\.txt does not begin like a picture"):
+        find_jobs(tmp_path / "notes.txt", tmp_path / "out", lambda *_: "")

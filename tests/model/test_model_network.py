@@ -220,13 +220,14 @@ def test_a_trimmed_control_encoder_takes_every_second_block():
 def test_stages_train_only_their_own_parts(supir):
     heads = {
         stage: {name.split(".")[0] for name in supir.trainable(stage)}
-        for stage in ("adapter", "encoder", "prior", "autoencoder")
+        for stage in ("adapter", "encoder", "prior", "autoencoder", "distill")
     }
     assert heads == {
         "adapter": {"control", "connectors"},
         "encoder": {"robust_encoder"},
         "prior": {"unet", "text"},
         "autoencoder": {"vae"},
+        "distill": {"control", "connectors"},
     }
     with pytest.raises(ValueError, match="stage='adaptor' is unknown; use one of adapter, encoder"):
         supir.trainable("adaptor")

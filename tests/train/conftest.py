@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -106,6 +107,13 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="session")
+def large_dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Four pictures of 3.7 megapixels."""
+    tiled = [sample(np.tile(photo, (10, 10, 1))) for photo in itertools.islice(photos(), 4)]
+    return write_dataset(tmp_path_factory.mktemp("large"), tiled)
+
+
+@pytest.fixture(scope="session")
 def negatives(tmp_path_factory: pytest.TempPathFactory) -> str:
     flat = [sample(image[::2, ::2].repeat(2, 0).repeat(2, 1), Role.NEGATIVE) for image in photos()]
     return write_dataset(tmp_path_factory.mktemp("negatives"), flat)
@@ -205,3 +213,52 @@ def prior_run(configure: Configure, tmp_path_factory: pytest.TempPathFactory) ->
     )
     train(prepare(config))
     return run
+
+
+@pytest.fixture(scope="session")
+def encoder_run(
+    configure: Configure, prior_run: Path, noise_recipe: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The run folder of a tiny robust encoder, upon that prior."""
+    from supir_train.run import prepare, train
+
+    config = configure(
+        "encoder",
+        tmp_path_factory.mktemp("encoder") / "run",
+        init=prior_run / "model",
+        data__recipe=noise_recipe,
+        optimize__steps=40,
+        optimize__lr=1e-3,
+        optimize__ema_decay=0.9,
+        validation__every=1000,
+    )
+    train(prepare(config))
+    return config.run
+
+
+@pytest.fixture(scope="session")
+def adapter_run(
+    configure: Configure,
+    encoder_run: Path,
+    negatives: str,
+    noise_recipe: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """The run folder of a tiny adapter, upon that encoder."""
+    from supir_train.run import prepare, train
+
+    config = configure(
+        "adapter",
+        tmp_path_factory.mktemp("adapter") / "run",
+        init=encoder_run / "model",
+        data__recipe=noise_recipe,
+        data__captions="plain",
+        data__negatives=negatives,
+        data__negative_share=0.25,
+        optimize__steps=80,
+        optimize__lr=3e-3,
+        optimize__ema_decay=0.95,
+        validation__every=1000,
+    )
+    train(prepare(config))
+    return config.run

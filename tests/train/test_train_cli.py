@@ -3,14 +3,43 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
 import sys
 
 import pytest
+from limits import HANGS_AFTER_S
 
 from supir_console import UserError, config_yaml
 from supir_train.cli import main
 from supir_train.data import training_batches
 from supir_train.order import Position
+
+ACTIVE = {"OMP_WAIT_POLICY": "ACTIVE"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks libgomp")
+@pytest.mark.parametrize(("processes", "policy", "spins"), [(1, {}, "0"), (2, {}, "0"), (1, ACTIVE, "[1-9]")])
+def test_threads_of_a_running_trainer_wait_asleep_unless_the_user_says_otherwise(
+    processes, policy, spins, configure, tmp_path
+):
+    config = configure("encoder", tmp_path / "run", optimize__steps=1, data__workers=1, validation__crops=0)
+    (tmp_path / "config.yaml").write_text(config_yaml(config))
+    unset = {"OMP_WAIT_POLICY", "KMP_BLOCKTIME", "OMP_NUM_THREADS"}
+    kept = {name: value for name, value in os.environ.items() if name not in unset}
+    done = subprocess.run(
+        [sys.executable, "-m", "supir_train", str(tmp_path / "config.yaml"), "--processes", str(processes)],
+        env={**kept, **policy, "OMP_DISPLAY_ENV": "verbose"},
+        capture_output=True,
+        text=True,
+        timeout=HANGS_AFTER_S,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.findall(rf"GOMP_SPINCOUNT = '{spins}", done.stderr)
+    if processes > 1:
+        cores = max(1, len(os.sched_getaffinity(0)) // processes)
+        assert f"OMP_NUM_THREADS = '{cores}'" in done.stderr
 
 
 @pytest.fixture

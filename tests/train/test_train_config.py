@@ -68,7 +68,7 @@ def test_a_shipped_config_reads_what_the_commands_before_it_make(name, defaults)
         assert data.crop_px <= defaults("supir-degrade", degrade_main, "negatives")["size_px"]
         assert "negative" not in defaults("supir-caption", caption_main)["roles"]
     runs = {f"{shipped(other).run}/model": shipped(other).stage for other in SHIPPED}
-    if config.init.startswith("runs/"):
+    if config.init.startswith("runs/") and config.stage != "distill":
         assert runs[config.init] == {"adapter": "encoder", "encoder": "prior"}[config.stage]
 
 
@@ -92,7 +92,18 @@ MINIMUM = ["stage=adapter", "run=r", "data.dataset=d"]
         ("optimise.lr=1", "unknown config key 'optimise'; did you mean 'optimize'?"),
         ("noise.timestep_range=[400, 100]", "timestep_range=[400, 100] is no range of 0 to 999"),
         ("optimize.lr=0", "greater than 0 (got 0)"),
-        ("stage=all", "'prior', 'encoder' or 'adapter' (got 'all')"),
+        ("stage=all", "'prior', 'encoder', 'adapter' or 'distill' (got 'all')"),
+        (
+            "distill.start_sigma=15",
+            "'distill.start_sigma': Input should be less than or equal to 14.6146 (got '15')",
+        ),
+        ("distill.start_sigma=0.01", "greater than or equal to 0.03 (got"),
+        ("distill.steps=5", "less than or equal to 4 (got"),
+        ("distill.steps=3", "teacher_steps=20 is no multiple of steps=3; use 21"),
+        (
+            "distill.intervals=4",
+            "intervals=4 does not divide teacher_steps / steps = 10; use one of 1, 2, 5, 10",
+        ),
         ("encoder={decoded_weight: 0, pixel_weight: 0, latent_weight: 0}", "set decoded_weight above 0"),
     ],
 )

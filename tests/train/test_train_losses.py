@@ -26,6 +26,7 @@ from supir_train.losses import (
     spectrum_distance,
 )
 from supir_train.metrics import Means
+from supir_train.micro_batch import StepSplit
 from supir_train.noise_loss import noise_loss, timestep_weights, timesteps_at
 from supir_train.run import prepare, train
 from supir_train.world import ALONE
@@ -41,7 +42,7 @@ def noise(count: int, seed: int = 0) -> ImageNoise:
 
 def lesson(adversary: Adversary, count: int) -> dict[str, float]:
     means = Means(ALONE)
-    adversary.learn(ALONE, count, means)
+    adversary.learn(ALONE, count, means, StepSplit(count, 1, 64, ALONE))
     return means.take()
 
 

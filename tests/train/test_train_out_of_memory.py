@@ -18,7 +18,7 @@ from supir_console import UserError
 from supir_train.batch import Batch
 from supir_train.checkpoint import list_checkpoints, load_checkpoint
 from supir_train.incidents import load_incident
-from supir_train.micro_batch import CPU_REFUSAL, StepSplit, is_out_of_memory
+from supir_train.micro_batch import CPU_REFUSAL, StepSplit, is_out_of_memory, lack_of_memory_told
 from supir_train.replay import replay
 from supir_train.run import Run, prepare, train
 from supir_train.world import ALONE
@@ -128,6 +128,9 @@ def test_a_validation_is_halved_too(configure, tmp_path):
     ours, theirs = (
         [line for line in lines(run) if "validation_loss" in line] for run in (sound.run, config.run)
     )
+    assert [(line["step"], line["micro_batch"]) for line in lines(config.run) if "micro_batch" in line] == [
+        (0, 4)
+    ]
     for one, other in zip(ours, theirs, strict=True):
         assert other["validation_loss"] == pytest.approx(one["validation_loss"], rel=1e-5)
         assert other["validation_psnr"] == pytest.approx(one["validation_psnr"], rel=1e-3)
@@ -178,6 +181,16 @@ def test_what_counts_as_too_little_memory():
     assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     with pytest.raises(RuntimeError, match="shapes"):
         StepSplit(4, 1, 32, ALONE).fitted(lambda _: (_ for _ in ()).throw(RuntimeError("shapes")))
+
+
+def test_too_little_memory_for_the_weights_is_told_without_halving():
+    with (
+        pytest.raises(UserError, match=r"beside the images of a pass.*use shard=full"),
+        lack_of_memory_told(),
+    ):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    with pytest.raises(RuntimeError, match="shapes"), lack_of_memory_told():
+        raise RuntimeError("shapes")
 
 
 def test_main_memory_that_the_system_refuses_is_told_apart():

@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import shutil
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from processes import run_together
 
-from supir_console import UserError
+from supir_console import UserError, config_yaml
 from supir_train import TrainConfig
 from supir_train.checkpoint import list_checkpoints, load_checkpoint
 from supir_train.export import export
 from supir_train.incidents import load_incident
+from supir_train.phase_state import start_phase
 from supir_train.replay import replay
 from supir_train.run import prepare, train
+from supir_train.world import ALONE
 
 TRAIN = """
 train(prepare(config, world))
@@ -171,81 +174,131 @@ def test_a_run_goes_on_with_another_number_of_shares_and_with_none(adapter, tmp_
     keys = {"optimize__batch": 12, "gradient_checkpointing": True}
     straight = adapter(tmp_path / "straight", optimize__steps=5, **keys)
     train(prepare(straight))
-    for steps, processes, shard in (
-        (1, 2, "full"),
-        (2, 3, "full"),
-        (3, 1, "full"),
-        (4, 2, "full"),
-        (5, 2, "none"),
-    ):
-        trained(adapter(tmp_path / "run", optimize__steps=steps, shard=shard, **keys), processes)
+    for steps, processes in ((1, 1), (2, 2), (3, 3), (5, 1)):
+        config = adapter(tmp_path / "run", optimize__steps=steps, shard="full", **keys)
+        train(prepare(config)) if processes == 1 else trained(config, processes)
         newest = list_checkpoints(tmp_path / "run" / "checkpoints")[-1]
-        assert (newest / "shares").exists() == (processes > 1 and shard == "full")
+        assert (newest / "shares").exists() == (processes > 1)
     assert_same_losses(straight.run, tmp_path / "run")
 
 
-def test_a_process_without_a_usable_sample_keeps_step_with_the_others(
-    configure, dataset_with_a_small_image, tmp_path
-):
-    def make(name: str, **keys: object) -> TrainConfig:
-        return configure(
-            "encoder",
-            tmp_path / name,
-            data__dataset=dataset_with_a_small_image,
-            data__crop_px=64,
-            optimize__steps=8,
-            optimize__batch=4,
-            optimize__micro_batch=1,
-            encoder__adversary__weight=0.1,
-            encoder__adversary__warmup_steps=2,
-            validation__crops=3,
-            **keys,
-        )
-
-    one, two = make("one"), make("two", shard="full")
-    train(prepare(one))
-    trained(two, 2)
-    assert len((two.run / "bad_samples.jsonl").read_text().splitlines()) == 1
-    assert_same_losses(one.run, two.run)
-    assert_same_losses(one.run, two.run, "adversary_loss")
+def test_moments_lie_in_memory_as_their_weights_do(adapter, tmp_path):
+    config = adapter(tmp_path / "run", optimize__steps=1, validation__crops=0)
+    train(prepare(config))
+    resumed = load_checkpoint(list_checkpoints(config.run / "checkpoints")[-1])
+    # as shares give them back; fused AdamW would mix up the numbers of channels-last weights
+    moments = {
+        index: {name: value.contiguous() for name, value in held.items()}
+        for index, held in resumed.optimizer["state"].items()
+    }
+    run = prepare(config)
+    parameters = run.trained["adapter"]
+    state = start_phase(run.phases[0], parameters, replace(resumed, optimizer={"state": moments}), ALONE)
+    weight = parameters["control.conv_in.weight"]
+    assert not weight.is_contiguous()
+    moment = state.optimizer.state[weight]["exp_avg"]
+    assert moment.stride() == weight.stride()
+    assert torch.equal(moment, moments[list(parameters).index("control.conv_in.weight")]["exp_avg"])
 
 
-def test_an_incident_in_shares_is_kept_replayed_and_passed_over(adapter, tmp_path):
-    config = adapter(
-        tmp_path / "run", optimize__steps=3, optimize__lr=1e25, shard="full", validation__crops=0
-    )
-    ended = run_together(config, TRAIN)
-    assert "is kept in" in ended[0].stderr or "are kept in" in ended[0].stderr, ended
-    incident, before = load_incident(config.run, None)
-    assert (incident.step, incident.processes, before.progress.step) == (2, 2, 1)
-    assert before.model
-    assert not before.is_sharded
-    figures = replay(config.run)
-    assert figures["same_images"]
-    assert figures["loss"] in ("nan", "inf") or figures["grad_norm"] in ("nan", "inf")
-    run_together(config.model_copy(update={"incident_limit": 9}), TRAIN)
-    assert [line["step"] for line in lines(config.run, "passed_over")] == [2]
-
-
-LACK = """
+MISHAPS = """
+import json
+import torch
 from supir_console import UserError
-from test_train_out_of_memory import cramped, more_than
-run = prepare(config, world)
-try:
-    train(cramped(run, more_than(1)))
-except UserError as error:
-    print(error)
+from test_train_out_of_memory import cramped, only_at_call
+
+said = {}
+def attempt(name, change=lambda run: run):
+    run = prepare(load_config(TrainConfig, config.run.with_name(name + ".yaml")), world)
+    try:
+        train(change(run))
+    except UserError as error:
+        said[name] = str(error)
+
+is_second = only_at_call(2)  # the first is the calibration
+def refuse(*_):
+    if is_second(None):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+def lacking(run):
+    if world.rank == 1:
+        run.supir.connectors.layers[5].register_forward_hook(refuse)
+    return run
+
+attempt("bad_sample")
+attempt("incident")
+attempt("validation", lacking)
+attempt("training", lambda run: cramped(run, lambda batch: torch.is_grad_enabled() and len(batch.keys) > 1))
+print(json.dumps(said))
 leave_world(world)
 """
 
 
-def test_too_little_memory_ends_it_with_what_to_set(adapter, tmp_path):
-    config = adapter(tmp_path / "run", optimize__steps=2, shard="full", validation__crops=0)
+@pytest.fixture(scope="module")
+def mishaps(adapter, configure, dataset_with_a_small_image, tmp_path_factory):
+    """Runs in shares of which each meets a mishap, one after the other in the same two processes; what they said."""
+    folder = tmp_path_factory.mktemp("mishaps")
+    still = {"validation__crops": 0, "optimize__lr": 1e-3}
+    adversary = {"encoder__adversary__weight": 0.1, "encoder__adversary__warmup_steps": 2}
+    split = {"optimize__steps": 8, "optimize__batch": 4, "optimize__micro_batch": 1, "data__crop_px": 64}
+    data = {"data__dataset": dataset_with_a_small_image}
+    keys = {"shard": "full"}
+    configs = {
+        "bad_sample": configure(
+            "encoder", folder / "bad_sample", **(keys | still | adversary | split | data)
+        ),
+        "incident": adapter(
+            folder / "incident", optimize__steps=3, **(keys | still | {"optimize__lr": 1e25})
+        ),
+        "validation": adapter(folder / "validation", optimize__steps=2, **keys),
+        "training": adapter(folder / "training", optimize__steps=2, **(keys | still)),
+    }
+    for name, config in configs.items():
+        (folder / f"{name}.yaml").write_text(config_yaml(config))
+    said = [json.loads(text.splitlines()[-1]) for text in trained(configs["training"], 2, MISHAPS)]
+    return configs, said
+
+
+def test_a_process_without_a_usable_sample_keeps_step_with_the_others(mishaps, tmp_path):
+    shares = mishaps[0]["bad_sample"]
+    one = shares.model_copy(update={"run": tmp_path / "one"})
+    train(prepare(one))
+    assert len((shares.run / "bad_samples.jsonl").read_text().splitlines()) == 1
+    assert_same_losses(one.run, shares.run)
+    assert_same_losses(one.run, shares.run, "adversary_loss")
+
+
+def test_an_incident_in_shares_is_kept_replayed_and_passed_over(mishaps):
+    configs, said = mishaps
+    config = configs["incident"]
+    assert "kept in" in said[0]["incident"]
+    assert said[0]["incident"] == said[1]["incident"]
+    incident, before = load_incident(config.run, None)
+    assert (incident.step, incident.processes, before.progress.step) == (2, 2, 1)
+    assert not before.is_sharded
+    figures = replay(config.run)
+    assert figures["same_images"]
+    assert figures["loss"] in ("nan", "inf") or figures["grad_norm"] in ("nan", "inf")
+    with pytest.raises(UserError, match="at step 3"):
+        train(prepare(config))
+    assert [line["step"] for line in lines(config.run, "passed_over")] == [2]
+
+
+def test_too_little_memory_halves_a_validation(mishaps, tmp_path):
+    shares = mishaps[0]["validation"]
+    whole = shares.model_copy(update={"run": tmp_path / "whole"})
+    train(prepare(whole))
+    assert [(line["step"], line["micro_batch"]) for line in lines(shares.run, "micro_batch")] == [(0, 1)]
+    assert_same_losses(whole.run, shares.run)
+    assert_same_losses(whole.run, shares.run, "validation_loss")
+
+
+def test_too_little_memory_ends_a_training_with_what_to_set(mishaps):
     told = (
         "out of memory with 2 images in a forward pass, which cannot be halved under way where shard=full; set "
-        "micro_batch=1, the same command goes on from the last checkpoint\n"
+        "micro_batch=1, the same command goes on from the last checkpoint"
     )
-    assert trained(config, 2, LACK) == [told, told]
+    assert [process["training"] for process in mishaps[1]] == [told, told]
 
 
 def test_a_missing_share_is_one_line(adapter, twenty_steps, tmp_path):

@@ -15,6 +15,8 @@ from supir_train.noise_loss import noise_loss
 from supir_train.order import Position
 from supir_train.run import prepare, train
 
+CPU = torch.device("cpu")
+
 
 def two_images(step: int) -> ImageNoise:
     return image_noise(0, "prior", (2 * step, 2 * step + 1), images_a_step=2)
@@ -38,7 +40,7 @@ def test_a_step_is_adamw_on_clipped_gradients(grad_clip, configure, tmp_path):
     train(run)
     phase = by_hand.phases[0]
     phase.begin()
-    batch = next(training_batches(config, images=8, degraded=True, start=Position()))
+    batch = next(training_batches(config, images=8, degraded=True, start=Position())).to(CPU)
     phase.loss(batch, image_noise(config.seed, "adapter", range(8), images_a_step=8))["loss"].backward()
     parameters = by_hand.supir.trainable("adapter")
     gradients = {name: value.grad for name, value in parameters.items()}
@@ -70,7 +72,7 @@ def test_the_adapter_learns_on_samples_of_the_posterior(configure, tmp_path, mon
     monkeypatch.setattr(
         "supir_train.adapter.noise_loss", lambda _supir, latent, *_rest: seen.append(latent) or latent.mean()
     )
-    batch = next(training_batches(config, images=8, degraded=True, start=Position()))
+    batch = next(training_batches(config, images=8, degraded=True, start=Position())).to(CPU)
     for seed in (0, 0, 1):
         noise = image_noise(seed, "adapter", batch.numbers, images_a_step=8)
         adapter_phase(supir, config).loss(batch, noise)
@@ -83,7 +85,7 @@ def test_the_adapter_learns_on_samples_of_the_posterior(configure, tmp_path, mon
 def test_a_new_adapter_starts_near_the_prior_and_a_learnt_one_is_left_alone(configure, tmp_path):
     config = configure("adapter", tmp_path / "run")
     run = prepare(config)
-    batch = next(training_batches(config, images=8, degraded=True, start=Position()))
+    batch = next(training_batches(config, images=8, degraded=True, start=Position())).to(CPU)
 
     latent, z_lq = run.supir.encode(batch.hq), run.supir.encode_lq(batch.lq)
     timestep = torch.arange(100, 900, 100)

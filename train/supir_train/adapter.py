@@ -18,7 +18,7 @@ from supir_model.connectors import ZeroSFT
 from supir_model.diffusion import NUM_TIMESTEPS, karras_sigmas, noised_input
 from supir_model.guidance import LinearScale, guided
 from supir_model.prompts import NEGATIVE_PROMPT, POSITIVE_SUFFIX, positive_prompt
-from supir_model.sampler import generator_noise, sample_dpmpp_2m_sde, start_latent
+from supir_model.sampler import Denoise, generator_noise, sample_dpmpp_2m_sde, start_latent
 from supir_train.batch import Batch
 from supir_train.config import TrainConfig
 from supir_train.data import training_batches
@@ -59,30 +59,36 @@ def adapter_phase(supir: Supir, config: TrainConfig) -> Phase:
 
 @torch.no_grad()
 def _restored(supir: Supir, config: TrainConfig, batch: Batch, noise: ImageNoise) -> torch.Tensor:
-    """The batch as the restorer's few-step sampler makes it, under the captions with the quality words.
+    """The batch as the restorer's few-step sampler makes it.
 
     Nothing pulls it towards the LQ latent and no colours are put back, so that the figures are the adapter's own.
     """
     assert batch.lq is not None, "stage adapter loads degraded pairs"
     z_lq = supir.encode_lq(batch.lq)
+    denoise = restoring(supir, config, batch, z_lq, guidance_scale=config.validation.guidance_scale)
+    sigmas = karras_sigmas(config.validation.steps)
+    start = start_latent(noise.normal(z_lq), sigmas)
+    return supir.decode(sample_dpmpp_2m_sde(denoise, start, sigmas, noise=generator_noise(noise.generators)))
+
+
+def restoring(
+    supir: Supir, config: TrainConfig, batch: Batch, z_lq: torch.Tensor, *, guidance_scale: float
+) -> Denoise:
+    """Returns the guided network that restores the batch, under its captions with the quality words."""
     positive = [
         prompt if prompt.endswith(POSITIVE_SUFFIX) else positive_prompt(prompt) for prompt in batch.prompts
     ]
     lowest, highest = config.data.size_condition_px
     told = min(max(config.data.crop_px, lowest), highest)
-    scale = config.validation.guidance_scale
-    denoise = guided(
+    return guided(
         supir,
         z_lq,
         supir.encode_prompt(positive),
         supir.encode_prompt([NEGATIVE_PROMPT] * len(positive)),
         supir.time_ids(told, told, len(positive)),
-        guidance_scale=LinearScale(scale, scale),
+        guidance_scale=LinearScale(guidance_scale, guidance_scale),
         control_scale=LinearScale(1.0, 1.0),
     )
-    sigmas = karras_sigmas(config.validation.steps)
-    start = start_latent(noise.normal(z_lq), sigmas)
-    return supir.decode(sample_dpmpp_2m_sde(denoise, start, sigmas, noise=generator_noise(noise.generators)))
 
 
 @torch.no_grad()

@@ -8,33 +8,27 @@ Legend: B images a batch, S crop side in pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
 
 from supir_degrade import Trace
 from supir_degrade.batch import replay_batch
+from supir_train.crop_maker import BadSample
 from supir_train.crops import CropBox
 from supir_train.order import Position
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BadSample:
-    """A sample that gave no crop, and why."""
-
-    key: str
-    part: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Training pairs as the networks take them; B may be 0, where no sample of it could be used.
+    """Training pairs; B may be 0, where no sample of it could be used.
 
-    `hq`, `lq`: float32 (B, 3, S, S) in [-1, 1]; `lq` is None where nothing is degraded, or not yet: see `to`.
+    `hq`, `lq`: (B, 3, S, S), uint8 as they are loaded, and after `to` as the networks take them, float32 in [-1, 1];
+    `lq` is None where nothing is degraded, or not yet: see `to`.
     `numbers`: which image of the phase each one is. `position`: where training stands after this batch.
     `keys`, `boxes` and `traces` (none where nothing is degraded) say what each pair was made from.
+    `replaced_loaders`: loader processes that died since the batch before.
     """
 
     numbers: tuple[int, ...]
@@ -46,6 +40,7 @@ class Batch:
     prompts: tuple[str, ...]
     bad: tuple[BadSample, ...]
     position: Position
+    replaced_loaders: int = 0
 
     def parts(self, images: int) -> Iterator[Batch]:
         """Yields the batch in parts of at most so many images, in their order; an empty one as it is."""
@@ -66,17 +61,22 @@ class Batch:
         )
 
     def to(self, device: torch.device) -> Batch:
-        """Returns the batch with its images on `device`; there its traces make `lq`, if the loader did not."""
-        hq = self.hq.to(device, non_blocking=True)
-        if self.lq is not None:
-            return replace(self, hq=hq, lq=self.lq.to(device, non_blocking=True))
-        return replace(self, hq=hq, lq=_degraded(hq, self.traces) if self.traces else None)
+        """Returns the loaded batch for the networks on `device`; there its traces make `lq`, if the loader did not."""
+        hq = _moved(self.hq, device)
+        lq = None if self.lq is None else _moved(self.lq, device)
+        if lq is None and self.traces:
+            lq = replay_batch(hq, self.traces)
+        return replace(self, hq=scaled(hq), lq=None if lq is None else scaled(lq))
 
 
 def scaled(pixels: torch.Tensor) -> torch.Tensor:
-    """Returns float32 (B, 3, S, S) in [-1, 1] of uint8 (B, 3, S, S), in the same memory layout."""
-    return pixels.float().div(127.5).sub(1.0)
+    """Returns float32 (B, 3, S, S) in [-1, 1] of uint8 (B, 3, S, S), in the same memory layout.
+
+    The same bits on every device: CUDA multiplies by the inverse of a number, and divides by a tensor as CPUs do.
+    """
+    return pixels.float().div(torch.full((), 127.5, device=pixels.device)).sub(1.0)
 
 
-def _degraded(hq: torch.Tensor, traces: Sequence[Trace]) -> torch.Tensor:
-    return scaled(replay_batch(((hq + 1) * 127.5).round().to(torch.uint8), traces))
+def _moved(pixels: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """The bytes on `device`; a GPU fetches them by itself out of pinned memory, while this process goes on."""
+    return (pixels.pin_memory() if device.type == "cuda" else pixels).to(device, non_blocking=True)

@@ -16,6 +16,7 @@ from supir_model import Supir, load_supir
 from supir_train.adapter import adapter_phase
 from supir_train.compiled import require_compiler
 from supir_train.config import TrainConfig
+from supir_train.distill import distill_phase
 from supir_train.encoder import encoder_phase
 from supir_train.optimizers import require_optimizer
 from supir_train.phase import Phase
@@ -94,3 +95,5 @@ def make_phases(supir: Supir, config: TrainConfig) -> tuple[Phase, ...]:
             return (encoder_phase(supir, config),)
         case "adapter":
             return (adapter_phase(supir, config),)
+        case "distill":
+            return (distill_phase(supir, config),)

@@ -42,11 +42,13 @@ SHIPPED = (
     "prior-mini",
     "encoder-mini",
     "adapter-mini",
+    "distill-mini",
     "encoder-sdxl",
     "adapter-sdxl",
     "adapter-sdxl-24gb",
     "adapter-sdxl-8x80gb",
     "adapter-sdxl-64x48gb",
+    "distill-sdxl",
 )
 
 
@@ -71,10 +73,8 @@ def main_command(
         ),
     ] = None,
 ) -> None:
-    """Train a prior, the degradation-robust encoder or the adapter; the same command goes on after a stop."""
+    """Train a prior, the robust encoder, the adapter or its student; the same command goes on after a stop."""
     resolved = load_config(TrainConfig, _config_path(config), overrides)
-    # Threads of OpenMP that wait by spinning cost a busy machine a factor of five; to be said before torch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     started = int(os.environ.get("WORLD_SIZE", "0"))
     if processes > 1 and not (started or dry_run or print_config):
         raise typer.Exit(launch(sys.argv[1:], processes))
@@ -132,13 +132,15 @@ def _speaks() -> bool:
 
 
 def _run(resolved: TrainConfig, world: World, *, as_json: bool) -> None:
+    from supir_train.micro_batch import lack_of_memory_told
     from supir_train.run import prepare, train
 
-    run = prepare(resolved, world)
+    with lack_of_memory_told():
+        run = prepare(resolved, world)
     figures = run.plan()
     if world.writes:
         _tell(plan_lines(figures))
-    with _stop_signals() as received:
+    with _stop_signals() as received, lack_of_memory_told():
         outcome = train(run, should_stop=lambda _steps: bool(received))
     summary: dict[str, Any] = {
         "steps": outcome.steps,

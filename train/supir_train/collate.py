@@ -14,20 +14,17 @@ import torch
 from numpy.typing import NDArray
 
 from supir_console import UserError
-from supir_train.batch import BadSample, Batch, scaled
-from supir_train.crop_maker import Made
+from supir_train.batch import Batch
+from supir_train.crop_maker import BadSample, Made
+from supir_train.order import Draw
 
 MOST_BAD_IN_A_ROW = 256
 """So many samples without a crop between them mean that the dataset is wrong, and not a sample."""
 
 
-def collate(made: Sequence[Made]) -> Batch | UserError:
-    """Returns the crops of several draws as one batch, smaller where samples are bad, or what ends the run."""
-    for _, result in made:
-        if isinstance(result, UserError):
-            return result
-    crops = [crop for _, result in made if isinstance(result, list) for crop in result]
-    bad = tuple(result for _, result in made if isinstance(result, BadSample))
+def collate(draws: Sequence[Draw], made: Sequence[Made]) -> Batch:
+    """Returns what was made of several draws as one batch, smaller where samples are bad."""
+    crops = [crop for result in made if not isinstance(result, BadSample) for crop in result]
     return Batch(
         numbers=tuple(crop.number for crop in crops),
         keys=tuple(crop.key for crop in crops),
@@ -36,17 +33,15 @@ def collate(made: Sequence[Made]) -> Batch | UserError:
         hq=_tensor([crop.hq for crop in crops]),
         lq=_tensor(lq) if (lq := [crop.lq for crop in crops if crop.lq is not None]) else None,
         prompts=tuple(crop.prompt for crop in crops),
-        bad=bad,
-        position=made[-1][0].position,
+        bad=tuple(result for result in made if isinstance(result, BadSample)),
+        position=draws[-1].position,
     )
 
 
-def checked(batches: Iterable[Batch | UserError]) -> Iterator[Batch]:
+def checked(batches: Iterable[Batch]) -> Iterator[Batch]:
     """Yields the batches, as long as not too many samples in a row were bad."""
     bad: list[BadSample] = []
     for batch in batches:
-        if isinstance(batch, UserError):
-            raise batch
         bad = list(batch.bad) if batch.keys else [*bad, *batch.bad]
         if len(bad) >= MOST_BAD_IN_A_ROW:
             raise nothing_usable(bad)
@@ -64,6 +59,6 @@ def nothing_usable(bad: Sequence[BadSample]) -> UserError:
 
 def _tensor(images: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
     if not images:
-        return torch.empty(0, 3, 0, 0)
+        return torch.empty(0, 3, 0, 0, dtype=torch.uint8)
     # Pixels stay side by side in memory, which is the layout that the networks are held in.
-    return scaled(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2))
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)

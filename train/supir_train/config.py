@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from supir_console import Config
 from supir_train.best import NEEDS_RESTORATION, BestFigure
 from supir_train.data_config import DataConfig
+from supir_train.distill_config import DistillConfig
 from supir_train.loss_config import EncoderLossConfig, NoiseLossConfig
 from supir_train.optimize_config import AutoencoderConfig, OptimizeConfig
 
@@ -126,9 +127,9 @@ class ValidationConfig(Config):
 class TrainConfig(Config):
     """A whole run."""
 
-    stage: Literal["prior", "encoder", "adapter"] = Field(
+    stage: Literal["prior", "encoder", "adapter", "distill"] = Field(
         description="prior: VAE, then UNet and text encoders (small backbones); encoder: degradation-robust encoder; "
-        "adapter: control encoder and connectors."
+        "adapter: control encoder and connectors; distill: the same, as a student of few steps."
     )
     run: Path = Field(description="Folder of the run: config, metrics, checkpoints and, at the end, model/.")
     init: str = Field(
@@ -167,6 +168,7 @@ class TrainConfig(Config):
     encoder: EncoderLossConfig = EncoderLossConfig()
     noise: NoiseLossConfig = NoiseLossConfig()
     adapter: AdapterConfig = AdapterConfig()
+    distill: DistillConfig = DistillConfig()
     validation: ValidationConfig = ValidationConfig()
     log_every: int = Field(default=10, ge=1, description="Steps between two lines of metrics.jsonl.")
     trace_every: int = Field(
@@ -208,11 +210,10 @@ class TrainConfig(Config):
         return self
 
     @model_validator(mode="after")
-    def _small_backbones_stay_whole(self) -> TrainConfig:
-        if self.shard == "full" and self.stage == "prior":
+    def _stage_can_be_shared_out(self) -> TrainConfig:
+        if self.shard == "full" and self.stage not in ("encoder", "adapter"):
             raise ValueError(
-                "shard=full is for the stages encoder and adapter; stage prior trains small backbones, which every "
-                "process can hold: set shard=none"
+                f"shard=full is for the stages encoder and adapter, not for {self.stage}; set shard=none"
             )
         return self
 

@@ -28,9 +28,9 @@ FP32_BYTES = 4
 class HeldBytes:
     """Bytes that a phase holds from its second step on, but for activations.
 
-    `parameters` are all weights, trained and frozen; `optimizer` is AdamW's two moments; `validation_copy` keeps the
-    trained weights while the average stands in their place; gradients are not there then. With `shard: full` a process
-    holds its share of all of them but the frozen weights.
+    `parameters` are all weights, trained and frozen, those of a teacher too; `optimizer` is AdamW's two moments;
+    `validation_copy` keeps the trained weights while the average stands in their place; gradients are not there then.
+    With `shard: full` a process holds its share of all of them but the frozen weights.
     """
 
     parameters: int
@@ -57,8 +57,13 @@ def held_bytes(
     config: TrainConfig,
     world: World,
 ) -> HeldBytes:
-    """Returns the bytes that one of the processes holds in a phase that trains these parameters."""
+    """Returns the bytes that one of the processes holds in a phase that trains these parameters.
+
+    A teacher is as large as they are, and frozen.
+    """
     total, moving = _count(dict(supir.named_parameters())), _count(trained)
+    if config.stage == "distill":
+        total += moving
     frozen_bytes = 2 if holds_bf16(config) else FP32_BYTES
     shares = world.size if shares_weights(config, world) else 1
     own = -(-moving * FP32_BYTES // shares)

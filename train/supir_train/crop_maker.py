@@ -10,22 +10,22 @@ Legend: S crop side in pixels.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.data import Dataset as TorchDataset
 
-from supir_console import UserError
 from supir_degrade import Recipe, Trace, degrade, load_recipe, sample_generator
 from supir_degrade import draw as draw_trace
 from supir_images import BadImage, decode_rgb
 from supir_shards import Dataset, DatasetError
-from supir_train.batch import BadSample
-from supir_train.config import TrainConfig
 from supir_train.crops import CropBox, TooSmallError, choose_box, cut
 from supir_train.data_config import DataConfig
 from supir_train.order import Draw
 from supir_train.words import names_a_side, negative_prompt, photo_prompt
+
+if TYPE_CHECKING:
+    from supir_train.config import TrainConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +45,15 @@ class Crop:
     prompt: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BadSample:
+    """A sample that gave no crop, and why."""
+
+    key: str
+    part: str
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class _Picture:
     """A decoded picture, RGB uint8 (H, W, 3), and the words that it was made with, "" for a photo."""
@@ -53,11 +62,11 @@ class _Picture:
     made_with: str = ""
 
 
-Made = tuple[Draw, list[Crop] | BadSample | UserError]
-"""A draw with its crops, or with why it has none; a `UserError` is the run's fault and ends it."""
+Made = list[Crop] | BadSample
+"""The crops of a draw, or why it has none."""
 
 
-class CropMaker(TorchDataset[Made]):
+class CropMaker:
     """Makes the crops of a draw; a copy of it works in every loader process.
 
     Args:
@@ -74,19 +83,18 @@ class CropMaker(TorchDataset[Made]):
         self._decoded: dict[str, _Picture] = {}
         self._decoded_bytes = 0
 
-    def __getitem__(self, draw: Draw) -> Made:
-        """Returns the draw with its `crops_per_image` crops, or with why it has none."""
+    def __call__(self, draw: Draw) -> Made:
+        """Returns the `crops_per_image` crops of a draw, or why it has none.
+
+        Raises:
+            UserError: what the recipe needs went away.
+        """
         try:
             picture = self._picture(draw)
             rng = sample_generator(self._seed, draw.key, draw.epoch)
-            return draw, [
-                self._crop(draw, picture, rng, which) for which in range(self._config.crops_per_image)
-            ]
+            return [self._crop(draw, picture, rng, which) for which in range(self._config.crops_per_image)]
         except (BadImage, DatasetError, TooSmallError, OSError) as error:
-            return draw, BadSample(key=draw.key, part=draw.part, reason=str(error))
-        except UserError as error:
-            # handed on as a value: raised here, the loader would put its process's traceback into the one line
-            return draw, error
+            return BadSample(key=draw.key, part=draw.part, reason=str(error))
 
     def _crop(self, draw: Draw, picture: _Picture, rng: np.random.Generator, which: int) -> Crop:
         height, width = picture.pixels.shape[:2]

@@ -7,19 +7,18 @@ The law it keeps: a batch is the same whichever process makes it.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import replace
 
-import torch
-from torch.utils.data import DataLoader
-
 from supir_degrade import check_recipe, load_recipe
+from supir_degrade.requirements import late_modules
 from supir_shards import Dataset
 from supir_train.batch import Batch
 from supir_train.collate import checked, collate
 from supir_train.config import TrainConfig
-from supir_train.crop_maker import crop_maker
-from supir_train.launch import end_with_trainer
+from supir_train.crop_maker import CropMaker, crop_maker
+from supir_train.loaders import Loaders
 from supir_train.order import Draw, Place, Position, Walk, mixed
 from supir_train.world import ALONE, World
 
@@ -70,10 +69,11 @@ def open_walks(config: TrainConfig) -> tuple[dict[str, Dataset], Walk, Walk | No
 
 def training_batches(
     config: TrainConfig, *, images: int, degraded: bool, start: Position, world: World = ALONE
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Yields for ever the batches of training after `start` that are this process's.
 
-    All processes walk the same order; of each `world.size` batches that follow each other, each takes one.
+    Loader processes live until this is closed. All processes of the run walk the same order; of each `world.size`
+    batches that follow each other, each takes one.
 
     Args:
         images: crops in a batch, a multiple of `crops_per_image`.
@@ -83,50 +83,39 @@ def training_batches(
     Raises:
         UserError: the dataset holds nothing to train on, none of `MOST_BAD_IN_A_ROW` samples can be used, or what
             the recipe needs went away.
+        Unfinished: loader processes die again and again.
     """
     sources, photos, negatives = open_walks(config)
     draws = mixed(photos, negatives, config.data.negative_share, start)
-    workers = config.data.workers
-    loader = DataLoader(
-        crop_maker(config, sources, degraded),
-        batch_sampler=_Chunks(draws, images // config.data.crops_per_image, world),
-        collate_fn=collate,
-        num_workers=workers,
-        prefetch_factor=4 if workers else None,
-        # a plain fork would inherit locks held by OpenCV's and Ray's threads, and wait for them for ever
-        multiprocessing_context="forkserver" if workers else None,
-        worker_init_fn=_settle,
-    )
-    yield from checked(loader)
+    work = _own(draws, images // config.data.crops_per_image, world)
+    maker, workers = crop_maker(config, sources, degraded), config.data.workers
+    if not workers:
+        yield from checked(_made_here(maker, work))
+        return
+    # also where this phase degrades nothing: what the fork server imports is settled with the first loader
+    late = late_modules(load_recipe(config.data.recipe)) if config.stage != "prior" else ()
+    with closing(_loaded(Loaders(maker, workers, late), work)) as batches:
+        yield from checked(batches)
 
 
-class _Chunks:
-    """This process's lists of `size` draws, as DataLoader wants a batch sampler to give them.
+def _made_here(maker: CropMaker, work: Iterator[list[Draw]]) -> Iterator[Batch]:
+    for draws in work:
+        yield collate(draws, [maker(draw) for draw in draws])
+
+
+def _loaded(loaders: Loaders, work: Iterator[list[Draw]]) -> Generator[Batch, None, None]:
+    with closing(loaders.made_in_order(work)) as made_in_order:
+        for draws, made in made_in_order:
+            yield replace(collate(draws, made), replaced_loaders=loaders.take_deaths())
+
+
+def _own(draws: Iterator[Draw], size: int, world: World) -> Iterator[list[Draw]]:
+    """Yields this process's lists of `size` draws.
 
     A list's position is that after the lists of all processes, which is where training then stands.
     """
-
-    def __init__(self, draws: Iterator[Draw], size: int, world: World) -> None:
-        self._draws, self._size, self._world = draws, size, world
-
-    def __iter__(self) -> Iterator[list[Draw]]:
-        first = self._world.rank * self._size
-        while True:
-            everyone = list(itertools.islice(self._draws, self._size * self._world.size))
-            own = everyone[first : first + self._size]
-            yield [*own[:-1], replace(own[-1], position=everyone[-1].position)]
-
-
-def _settle(_worker: int) -> None:
-    # A loader process must not fight the training process for cores, and a signal to the whole process group is
-    # the training process's to handle: it still needs its batches until the checkpoint is written.
-    import signal
-
-    import cv2
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-
-    end_with_trainer()
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
+    first = world.rank * size
+    while True:
+        everyone = list(itertools.islice(draws, size * world.size))
+        own = everyone[first : first + size]
+        yield [*own[:-1], replace(own[-1], position=everyone[-1].position)]

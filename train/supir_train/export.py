@@ -1,6 +1,6 @@
 """Makes a model of a run's weights: at the end of the run, or of any checkpoint that it keeps.
 
-Place in the flow: `run.py` ends with `write_model`; `supir-train export` calls `export`. The laws it keeps: a
+Place in the flow: `run.py` ends with `write_final_model`; `supir-train export` calls `export`. The laws it keeps: a
 checkpoint gives what the run would have given if it had ended there, byte for byte, and no step is trained for it; a
 model folder is there whole or not at all.
 """
@@ -17,12 +17,14 @@ import torch
 from supir_console import UserError, load_config
 from supir_model import Supir
 from supir_model.checkpoint import save_checkpoint as save_official
+from supir_model.sharding import whole_tensor
 from supir_train.best import best_checkpoint
-from supir_train.build import load_start, make_phases
+from supir_train.build import holds_bf16, load_start, make_phases, shares_weights
 from supir_train.checkpoint import Checkpoint, list_checkpoints, load_checkpoint
 from supir_train.config import TrainConfig
 from supir_train.phase import PhaseName
 from supir_train.provenance import require_same_sources, source_hashes
+from supir_train.world import World
 
 Trained = Mapping[PhaseName, Mapping[str, torch.Tensor]]
 """Parameters by the phase that trains them and by their names."""
@@ -73,6 +75,30 @@ def export(
         official=official,
         figures=checkpoint.progress.figures,
     )
+
+
+def write_final_model(supir: Supir, trained: Trained, config: TrainConfig, world: World) -> Path:
+    """Writes RUN/model from the weights that a run ended with; to be called by all processes, of which one writes."""
+    final = config.run / "model"
+    is_sharded = shares_weights(config, world)
+    whole = (
+        {name: _whole(parameters, world) for name, parameters in trained.items()} if is_sharded else trained
+    )
+    if world.writes:
+        # Frozen networks were rounded to bfloat16 for training; what is exported must be what was loaded.
+        is_altered = is_sharded or holds_bf16(config)
+        write_model(with_unrounded(supir, whole, config) if is_altered else supir, final)
+    return world.from_first(final)
+
+
+def _whole(parameters: Mapping[str, torch.Tensor], world: World) -> dict[str, torch.Tensor]:
+    """Parameters that are held in shares as a whole, on the CPU of the process that writes."""
+    gathered: dict[str, torch.Tensor] = {}
+    for name, parameter in parameters.items():
+        values = whole_tensor(parameter.detach())
+        if world.writes:
+            gathered[name] = values.to("cpu")
+    return gathered
 
 
 def write_model(supir: Supir, folder: Path) -> Path:

@@ -185,7 +185,9 @@ def validation_bytes(
 def _modes(supir: Supir, phase: Phase, *, is_gpu: bool, results: Results) -> tuple[LiveBytes, _Autocast]:
     if phase.adversary:
         phase.adversary.to(torch.device("meta"))
-    live = LiveBytes(itertools.chain(supir.parameters(), supir.buffers()), results)
+    networks = [supir, *([phase.teacher] if phase.teacher else [])]
+    held = itertools.chain(*((*one.parameters(), *one.buffers()) for one in networks))
+    live = LiveBytes(held, results)
     return live, _Autocast(is_bf16=phase.optimize.precision == "bf16", is_gpu=is_gpu)
 
 

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from supir_train.batch import BadSample
+from supir_train.crop_maker import BadSample
 from supir_train.order import Draw
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from supir_console import UserError
-from supir_train.batch import BadSample, Batch
+from supir_train.batch import Batch
 from supir_train.collate import checked, collate, nothing_usable
 from supir_train.config import TrainConfig
-from supir_train.crop_maker import CropMaker, crop_maker
+from supir_train.crop_maker import BadSample, CropMaker, crop_maker
 from supir_train.data import open_walks
 from supir_train.held_out import HeldOut, spread_crops
 from supir_train.order import Draw
@@ -28,8 +28,8 @@ def validation_batches(
     """
     maker = _held_out_maker(config, degraded=degraded)
     draws = choose_held_out(config).draws[world.rank :: world.size]
-    made = [maker[draw] for draw in draws]
-    return list(checked(collate(made[first : first + images]) for first in range(0, len(made), images)))
+    batches = (draws[first : first + images] for first in range(0, len(draws), images))
+    return list(checked(collate(batch, [maker(draw) for draw in batch]) for batch in batches))
 
 
 def choose_held_out(config: TrainConfig) -> HeldOut:
@@ -42,7 +42,7 @@ def choose_held_out(config: TrainConfig) -> HeldOut:
     maker = _held_out_maker(config, degraded=False)
 
     def why_bad(draw: Draw) -> BadSample | None:
-        _, result = maker[draw]
+        result = maker(draw)
         return result if isinstance(result, BadSample) else None
 
     chosen = spread_crops(photos.validation(), photos.num_parts, config.validation.crops, why_bad)

@@ -24,7 +24,9 @@ PATIENCE_S = 60.0
 """How long the others may take to end by themselves when one has failed."""
 POLL_S = 0.1
 UNFINISHED = 1
-"""Exit code of a process that lost another one: what that one said is then the reason."""
+"""Exit code of a process that broke off for no fault of its own."""
+LOST = "another process of this run has ended"
+"""Said by a process that lost another one: what that one said is then the reason."""
 
 
 def launch(arguments: Sequence[str], processes: int) -> int:
@@ -39,12 +41,7 @@ def launch(arguments: Sequence[str], processes: int) -> int:
         started = [_start(arguments, rank, processes, port, said) for rank in range(processes)]
         with _passing_on_signals(started):
             _wait(started)
-    codes = [process.returncode for process in started]
-    failed = next((rank for rank, code in enumerate(codes) if rank and code not in (0, UNFINISHED)), None)
-    if failed is None or codes[0] not in (0, UNFINISHED):
-        return codes[0]
-    _show(said[failed - 1], failed, codes[failed])
-    return codes[failed] if codes[failed] > 0 else UNFINISHED
+        return _told([process.returncode for process in started], ["", *map(_text, said)])
 
 
 def die_with_parent() -> None:
@@ -125,9 +122,19 @@ def _wait(started: Sequence[subprocess.Popen[bytes]]) -> None:
         time.sleep(POLL_S)
 
 
-def _show(said: IO[bytes], rank: int, code: int) -> None:
+def _told(codes: Sequence[int], texts: Sequence[str]) -> int:
+    """The exit code of the run; shows what another process than the first said, if that is why it failed."""
+    if codes[0] not in (0, UNFINISHED):
+        return codes[0]
+    failed = [rank for rank, code in enumerate(codes) if rank and code and LOST not in texts[rank]]
+    if not failed:
+        return codes[0]
+    rank = next((rank for rank in failed if texts[rank]), failed[0])
+    text = texts[rank] or f"process {rank} of the run ended with code {codes[rank]} and said nothing"
+    sys.stderr.write(f"{text}\n")
+    return codes[rank] if codes[rank] > 0 else UNFINISHED
+
+
+def _text(said: IO[bytes]) -> str:
     said.seek(0)
-    text = said.read().decode(errors="replace").strip()
-    sys.stderr.write(
-        f"{text}\n" if text else f"process {rank} of the run ended with code {code} and said nothing\n"
-    )
+    return said.read().decode(errors="replace").strip()

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -75,7 +75,8 @@ def run_phase(
     batches = training_batches(
         config, images=split.images, degraded=phase.degraded, start=state.position, world=world
     )
-    return loop.run(batches)
+    with closing(batches):
+        return loop.run(batches)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,8 +143,7 @@ class _Loop:
                 used, count = take_step(phase, state, batches, split, self.config.seed, context)
             except NonFiniteStep as found:
                 raise self._incident(found) from found
-        if split.forward != images_a_forward:
-            context.log(self._place | {"micro_batch": split.forward})
+        self._note_halving(images_a_forward)
         context.pace.count(count)
         return used
 
@@ -174,8 +174,10 @@ class _Loop:
             UserError: a figure is no finite number.
         """
         phase, state, context = self.phase, self.state, self.context
+        images_a_forward = self.split.forward
         with context.pace.validating():
             found = self.validation(state.ema, f"step-{self._step_of_run:08d}-{phase.name}")
+        self._note_halving(images_a_forward)
         if not found.figures:
             return False
         for name, value in found.figures.items():
@@ -191,6 +193,10 @@ class _Loop:
             return False
         state.best = good
         return True
+
+    def _note_halving(self, before: int) -> None:
+        if self.split.forward != before:
+            self.context.log(self._place | {"micro_batch": self.split.forward})
 
     def _incident(self, found: NonFiniteStep) -> UserError:
         """Keeps the step and the state before it; returns the error that ends the run."""

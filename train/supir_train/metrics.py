@@ -4,7 +4,8 @@ A training line holds step, phase, phase_step, images (seen in the phase), the m
 and of what the stage logs beside it (of a noise loss also by bins of timesteps, loss_t000_199 to loss_t800_999),
 grad_norm (before clipping) and lr; of the training since the last line, without validations and checkpoints: seconds,
 images_per_s, and data_wait, the share of the seconds in which batches were waited for; since the start, of the training
-process with most: peak_rss_bytes and peak_cuda_bytes; and time, in seconds since 1970. psnr_db is over the images that
+process with most: peak_rss_bytes and peak_cuda_bytes; replaced_loaders, if loader processes died since the last line;
+and time, in seconds since 1970. psnr_db is over the images that
 are not their reference, psnr_db_infinite the share of the others.
 A validation line holds step, phase, phase_step, time and `validation_…` figures; of the restored pairs psnr, ssim and
 lpips, as `supir-eval` gives them, identical, the share of pairs that are left out of these, and sheet, their picture.
@@ -28,7 +29,8 @@ from typing import Any
 import torch
 
 from supir_shards import Store
-from supir_train.batch import BadSample, Batch
+from supir_train.batch import Batch
+from supir_train.crop_maker import BadSample
 from supir_train.world import World
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -130,6 +131,25 @@ class StepSplit:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+@contextmanager
+def lack_of_memory_told() -> Iterator[None]:
+    """Turns what is left of errors for want of memory, outside of forward and backward passes, into one line.
+
+    Raises:
+        UserError: memory did not suffice.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UserError(
+            "out of memory for what is held beside the images of a pass (weights, moments, averages): use shard=full "
+            "with more processes, optimize.precision=bf16, which holds frozen networks in half, or a device with more "
+            "memory (`--dry-run` tells what a run takes)"
+        ) from error
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -43,18 +43,23 @@ def noise_loss(
     eps = noise.normal(latent)
     if config.offset:
         eps = eps + config.offset * noise.normal(latent[..., :1, :1])
-    lowest, highest = size_px
-    sides = [round(lowest * (highest / lowest) ** share) for share in noise.uniform().tolist()]
     predicted = supir.predict_eps(
         noised_input(latent, eps, timestep),
         timestep,
         z_lq,
         supir.encode_prompt(list(prompts)),
-        torch.cat([supir.time_ids(side, side, 1) for side in sides]),
+        drawn_sizes(supir, size_px, noise),
     )
     errors = (predicted.float() - eps).square().mean(dim=(1, 2, 3))
     errors = errors * timestep_weights(timestep, config)
     return {"loss": errors.mean(), **_by_bin(errors.detach(), drawn)}
+
+
+def drawn_sizes(supir: Supir, size_px: tuple[int, int], noise: ImageNoise) -> torch.Tensor:
+    """Returns the size vectors (B, 6) that the images are told with, drawn log-uniformly from `size_px`, pixels."""
+    lowest, highest = size_px
+    sides = [round(lowest * (highest / lowest) ** share) for share in noise.uniform().tolist()]
+    return torch.cat([supir.time_ids(side, side, 1) for side in sides])
 
 
 def timesteps_at(share: torch.Tensor, config: NoiseLossConfig) -> torch.Tensor:

@@ -12,13 +12,13 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
+from supir_train.batch import Batch
 from supir_train.world import World
 
-Item = TypeVar("Item")
 LARGEST_VALIDATION_SHARE = 0.05
 """Share of a run's time that its validations may take before the user is told."""
 log = logging.getLogger(__name__)
@@ -44,9 +44,10 @@ class Pace:
     def begin_window(self) -> None:
         """Starts a new window of training."""
         self._since, self._apart_s, self._waited_s, self._images = time.monotonic(), 0.0, 0.0, 0
+        self._replaced_loaders = 0
 
-    def timed(self, batches: Iterable[Item]) -> Iterator[Item]:
-        """Yields the batches and counts the seconds in which they were waited for."""
+    def timed(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """Yields the batches and counts the seconds in which they were waited for, and the loaders that died."""
         waiting = iter(batches)
         while True:
             asked = time.monotonic()
@@ -55,6 +56,7 @@ class Pace:
             except StopIteration:
                 return
             self._waited_s += time.monotonic() - asked
+            self._replaced_loaders += batch.replaced_loaders
             yield batch
 
     @contextmanager
@@ -111,14 +113,21 @@ class Pace:
         that of the process that held most.
         """
         seconds = max(time.monotonic() - self._since - self._apart_s, 1e-9)
-        own = (self._waited_s / seconds, _peak_rss_bytes(), _peak_cuda_bytes(self._device))
-        waits, resident, on_device = zip(*self._world.gather(own), strict=True)
+        own = (
+            self._waited_s / seconds,
+            _peak_rss_bytes(),
+            _peak_cuda_bytes(self._device),
+            self._replaced_loaders,
+        )
+        waits, resident, on_device, replaced = zip(*self._world.gather(own), strict=True)
         line = {
             "seconds": seconds,
             "images_per_s": self._images / seconds,
             "data_wait": sum(waits) / len(waits),
             "peak_rss_bytes": max(resident),
         }
+        if any(replaced):
+            line["replaced_loaders"] = sum(replaced)
         if any(on_device):
             line["peak_cuda_bytes"] = max(on_device)
         self.begin_window()

@@ -1,7 +1,7 @@
 """What the loop needs to know of a fit: which parameters move, and the loss of a batch.
 
-Place in the flow: `prior.py`, `encoder.py` and `adapter.py` each build a `Phase`; `loop.py` runs it. A phase is
-data and functions, so the loop knows no stage by name.
+Place in the flow: `prior.py`, `encoder.py`, `adapter.py` and `distill.py` each build a `Phase`; `loop.py` runs it. A
+phase is data and functions, so the loop knows no stage by name.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from typing import Literal
 
 import torch
 
+from supir_model import Supir
 from supir_train.adversary import Adversary
 from supir_train.batch import Batch
 from supir_train.image_noise import ImageNoise
 from supir_train.optimize_config import OptimizeConfig
 
-PhaseName = Literal["autoencoder", "prior", "encoder", "adapter"]
+PhaseName = Literal["autoencoder", "prior", "encoder", "adapter", "distill"]
 Losses = dict[str, torch.Tensor]
 """By name; the scalar called "loss" is minimised, the others are logged. A vector holds one figure an image, of all
 or of some."""
@@ -36,6 +37,7 @@ class Phase:
         restore: (batch, noise) → images (B, 3, S, S), about [-1, 1], to be held against `hq`; None where the fit makes
             none.
         adversary: the discriminator that learns beside the fit, if there is one.
+        teacher: the network that the fit learns from, if there is one; it shares the frozen parts and never moves.
         begin: called once before the first step.
         finish: called once after the last step, with the averaged weights in place.
     """
@@ -46,6 +48,7 @@ class Phase:
     loss: Callable[[Batch, ImageNoise], Losses]
     restore: Callable[[Batch, ImageNoise], torch.Tensor] | None = None
     adversary: Adversary | None = None
+    teacher: Supir | None = None
     begin: Callable[[], None] = lambda: None
     finish: Callable[[], None] = lambda: None
 

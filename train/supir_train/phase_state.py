@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import nn
 
-from supir_model.sharding import is_share, share_like
+from supir_model.sharding import is_share, own_share, share_like
 from supir_train.checkpoint import Checkpoint
 from supir_train.ema import WeightAverage
 from supir_train.metrics import Means
-from supir_train.optimizers import make_optimizer
+from supir_train.optimizers import AdamW8bit, make_optimizer
 from supir_train.order import Position
 from supir_train.phase import Phase
 from supir_train.shares import read_shares
@@ -75,15 +74,25 @@ def _restore_tensors(state: PhaseState, resumed: Checkpoint) -> None:
         moments = read_shares(resumed.shares, state.parameters, state.ema.values)
     else:
         state.ema.restore(resumed.ema)
-        moments = {
-            index: {name: _like(value, parameters[index]) for name, value in held.items()}
-            for index, held in resumed.optimizer["state"].items()
-        }
+        moments = resumed.optimizer["state"]
+        if not isinstance(
+            state.optimizer, AdamW8bit
+        ):  # whose moments lie in the order of memory, as they were saved
+            moments = {
+                index: {name: _like(value, parameters[index]) for name, value in held.items()}
+                for index, held in moments.items()
+            }
     groups = state.optimizer.state_dict()["param_groups"]
     state.optimizer.load_state_dict({"state": moments, "param_groups": groups})
 
 
-def _like(value: Any, parameter: nn.Parameter) -> Any:
-    """A moment held as its parameter is; a count of steps, or what belongs to moments of 8 bits, as it is."""
-    is_moment = isinstance(value, torch.Tensor) and value.shape == parameter.shape
-    return share_like(value, parameter) if is_moment else value
+def _like(value: torch.Tensor, parameter: nn.Parameter) -> torch.Tensor:
+    """A moment held as its parameter is; a count of steps as it is.
+
+    In the same order of memory too, which fused AdamW walks without a look at strides.
+    """
+    if value.shape != parameter.shape:
+        return value
+    moment = torch.zeros_like(parameter.detach(), dtype=value.dtype)
+    own_share(moment).copy_(own_share(share_like(value, parameter)))
+    return moment

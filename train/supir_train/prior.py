@@ -93,7 +93,7 @@ def _latent_deviation(supir: Supir, config: TrainConfig) -> float:
     batches = training_batches(config, images=images, degraded=False, start=Position())
     device = next(supir.vae.parameters()).device
     latents = [
-        supir.vae.encode(batch.hq.to(device)).latent_dist.mode().float()
+        supir.vae.encode(batch.to(device).hq).latent_dist.mode().float()
         for batch in itertools.islice(batches, SCALING_IMAGES)
         if batch.keys
     ]

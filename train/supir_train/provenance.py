@@ -44,6 +44,7 @@ def source_hashes(config: TrainConfig) -> dict[str, str]:
     return {
         "init": _files_hash(config.init),
         "checkpoint": _files_hash(config.checkpoint) if config.checkpoint else "",
+        "distill.teacher": _files_hash(config.distill.teacher) if config.distill.teacher else "",
         "data.recipe": config_hash(load_recipe(data.recipe)),
         "data.dataset": _recorded_hash(photos, SAMPLES),
         "data.captions": _recorded_hash(photos, captions) if captions else "",
@@ -60,13 +61,14 @@ def require_same_sources(begun: dict[str, str], now: dict[str, str], config: Tra
     named = {
         "init": config.init,
         "checkpoint": config.checkpoint,
+        "distill.teacher": config.distill.teacher,
         "data.recipe": config.data.recipe,
         "data.dataset": config.data.dataset,
         "data.captions": f"{config.data.captions} of {config.data.dataset}",
         "data.negatives": config.data.negatives,
     }
     for key, name in named.items():
-        if begun[key] != now[key]:
+        if begun.get(key, "") != now[key]:
             raise UserError(
                 f"{key}: {name} is not what {config.run} was begun with; put the old files back, or set run=NEW"
             )

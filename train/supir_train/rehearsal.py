@@ -63,10 +63,18 @@ class Rehearsal:
         hold_frozen_in_bf16(self.supir, config, trained)
         lay_out_channels_last(self.supir)
 
+    def _phase(self, setting: TrainConfig, index: int) -> Phase:
+        """A phase that was not counted before."""
+        phase = make_phases(self.supir, setting)[index]
+        if phase.teacher:
+            hold_frozen_in_bf16(phase.teacher, setting, ())
+            lay_out_channels_last(phase.teacher)
+        return phase
+
     def memory(self, setting: TrainConfig, index: int) -> PhaseMemory:
         """Returns the bytes of phase number `index` of the run in a setting."""
         checkpoint_activations(self.supir, enabled=setting.gradient_checkpointing)
-        phase: Phase = make_phases(self.supir, setting)[index]
+        phase = self._phase(setting, index)
         trained = self.supir.trainable(phase.name)
         held = held_bytes(self.supir, phase, trained, setting, self._world)
         images = share(phase.optimize, self._world, setting.data.crops_per_image)
@@ -103,7 +111,7 @@ class Rehearsal:
         if (index, images) not in self._validations:
             short = setting.validation.model_copy(update={"steps": SAMPLER_STEPS})
             config = setting.model_copy(update={"validation": short})
-            phase = make_phases(self.supir, config)[index]
+            phase = self._phase(config, index)
             self._validations[index, images] = validation_bytes(
                 self.supir, phase, config, images=images, is_gpu=is_gpu(config), results=self._results
             )

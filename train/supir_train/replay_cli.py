@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +21,6 @@ def replay_command(
     as_json: JsonOption = False,
 ) -> None:
     """Make the step of an incident again from the state before it, and print its loss; nothing is written."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in training
     from supir_train.replay import replay
 
     finish(replay(run, incident), as_json)

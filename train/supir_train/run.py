@@ -15,24 +15,22 @@ the run is complete.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from supir_console import UserError
 from supir_model import Supir
 from supir_model.memory import checkpoint_activations, lay_out_channels_last
-from supir_model.sharding import is_share, shard_trained, whole, whole_tensor
+from supir_model.sharding import shard_trained, whole
 from supir_train.best import best_checkpoint
 from supir_train.build import (
     hold_frozen_in_bf16,
-    holds_bf16,
     load_start,
     make_phases,
     require_tools,
@@ -52,7 +50,8 @@ from supir_train.config_history import record_config
 from supir_train.cost import plan
 from supir_train.curves import open_curves
 from supir_train.data import check_data
-from supir_train.export import place_weights, with_unrounded, write_model
+from supir_train.device import chosen_device
+from supir_train.export import place_weights, write_final_model
 from supir_train.held_out import HeldOut
 from supir_train.held_out_batches import choose_held_out
 from supir_train.incidents import require_few_incidents
@@ -66,7 +65,7 @@ from supir_train.provenance import require_same_sources, source_hashes
 from supir_train.restoration import drop_other_sheets, require_best_measure
 from supir_train.run_context import RunContext
 from supir_train.run_folder import owned
-from supir_train.world import ALONE, World
+from supir_train.world import ALONE, World, telling_of_lost_processes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +122,7 @@ def prepare(config: TrainConfig, world: World = ALONE) -> Run:
         FileNotFoundError: the weights are not there.
         ModelFileError: the weights are damaged or incomplete.
     """
-    device = _device(config.device, world)
+    device = chosen_device(config.device, world)
     require_tools(config, device)
     num_samples = check_data(config)
     held_out = choose_held_out(config) if config.validation.crops else None
@@ -135,8 +134,9 @@ def prepare(config: TrainConfig, world: World = ALONE) -> Run:
     for phase in phases:
         share(phase.optimize, world, config.data.crops_per_image)
     trained = {phase.name: supir.trainable(phase.name) for phase in phases}
-    hold_frozen_in_bf16(supir, config, [value for part in trained.values() for value in part.values()])
-    lay_out_channels_last(supir.to(device))
+    for network in (supir, *(phase.teacher for phase in phases if phase.teacher)):
+        hold_frozen_in_bf16(network, config, [value for part in trained.values() for value in part.values()])
+        lay_out_channels_last(network.to(device))
     if config.compile_blocks:
         compile_for_training(supir)
     return Run(
@@ -172,9 +172,7 @@ def train(run: Run, should_stop: Callable[[int], bool] = lambda _: False) -> Out
             )
         at = resumed.progress if resumed else None
         if resumed:
-            require_same_sources(resumed.progress.sources, run.sources, config)
-            _require_steps_left(run, resumed.progress)
-            place_weights(run.supir, run.trained, resumed)
+            _go_on_from(resumed, run)
         passed_over = require_few_incidents(config, world)
         if world.writes:
             record_config(config, at.step if at else 0)
@@ -194,7 +192,7 @@ def train(run: Run, should_stop: Callable[[int], bool] = lambda _: False) -> Out
         with closing(curves) if curves else nullcontext():
             steps, is_complete = _run_phases(run, resumed, context)
         bad_samples.write()
-        model = _export(run) if is_complete else None
+        model = write_final_model(run.supir, run.trained, config, world) if is_complete else None
         return Outcome(
             steps=steps,
             model=model,
@@ -202,6 +200,13 @@ def train(run: Run, should_stop: Callable[[int], bool] = lambda _: False) -> Out
             validation_share=context.pace.validation_share,
             passed_over=tuple(sorted(passed_over)),
         )
+
+
+def _go_on_from(resumed: Checkpoint, run: Run) -> None:
+    """Puts the checkpoint's weights into the model, if the run is the one that it was begun as."""
+    require_same_sources(resumed.progress.sources, run.sources, run.config)
+    _require_steps_left(run, resumed.progress)
+    place_weights(run.supir, run.trained, resumed)
 
 
 def _open_logs(folder: Path, at: Progress | None) -> dict[str, StepLog]:
@@ -230,37 +235,22 @@ def _run_phases(run: Run, resumed: Checkpoint | None, context: RunContext) -> tu
         state = start_phase(phase, parameters, resumed, run.world)
         state.best = _best_so_far(run, phase)
         resumed = None
-        stopped = run_phase(
-            phase,
-            state,
-            config=run.config,
-            step_offset=offset,
-            context=context,
-            save=partial(_save, run, phase, offset),
-            whole=partial(whole, run.supir),
-        )
+        with telling_of_lost_processes():
+            stopped = run_phase(
+                phase,
+                state,
+                config=run.config,
+                step_offset=offset,
+                context=context,
+                save=partial(_save, run, phase, offset),
+                whole=partial(whole, run.supir),
+            )
         offset += state.steps_done
         if stopped and (phase is not run.phases[-1] or state.steps_done < phase.optimize.steps):
             return offset, False
         state.ema.store_in_model()
         phase.finish()
     return offset, True
-
-
-def _device(name: str, world: World) -> torch.device:
-    has_cuda = torch.cuda.is_available()
-    if name == "auto" or (name == "cuda" and has_cuda):
-        return (
-            torch.device("cuda", world.local_rank % torch.cuda.device_count())
-            if has_cuda
-            else torch.device("cpu")
-        )
-    if name.startswith("cuda") and not has_cuda:
-        raise UserError(f"device: {name} was asked for, but this torch sees no CUDA device; use device: cpu")
-    try:
-        return torch.device(name)
-    except RuntimeError as error:
-        raise UserError(f"device: {name!r} is unknown; use auto, cpu, cuda or cuda:N") from error
 
 
 def _best_so_far(run: Run, phase: Phase) -> float | None:
@@ -316,26 +306,3 @@ def _save(run: Run, phase: Phase, offset: int, state: PhaseState, folder: Path |
     )
     keep, best = run.config.keep_checkpoints, run.config.validation.best
     return save_checkpoint(folder, checkpoint, keep=keep, best=best, world=run.world)
-
-
-def _export(run: Run) -> Path:
-    """Writes RUN/model from the weights that the run ended with."""
-    final = run.config.run / "model"
-    is_sharded = shares_weights(run.config, run.world)
-    trained = {name: _whole_parameters(part, run.world) for name, part in run.trained.items()}
-    if run.world.writes:
-        # Frozen networks were rounded to bfloat16 for training; what is exported must be what was loaded.
-        is_altered = is_sharded or holds_bf16(run.config)
-        supir = with_unrounded(run.supir, trained, run.config) if is_altered else run.supir
-        write_model(supir, final)
-    return run.world.from_first(final)
-
-
-def _whole_parameters(parameters: Mapping[str, nn.Parameter], world: World) -> dict[str, torch.Tensor]:
-    """The parameters as a whole, in the process that writes."""
-    gathered: dict[str, torch.Tensor] = {}
-    for name, parameter in parameters.items():
-        values = whole_tensor(parameter.detach())
-        if world.writes:
-            gathered[name] = values.to("cpu") if is_share(parameter) else values
-    return gathered

@@ -18,9 +18,13 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.distributed import checkpoint
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
+
+from supir_train.world import is_of_lost_process
 
 Moments = dict[int, dict[str, torch.Tensor]]
 """An optimizer's state, by the parameter's place among the trained ones."""
@@ -41,7 +45,7 @@ def write_shares(
     """
     tensors = _flat(model, ema, moments)
     with _failures_as(OSError, f"{folder} could not be written"):
-        checkpoint.save(tensors, storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True))
+        save(tensors, storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True))
 
 
 def read_shares(
@@ -70,7 +74,7 @@ def read_shares(
             moments.setdefault(int(index), {})[name] = moment
     tensors = _flat(parameters, ema, moments)
     with _failures_as(RuntimeError, f"{folder} could not be read"):
-        checkpoint.load(tensors, storage_reader=HuggingFaceStorageReader(str(folder)))
+        load(tensors, storage_reader=HuggingFaceStorageReader(str(folder)))
     return moments
 
 
@@ -86,7 +90,7 @@ def read_whole(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, torch.T
     }
     with _failures_as(RuntimeError, f"{folder} could not be read"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns of what is meant: one process alone
-        checkpoint.load(tensors, storage_reader=HuggingFaceStorageReader(str(folder)), no_dist=True)
+        load(tensors, storage_reader=HuggingFaceStorageReader(str(folder)), no_dist=True)
     model = {key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")}
     ema = {key.removeprefix("ema."): value for key, value in tensors.items() if key.startswith("ema.")}
     moments: Moments = {}
@@ -117,6 +121,8 @@ def _failures_as(kind: type[Exception], what: str) -> Iterator[None]:
     """Turns what the library gathers from all processes into one line."""
     try:
         yield
-    except checkpoint.CheckpointException as error:
+    except CheckpointException as error:
         rank, (first, _) = next(iter(error.failures.items()))
+        if is_of_lost_process(first):
+            raise first from error
         raise kind(f"{what} by process {rank}: {first}") from error

@@ -23,7 +23,7 @@ from supir_train.phase import Phase, autocast
 from supir_train.phase_state import PhaseState
 from supir_train.run_context import RunContext
 from supir_train.schedule import learning_rate
-from supir_train.world import World, telling_of_lost_processes
+from supir_train.world import World
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,8 +140,7 @@ def take_step(
     for group in state.optimizer.param_groups:
         group["lr"] = rate
     position, counted = state.position, state.means.snapshot()
-    with telling_of_lost_processes():
-        made = gradients(phase, state, batches, split, seed=seed, device=context.device, world=world)
+    made = gradients(phase, state, batches, split, seed=seed, device=context.device, world=world)
     context.note_bad(made.used)
     if not (math.isfinite(made.loss) and math.isfinite(float(made.grad_norm))):
         state.position = position

@@ -156,10 +156,14 @@ def telling_of_lost_processes() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        is_lost = isinstance(error, distributed.DistError) or GLOO in str(error)
-        if isinstance(error, Unfinished) or not is_lost:
+        if isinstance(error, Unfinished) or not is_of_lost_process(error):
             raise
         raise _lost(error) from error
+
+
+def is_of_lost_process(error: BaseException) -> bool:
+    """Whether a collective says by the error that another process has ended or cannot be reached."""
+    return isinstance(error, distributed.DistError) or GLOO in str(error)
 
 
 def _together(call: Any, *arguments: Any, **named: Any) -> None:

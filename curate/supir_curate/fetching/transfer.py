@@ -128,10 +128,10 @@ class Transfer:
                 return head
             is_whole = self._expected.is_whole if code in CUT_OFF and self._is_started else None
             if head is None or (code and not is_whole):
-                raise _connection_failure(code, words)
+                raise self._connection_failure(code, words)
             body = self._body()
             if is_whole and not is_whole(body):
-                raise _connection_failure(code, words)
+                raise self._connection_failure(code, words)
             return Answer(self._url, address, head.status, head.headers, body)
         except FetchFailure as failure:
             failure.answer, body = head, b""
@@ -142,6 +142,9 @@ class Transfer:
                 ours.close()
             if self._expected.share:
                 self._expected.share.keep(len(body))
+
+    def _connection_failure(self, code: int, words: str) -> FetchFailure:
+        return _connection_failure(code, words, is_connected=bool(self._sockets))
 
     def _judge_head(self) -> None:
         cap = self._expected.max_bytes
@@ -205,10 +208,12 @@ class Transfer:
         return headers.get(name, ())
 
 
-def _connection_failure(code: int, words: str) -> FetchFailure:
+def _connection_failure(code: int, words: str, *, is_connected: bool) -> FetchFailure:
     if code == pycurl.E_OPERATION_TIMEDOUT:
         return FetchFailure(Reason.TIMED_OUT, f"no whole answer in time: {words}", may_pass=True)
     if code in NO_URL:
+        if is_connected:  # an answer without a status line has the same code as a scheme that is unknown
+            return FetchFailure(Reason.HTTP_ERROR, f"no HTTP answer: {words}")
         return FetchFailure(Reason.BAD_URL, f"not a URL: {words}")
     if code == pycurl.E_FTP_WEIRD_SERVER_REPLY and "content-length" in words.lower():
         return BadLength(Reason.CONNECTION_FAILED, f"curl {code}: {words}")

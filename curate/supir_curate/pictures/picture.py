@@ -62,7 +62,7 @@ def decode(data: bytes, max_pixels: int, working_side_px: int) -> Picture:
     decoded = decode_image(data, max_pixels)
     header = decoded.header
     if header.frames > 1:
-        raise BadImage(Fault.ANIMATED, f"{header.frames} frames")
+        raise BadImage(Fault.ANIMATED, f"{header.frames} pictures in one file")
     rgb = opaque(decoded)
     # What is kept of it is turned, which is less than all of it.
     gray = upright(np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8), header.orientation)

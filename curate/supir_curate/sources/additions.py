@@ -78,7 +78,11 @@ class Comparison:
         told = table.select(columns).filter(_is_listed(table))
         known = told.append_column("path", _paths(told))
         by_name = zip(*(known.column(name).to_pylist() for name in KNOWN_BY[self._plan.kind]), strict=True)
-        by_all = zip(*(told.column(name).to_pylist() for name in columns), strict=True)
+        by_all: Iterable[tuple[Any, ...]] = zip(
+            *(told.column(name).to_pylist() for name in columns), strict=True
+        )
+        if "role" in columns:  # the last one; lists that were written before every list had it lack it
+            by_all = (row if row[-1] else row[:-1] for row in by_all)
         return _numbers(by_name), _numbers(by_all)
 
     def _resized(self) -> int:

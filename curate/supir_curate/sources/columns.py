@@ -32,8 +32,9 @@ OUR_FAILURES = (
 
 
 class Columns(NamedTuple):
-    """The URL and role columns, "" for one that is not there; those of text, licence and hash, of which the first that
-    says something counts, row by row; and the score columns.
+    """The URL and role columns, "" for one that is not there, and the score columns.
+
+    Of those of text, licence and hash the first that says something counts, row by row.
     """
 
     url: str

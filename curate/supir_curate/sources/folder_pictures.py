@@ -18,6 +18,7 @@ from supir_curate.config import SourceConfig
 from supir_curate.sources.candidate import Candidate, listed, unreadable
 from supir_curate.sources.folder import Folder
 from supir_curate.sources.left_out import Heading, Notes, format_label, noted, suffix_of
+from supir_curate.sources.lists import is_table
 from supir_curate.sources.look_ahead import in_order
 from supir_curate.sources.metadata import Metadata, read_metadata
 from supir_curate.sources.pairing import JSON, Pairs, Sidecars, is_metadata, is_sidecar, pair
@@ -45,6 +46,7 @@ class Pictures(NamedTuple):
         tables: of metadata.
         faults: files that could not be looked into.
         notes: counts of the other files.
+        others: those among them that are tables by their names, and no metadata.
     """
 
     names: list[str]
@@ -52,6 +54,7 @@ class Pictures(NamedTuple):
     tables: list[str]
     faults: list[Candidate]
     notes: Notes
+    others: list[str]
 
 
 def find_pictures(folder: Folder, files: Sequence[str]) -> Pictures:
@@ -67,7 +70,7 @@ def find_pictures(folder: Folder, files: Sequence[str]) -> Pictures:
     unused = set(pair(known, sidecars).unused)
     told = {*known, *tables, *(path for path in sidecars if path not in unused)}
     odd = [path for path in files if path not in told]
-    notes, faults = Notes(), list[Candidate]()
+    notes, faults, others = Notes(), list[Candidate](), list[str]()
     found, loose = set(known), list[str]()
     for path, head in zip(odd, in_order(partial(_head, folder), odd, ASKED_AT_ONCE), strict=True):
         if isinstance(head, Exception):
@@ -82,13 +85,14 @@ def find_pictures(folder: Folder, files: Sequence[str]) -> Pictures:
             loose.append(path)
         else:
             notes[Heading.NOT_PICTURES, suffix_of(path)] += 1
+            others += [path] * is_table(path)
     names = [path for path in files if path in found]
     pairs = pair(names, [*(path for path in sidecars if path not in unused), *loose])
     for one in {name for sidecars_of in pairs.of.values() for name in sidecars_of.names.values()}:
         notes[Heading.SIDECARS_USED, suffix_of(one)] += 1
     for one in pairs.unused:
         notes[Heading.SIDECARS_UNUSED, suffix_of(one)] += 1
-    return Pictures(names, pairs, tables, faults, notes)
+    return Pictures(names, pairs, tables, faults, notes, others)
 
 
 def is_picture_by_name(path: str) -> bool:
@@ -115,6 +119,8 @@ def list_pictures(folder: Folder, pictures: Pictures, config: SourceConfig) -> I
                 f"source.{key}={value} needs tars, tables, or sidecars in JSON; {folder.name('')} holds none"
             )
     metadata = read_metadata(folder, pictures.tables, config, set(pictures.names))
+    if config.licence:
+        metadata.note_unread(folder, pictures.others, config)
     notes = Notes(pictures.notes)
     work = partial(_describe, folder, pictures.pairs, metadata, config)
     starts = range(0, len(pictures.names), PICTURES)

@@ -24,12 +24,6 @@ MAX_LABELS = 40  # a heading; what comes later is counted under one
 MAX_SUFFIX = 16  # characters; a longer one is no suffix but part of a name
 REST = "(others)"
 NO_SUFFIX = "(no suffix)"
-HIDDEN = {
-    *("@eadir", "@recycle", "@recently-snapshot", "#recycle", "$recycle.bin", "__macosx", "lost+found"),
-    *("system volume information", "thumbs.db", "ehthumbs.db", "desktop.ini"),
-}
-"""Names that systems give to files of their own, lower case; those that begin with a dot come on top."""
-
 Counts = dict[str, dict[str, int]]  # heading, label, count
 
 
@@ -56,21 +50,6 @@ WORDS = {
 }
 
 Notes = Counter[tuple[Heading, str]]
-
-
-def hidden_name(path: str) -> str:
-    """Returns the part of a path that makes it hidden, "" where none does; macOS's own members are all `._*`.
-
-    Example:
-        >>> hidden_name("a/.thumbnails/1.jpg"), hidden_name("a/._1.jpg"), hidden_name("./a.b.jpg")
-        ('.thumbnails', '._*', '')
-    """
-    for part in path.split("/"):
-        if part.startswith("._"):
-            return "._*"
-        if (part.startswith(".") and part not in (".", "..")) or part.lower() in HIDDEN:
-            return part
-    return ""
 
 
 def suffix_of(path: str) -> str:

@@ -20,13 +20,14 @@ from supir_curate.sources.columns import with_known_roles
 from supir_curate.sources.dataset import dataset_at, list_dataset
 from supir_curate.sources.folder import Folder, escaped
 from supir_curate.sources.folder_pictures import find_pictures, is_picture_by_name, list_pictures
-from supir_curate.sources.left_out import Heading, Notes, format_label, hidden_name, noted, suffix_of
+from supir_curate.sources.left_out import Heading, Notes, format_label, noted, suffix_of
 from supir_curate.sources.lists import LIST_SUFFIXES, are_our_failures, is_list, list_lists
 from supir_curate.sources.pairing import is_metadata
 from supir_curate.sources.tables import kind_of, list_tables
 from supir_curate.sources.tar_contents import kind_to_list
 from supir_curate.sources.tars import TAR_SUFFIXES, list_tars
 from supir_curate.sources.text_rows import has_urls, is_plain
+from supir_images.hidden import hidden_name
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -16,9 +16,9 @@ from supir_curate.sources.candidate import MAX_DETAIL, Candidate, listed, unread
 from supir_curate.sources.columns import OUR_FAILURES, find_columns
 from supir_curate.sources.folder import Folder
 from supir_curate.sources.left_out import Heading, Notes, noted
-from supir_curate.sources.tar_contents import UNPACK
-from supir_curate.sources.text_rows import FORMATS, Row, damaged, rows_of
+from supir_curate.sources.text_rows import FORMATS, Row, damaged, is_plain, rows_of
 from supir_curate.sources.told import candidate_of, told_by, with_licence
+from supir_curate.sources.unpacking import UNPACK
 from supir_shards import DatasetError
 
 if TYPE_CHECKING:
@@ -33,19 +33,26 @@ def is_list(path: str) -> bool:
     return path.lower().endswith(LIST_SUFFIXES)
 
 
-def are_our_failures(folder: Folder, paths: Sequence[str]) -> bool:
-    """Returns whether all lists are lists of failures of other runs, which say roles; there is at least one."""
-    return bool(paths) and all(_columns(folder, path)[: len(OUR_FAILURES)] == OUR_FAILURES for path in paths)
+def is_table(path: str) -> bool:
+    """Returns whether a file's name is that of rows with columns."""
+    return is_list(path) and not is_plain(path)
 
 
-def _columns(folder: Folder, path: str) -> tuple[str, ...]:
-    """Returns the columns of a CSV or TSV; none for a list of another kind, or one that cannot be read."""
+def columns_of(folder: Folder, path: str) -> tuple[str, ...]:
+    """Returns the columns of a table, of JSON lines the keys of the first; none of one that cannot be read."""
     names: list[str] = []
     try:
-        next(iter(rows_of(folder, path, names.extend)), None)
+        first = next(iter(rows_of(folder, path, names.extend)), None)
     except (UserError, OSError, DatasetError):
         return ()
-    return tuple(names)
+    return tuple(names or (first.record if isinstance(first, Row) else ()))
+
+
+def are_our_failures(folder: Folder, paths: Sequence[str]) -> bool:
+    """Returns whether all lists are lists of failures of other runs, which say roles; there is at least one."""
+    return bool(paths) and all(
+        columns_of(folder, path)[: len(OUR_FAILURES)] == OUR_FAILURES for path in paths
+    )
 
 
 def list_lists(folder: Folder, paths: Sequence[str], config: SourceConfig) -> Iterator[pa.Table]:

@@ -1,9 +1,9 @@
 """The tables that lie in a folder of pictures and say what they are: `metadata.jsonl`, `.csv` or `.parquet`.
 
-Place in the flow: `folder_pictures` joins them to pictures. The law: a row names its picture by `file_name`, below the
-table's own folder; a row that is damaged is one failed candidate, and while there is one no default licence stands in
-for pictures below that folder that no row names; nor does it where a row names no picture that is there, says a licence,
-and may have meant this one (another case, folder or normal form). A picture that two rows name is refused.
+Place in the flow: `folder_pictures` joins them to pictures. The law: a row names its picture by `file_name`, below
+the table's own folder; a row that is damaged is one failed candidate. No default licence stands in for pictures below a
+folder with a damaged row that no row names, nor where a row names no picture that is there, says a licence, and may
+have meant this one (another case, folder or normal form). A picture that two rows name is refused.
 
 Source: Hugging Face datasets' `imagefolder`.
 """
@@ -17,7 +17,9 @@ from typing import Any
 
 from supir_curate.config import SourceConfig
 from supir_curate.sources.candidate import Candidate, unreadable
+from supir_curate.sources.columns import LICENCE_COLUMNS, known_names
 from supir_curate.sources.folder import Folder, escaped
+from supir_curate.sources.lists import columns_of
 from supir_curate.sources.pairing import alike
 from supir_curate.sources.table_pictures import opened
 from supir_curate.sources.text_rows import Row, damaged, rows_of
@@ -34,9 +36,9 @@ class Metadata:
     Args:
         told: by the picture's escaped path.
         twice: pictures that several rows name.
-        gaps: folders of tables that have damaged rows, with what is wrong.
+        gaps: folders of tables that have damaged rows, or are not read, with what is wrong.
         damaged: the rows that could not be read, as candidates.
-        licensed: which table says a licence, by what is `alike` of a picture that a row of it names and that is not there.
+        licensed: which table says a licence of a picture that is not there, by what is `alike` of its name.
     """
 
     told: dict[str, Told] = field(default_factory=dict)
@@ -55,6 +57,20 @@ class Metadata:
         table = self.licensed.get(alike(path))
         return f"a row of {table} says one of a picture of almost this name" if table else ""
 
+    def note_unread(self, folder: Folder, paths: Sequence[str], config: SourceConfig) -> None:
+        """Notes which tables that are no metadata have a column of licences: nobody can tell whose they are."""
+        for path in paths:
+            if found := known_names(columns_of(folder, path), config.licence_column, LICENCE_COLUMNS):
+                remedy = f"call it metadata.csv or .jsonl, with a column {FILE_NAME}"
+                words = f"{path} has a column {found[0]!r} and is not read; {remedy}"
+                self.gaps.setdefault(_below(path), words)
+
+
+def _below(path: str) -> str:
+    """Returns what the paths below a table's own folder begin with."""
+    place = path.rpartition("/")[0]
+    return f"{place}/" if place else ""
+
 
 def read_metadata(
     folder: Folder, paths: Sequence[str], config: SourceConfig, pictures: Collection[str]
@@ -69,8 +85,7 @@ def read_metadata(
     """
     metadata = Metadata()
     for path in paths:
-        place = path.rpartition("/")[0]
-        below = f"{place}/" if place else ""
+        below = _below(path)
         for row in _rows(folder, path):
             name = None if isinstance(row, Candidate) else row.record.get(FILE_NAME)
             if isinstance(row, Row) and not (isinstance(name, str) and name):
@@ -86,7 +101,7 @@ def read_metadata(
                 metadata.twice.add(picture)
             metadata.told[picture] = told = told_by(row.record, config)
             if told.licence and picture not in pictures:
-                metadata.licensed.setdefault(alike(escaped(name.replace("\\", "/"))), path)
+                metadata.licensed.setdefault(alike(escaped(str(name).replace("\\", "/"))), path)
     return metadata
 
 

@@ -174,7 +174,9 @@ def _told(
     import pyarrow.compute as pc
 
     columns = wanted.columns
-    of_row = {key: (name,) for key, name in (("url", columns.url), ("role", columns.role)) if name}
+    of_row: dict[str, tuple[str, ...]] = {
+        key: (name,) for key, name in (("url", columns.url), ("role", columns.role)) if name
+    }
     of_row |= {"text": columns.text, "licence": columns.licence, "digest": columns.digest}
     texts_of = {key: names for key, names in of_row.items() if names}
     names = [*chain(*texts_of.values()), *columns.scores, *filter(None, [wanted.path])]
@@ -217,7 +219,10 @@ def _hash_text(cell: bytes) -> str:
     return cell.hex() if is_raw else text
 
 
-_TEXTS: dict[str, Callable[[pa.Array], pa.Array]] = {"url": partial(texts, valid=url_of), "digest": _hash_texts}
+_TEXTS: dict[str, Callable[[pa.Array], pa.Array]] = {
+    "url": partial(texts, valid=url_of),
+    "digest": _hash_texts,
+}
 """How columns become text, where not as any other does."""
 
 

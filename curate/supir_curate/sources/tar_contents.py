@@ -3,39 +3,27 @@
 Place in the flow: `tars` makes candidates of it. The law: a tar need not be sorted, so it is gone through once before
 anything is decided; kept are names and places, not contents, but for sidecars up to `KEPT_BYTES` together, and the
 others are read again from their places. What is kept is bounded whatever the tar says: `Limits` bounds its members,
-`MAX_NAME_CHARACTERS` their names. Compressed tars (`.gz`, `.bz2`, `.xz`) are read from their start, `stream_of` says.
+`MAX_NAME_CHARACTERS` their names.
 """
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import lzma
-import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import NamedTuple
 
-from supir_curate.sources.folder import Folder, escaped
-from supir_curate.sources.left_out import Heading, Notes, format_label, hidden_name, suffix_of
+from supir_curate.sources.folder import escaped
+from supir_curate.sources.left_out import Heading, Notes, format_label, suffix_of
 from supir_curate.sources.pairing import is_metadata, is_sidecar
 from supir_images.formats import is_readable, kind_of, kind_of_suffix
+from supir_images.hidden import hidden_name
 from supir_shards.quarantine import QuarantineReason, RejectedError
 from supir_shards.tar_members import Limits, Member, iter_members
 from supir_shards.tar_source import Readable
 
 KEPT_BYTES = 16 * 2**20  # of sidecars that a tar's listing holds
 MAX_NAME_CHARACTERS = 32 * 2**20  # of one tar's members together
-Unpack = Callable[[BinaryIO, str], Any]
-UNPACK: dict[str, Unpack] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-COMPRESSED: dict[str, Unpack] = {
-    ".tgz": gzip.open,
-    **{f".tar{suffix}": unpack for suffix, unpack in UNPACK.items()},
-}
 LOST = (QuarantineReason.TRUNCATED, QuarantineReason.BAD_HEADER, QuarantineReason.TOO_MANY_MEMBERS)
-BROKEN = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError)
 
 
 class Place(NamedTuple):
@@ -158,44 +146,3 @@ def _take(contents: Contents, name: str, member: Member, keeps: bool) -> bool:
     if member.fault is not None:
         contents.refuse(name, member.fault)
     return True
-
-
-@contextmanager
-def stream_of(folder: Folder, path: str) -> Iterator[BinaryIO]:
-    """A tar's bytes, unpacked: a stream that can seek, of a compressed tar forward sooner than back.
-
-    Args:
-        folder: the source folder.
-        path: of the tar, escaped.
-
-    Raises:
-        OSError: it cannot be had.
-        DatasetError: it is remote, and its name is refused.
-    """
-    fits = [unpack for suffix, unpack in COMPRESSED.items() if path.lower().endswith(suffix)]
-    with folder.open(path) as stream:
-        if not fits:
-            yield stream
-            return
-        with fits[0](stream, "rb") as unpacked:
-            yield cast(BinaryIO, unpacked)
-
-
-class Unpacked:
-    """What can be read of a compressed stream: where it is damaged, it ends.
-
-    Args:
-        stream: the unpacked stream, at its start.
-    """
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self.fault: Exception | None = None
-
-    def read(self, size: int, /) -> bytes:
-        """Returns up to `size` bytes; none where the stream ends or is damaged."""
-        try:
-            return self._stream.read(size)
-        except BROKEN as error:
-            self.fault = error
-            return b""

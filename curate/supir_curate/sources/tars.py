@@ -20,7 +20,8 @@ from supir_curate.sources.left_out import Heading, noted, suffix_of
 from supir_curate.sources.look_ahead import in_order
 from supir_curate.sources.pairing import Pairs, pair
 from supir_curate.sources.sidecars import described, refused
-from supir_curate.sources.tar_contents import BROKEN, COMPRESSED, Contents, Unpacked, contents_of, stream_of
+from supir_curate.sources.tar_contents import Contents, contents_of
+from supir_curate.sources.unpacking import BROKEN, COMPRESSED, Unpacked, is_packed, stream_of
 from supir_curate.verdict import Reason
 from supir_shards.quarantine import RejectedError
 from supir_shards.tar_source import Readable
@@ -56,6 +57,7 @@ class Members:
         self._open = ExitStack()
         self._path = ""
         self._stream: BinaryIO | None = None
+        self._packed: dict[str, bool] = {}
 
     def __enter__(self) -> Members:
         return self
@@ -72,7 +74,9 @@ class Members:
             OSError: the tar is gone, damaged, or shorter than it was.
             DatasetError: it is remote, and its name is refused.
         """
-        if candidate.file.lower().endswith(tuple(COMPRESSED)):
+        if candidate.file not in self._packed:
+            self._packed[candidate.file] = is_packed(self._folder, candidate.file)
+        if self._packed[candidate.file]:
             data = _range(self._unpacked(candidate.file), candidate.offset, candidate.size)
         else:
             data = self._folder.read_range(candidate.file, candidate.offset, candidate.size)
@@ -92,8 +96,7 @@ class Members:
 def _list_tar(folder: Folder, path: str, config: SourceConfig) -> list[pa.Table]:
     try:
         with stream_of(folder, path) as stream:
-            is_packed = path.lower().endswith(tuple(COMPRESSED))
-            whole: Readable = Unpacked(stream) if is_packed else stream
+            whole: Readable = Unpacked(stream) if is_packed(folder, path) else stream
             contents = contents_of(whole)
             if isinstance(whole, Unpacked) and whole.fault is not None:
                 contents.damage = f"{type(whole.fault).__name__}: {whole.fault}"

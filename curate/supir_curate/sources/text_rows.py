@@ -22,8 +22,8 @@ from supir_console import UserError
 from supir_curate.sources.candidate import MAX_DETAIL, Candidate
 from supir_curate.sources.columns import URL_COLUMNS, find_name
 from supir_curate.sources.folder import Folder
-from supir_curate.sources.tar_contents import BROKEN, UNPACK
 from supir_curate.sources.texts import encoding_of
+from supir_curate.sources.unpacking import BROKEN, UNPACK, stream_of
 from supir_curate.verdict import Reason
 from supir_shards import DatasetError
 
@@ -114,9 +114,8 @@ def _format_of(path: str) -> str:
 
 @contextmanager
 def _text_of(folder: Folder, path: str) -> Iterator[IO[str]]:
-    unpack = next((unpack for suffix, unpack in UNPACK.items() if path.lower().endswith(suffix)), None)
-    with folder.open(path) as stream:
-        data = cast(io.BufferedReader, unpack(stream, "rb") if unpack else stream)
+    with stream_of(folder, path) as stream:
+        data = cast(io.BufferedReader, stream)
         try:
             start = data.read(START_BYTES)
         except BROKEN:

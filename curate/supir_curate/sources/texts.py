@@ -3,8 +3,8 @@
 Place in the flow: whatever lists a source reads texts, licences and URLs through here. The law: a list of texts is
 its distinct texts in their order, joined by " | ", whether Parquet or JSON holds the list; a number is its digits;
 null, NaN and nothing are ""; bytes are UTF-8, what is not becomes escapes. An object is no text: `caption_of` says so,
-`text_of` gives its JSON, so that a licence that is one is never lost. A URL stays the URL that it is, whatever its bytes:
-`url_of`. A text file is UTF-8, or UTF-16 or UTF-32 by its byte order mark or its zeros.
+`text_of` gives its JSON, so that a licence that is one is never lost. A URL stays the URL that it is, whatever its
+bytes: `url_of`. A text file is UTF-8, or UTF-16 or UTF-32 by its byte order mark or its zeros.
 """
 
 from __future__ import annotations

@@ -147,9 +147,7 @@ def _is_old_hash(record: Mapping[str, Any], config: SourceConfig, is_list: bool)
     return not is_list and config.hash_columns == HASH_COLUMNS and REENCODED in record
 
 
-def _first(
-    record: Mapping[str, Any], keys: tuple[str, ...], valid: Callable[[Any], str] = text_of
-) -> str:
+def _first(record: Mapping[str, Any], keys: tuple[str, ...], valid: Callable[[Any], str] = text_of) -> str:
     return next(filter(None, (valid(record[key]).strip() for key in keys)), "")
 
 
