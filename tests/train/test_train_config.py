@@ -95,7 +95,7 @@ MINIMUM = ["stage=adapter", "run=r", "data.dataset=d"]
         ("stage=all", "'prior', 'encoder', 'adapter' or 'distill' (got 'all')"),
         (
             "distill.start_sigma=15",
-            "'distill.start_sigma': Input should be less than or equal to 14.6146 (got '15')",
+            "'distill.start_sigma': Input should be less than or equal to 14.6146 (got 15)",
         ),
         ("distill.start_sigma=0.01", "greater than or equal to 0.03 (got"),
         ("distill.steps=5", "less than or equal to 4 (got"),
