@@ -1,7 +1,7 @@
 """Bytes of meta tensors that are in use at a time, operation by operation.
 
-Place in the flow: `footprint.py` runs a phase under it. The law it keeps: a storage counts once, from the operation that
-makes it until its last user lets go.
+Place in the flow: `footprint.py` runs a phase under it. The law it keeps: a storage counts once, from the operation
+that makes it until its last user lets go.
 
 What an operation makes of meta tensors depends on their shapes alone, and torch works it out in Python. A network of
 SDXL's size repeats the same few hundred operations fifty thousand times, so each is worked out once.
@@ -19,8 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 Layout = tuple[torch.Size, tuple[int, ...], torch.dtype]
 """Of a tensor that fills a storage of its own."""
 Results = dict[Hashable, tuple[bool, tuple[Layout | None, ...]] | None]
-"""By operation and arguments: whether it returns several tensors, and their layouts; None where they are to be made by the
-operation itself."""
+"""By operation and arguments: whether it returns several tensors, and their layouts; None where they are to be made by
+the operation itself."""
 
 
 class LiveBytes(TorchDispatchMode):
