@@ -2,48 +2,43 @@
 
     python benchmarks/train_memory.py DATASET
 
-Six settings of `mini` on the CPU, each in a process of its own: two steps and a validation, peak of the resident set
-over what the process had before it loaded weights. glibc gives every block of 64 KiB and more back at once, so that the
-figure is torch's allocations and oneDNN's workspaces and not the allocator's reserve.
+Six settings of `mini` on the CPU: two steps and a validation each. Measured is what torch's allocator has given out and
+not got back, event by event as its profiler records it, with what kernels take for themselves; as
+`torch.cuda.max_memory_allocated` says it of a GPU. Not in it are oneDNN's own workspaces and the loader's arrays;
+no pictures are restored, since LPIPS takes 235 MB for a moment while torchvision builds an AlexNet, more than `mini`.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import re
-import subprocess
 import sys
 import tempfile
-from pathlib import Path
+from typing import Any
 
-SETTINGS = {
-    "encoder, 16 of 128 px": ("encoder", {"micro_batch": 16}),
-    "encoder, 32 of 128 px": ("encoder", {"micro_batch": 32}),
-    "adapter, 16 of 128 px": ("adapter", {"micro_batch": 16}),
-    "adapter, 32 of 128 px": ("adapter", {"micro_batch": 32}),
-    "adapter, 32, checkpointing": ("adapter", {"micro_batch": 32, "checkpointing": True}),
-    "encoder, 8 of 256 px": ("encoder", {"micro_batch": 8, "crop_px": 256}),
+import torch
+
+from supir_console import load_config
+from supir_train import TrainConfig
+from supir_train.rehearsal import peak_bytes
+from supir_train.run import prepare, train
+from supir_train.world import ALONE
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "encoder, 16 of 128 px": {"stage": "encoder", "images": 16},
+    "encoder, 32 of 128 px": {"stage": "encoder", "images": 32},
+    "encoder, 8 of 256 px": {"stage": "encoder", "images": 8, "crop_px": 256},
+    "adapter, 16 of 128 px": {"stage": "adapter", "images": 16},
+    "adapter, 32 of 128 px": {"stage": "adapter", "images": 32},
+    "adapter, 32, checkpointing": {"stage": "adapter", "images": 32, "checkpointing": True},
 }
-BLOCK_BYTES = 65536
 
 
 def main(dataset: str) -> None:
     """Prints the six settings, planned and measured, and the farthest ratio."""
     ratios = []
-    for name in SETTINGS:
-        settings = {
-            "MALLOC_MMAP_THRESHOLD_": str(BLOCK_BYTES),
-            "MALLOC_TRIM_THRESHOLD_": "0",
-            "MALLOC_TOP_PAD_": "0",
-        }
-        command = [sys.executable, __file__, dataset, name]
-        child = subprocess.run(
-            command, env=os.environ | settings, capture_output=True, text=True, check=False
-        )
-        if child.returncode:
-            raise SystemExit(child.stderr)
-        planned, measured = json.loads(child.stdout.splitlines()[-1])
+    for name, setting in SETTINGS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            config = _config(dataset, folder, **setting)
+            planned, measured = peak_bytes(config, ALONE), measured_bytes(config)
         ratios.append(planned / measured)
         print(
             f"{name:<28}planned {planned / 1e6:7.1f} MB  measured {measured / 1e6:7.1f} MB  x{ratios[-1]:.2f}",
@@ -52,53 +47,46 @@ def main(dataset: str) -> None:
     print(f"farthest from the measured peak: {100 * max(abs(ratio - 1) for ratio in ratios):.0f} %")
 
 
-def measure(dataset: str, name: str) -> None:
-    """Prints planned and measured bytes of one setting, whose run is made in this process."""
-    from supir_console import load_config
-    from supir_train import TrainConfig
-    from supir_train.rehearsal import peak_bytes
-    from supir_train.run import prepare, train
-    from supir_train.world import ALONE
-
-    stage, setting = SETTINGS[name]
-    with tempfile.TemporaryDirectory() as folder:
-        values = {
-            "stage": stage,
-            "device": "cpu",
-            "data.dataset": dataset,
-            "data.crop_px": setting.get("crop_px", 128),
-            "data.workers": 0,
-            "gradient_checkpointing": setting.get("checkpointing", False),
-            "optimize.batch": 2 * setting["micro_batch"],
-            "optimize.micro_batch": setting["micro_batch"],
-            "optimize.steps": 2,
-            "validation.crops": setting["micro_batch"],
-            "validation.share": 0.5,
-            "checkpoint_every": 1000,
-        }
-
-        def config(run: str) -> TrainConfig:
-            return load_config(
-                TrainConfig,
-                None,
-                [f"{key}={value}" for key, value in values.items()] + [f"run={folder}/{run}"],
-            )
-
-        planned = peak_bytes(config("plan"), ALONE)
-        warm = config("warm")
-        small = warm.optimize.model_copy(update={"batch": 2, "micro_batch": 1, "steps": 1})
-        train(prepare(warm.model_copy(update={"optimize": small})))  # libraries load, kernels are made
-        before, files = _status("VmRSS"), _status("RssFile")
-        Path("/proc/self/clear_refs").write_text("5")
-        train(prepare(config("run")))
-        print(json.dumps([planned, _status("VmHWM") - before - (_status("RssFile") - files)]))
+def measured_bytes(config: TrainConfig) -> int:
+    """Returns the most bytes that the run's tensors take at a time, its weights included."""
+    run = prepare(config)
+    held = {
+        value.untyped_storage().data_ptr(): value.untyped_storage().nbytes()
+        for value in run.supir.parameters()
+    }
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    ) as profile:
+        train(run)
+    changes = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    now = peak = 0
+    for event in sorted(changes, key=lambda event: event.start_ns()):
+        now += event.nbytes()
+        peak = max(peak, now)
+    return sum(held.values()) + peak
 
 
-def _status(key: str) -> int:
-    found = re.search(rf"{key}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found, f"/proc/self/status has no {key}"
-    return int(found[1]) * 1024
+def _config(
+    dataset: str, folder: str, *, stage: str, images: int, crop_px: int = 128, checkpointing: bool = False
+) -> TrainConfig:
+    values = {
+        "stage": stage,
+        "run": f"{folder}/run",
+        "device": "cpu",
+        "data.dataset": dataset,
+        "data.crop_px": crop_px,
+        "data.workers": 0,
+        "gradient_checkpointing": checkpointing,
+        "optimize.batch": 2 * images,
+        "optimize.micro_batch": images,
+        "optimize.steps": 2,
+        "validation.crops": images,
+        "validation.pictures": 0,
+        "validation.share": 0.5,
+        "checkpoint_every": 1000,
+    }
+    return load_config(TrainConfig, None, [f"{key}={value}" for key, value in values.items()])
 
 
 if __name__ == "__main__":
-    measure(*sys.argv[1:]) if len(sys.argv) == 3 else main(*sys.argv[1:])
+    main(sys.argv[1])

@@ -138,6 +138,7 @@ TRIES = {
         ]
     ),
     "train": Try([["supir-train", "encoder-mini", *TINY_RUN]]),
+    "adam8bit": Try([["supir-train", "encoder-mini", *TINY_RUN, "--set", "optimize.optimizer=adamw8bit"]]),
     "infer": Try([["supir-infer", "small.png", "-o", "restored", "--set", "steps=2"]]),
     "eval": Try([["supir-eval", "photos", "--reference", "photos"]], carries_weights=True),
     "web": Try([], check=web_answers),

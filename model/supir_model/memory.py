@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch
 from diffusers import ModelMixin
 from diffusers.hooks import apply_group_offloading
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from supir_model.supir import Supir
 
@@ -37,6 +39,19 @@ def lay_out_channels_last(supir: Supir) -> None:
     """Hold convolutions in the layout that they are fastest in, on CPUs as on GPUs; results differ by rounding."""
     # torch's stubs do not know this documented form of `Module.to`
     supir.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def checkpoint_activations(supir: Supir, *, enabled: bool = True) -> None:
+    """Compute the activations of the backbones' blocks and of the VAE's again in the backward pass, not keep them.
+
+    Results do not change. `MiniVAE` and the text encoders have no such blocks.
+    """
+    module: Any
+    for module in supir.modules():
+        # the robust encoder is a part of a diffusers model and none itself, so that no switch of theirs reaches it
+        if hasattr(module, "gradient_checkpointing"):
+            module.gradient_checkpointing = enabled
+            module._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
 
 
 def compile_blocks(supir: Supir, **options: Any) -> None:

@@ -72,6 +72,20 @@ def _shard(module: nn.Module, mesh: DeviceMesh) -> None:
     unit.set_force_sum_reduction_for_comms(True)
 
 
+def unit_sizes(supir: Supir) -> list[int]:
+    """The trained numbers of each unit that `shard_trained` would make, at least one."""
+    sizes = [0]
+    for name in PARTS:
+        part = supir.get_submodule(name)
+        blocks = [_trained(block) for block in part.modules() if isinstance(block, BLOCKS)]
+        sizes += [*blocks, _trained(part) - sum(blocks)]
+    return sizes
+
+
+def _trained(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
+
+
 @contextmanager
 def whole(supir: Supir) -> Iterator[None]:
     """Holds all of every unit in every process for the length of a `with` block: forward passes then send nothing.

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Callable
+from contextlib import suppress
 from importlib.resources import files
+from typing import Any
 
 import pytest
+import yaml
 
-from supir_caption.config import CaptionConfig
+from supir_caption.cli import main as caption_main
 from supir_console import UserError, load_config
+from supir_curate.cli import main as curate_main
 from supir_degrade import RECIPES
+from supir_degrade.cli import main as degrade_main
 from supir_train import TrainConfig
 from supir_train.cli import SHIPPED
 from supir_train.schedule import COSINE_FLOOR, learning_rate
 
 CONFIGS = files("supir_train") / "configs"
+
+
+def shipped(name: str) -> TrainConfig:
+    return load_config(TrainConfig, CONFIGS / f"{name}.yaml")
 
 
 def test_every_shipped_config_is_listed():
@@ -29,14 +40,41 @@ def test_shipped_config_is_valid_and_names_its_stage(name):
     assert config.run.name == name
 
 
+@pytest.fixture
+def defaults(monkeypatch, capsys):
+    """What a command's own `--print-config` says."""
+
+    def of(command: str, main: Callable[[], None], *arguments: str) -> dict[str, Any]:
+        monkeypatch.setattr(sys, "argv", [command, *arguments, "--print-config"])
+        with suppress(SystemExit):
+            main()
+        return yaml.safe_load(capsys.readouterr().out)
+
+    return of
+
+
 @pytest.mark.parametrize("name", SHIPPED)
-def test_captions_of_a_shipped_config_are_those_that_supir_caption_writes(name):
-    captions = load_config(TrainConfig, CONFIGS / f"{name}.yaml").data.captions
-    assert captions in (None, CaptionConfig().folder)
+def test_captions_of_a_shipped_config_are_those_that_supir_caption_writes(name, defaults):
+    said = defaults("supir-caption", caption_main)
+    assert shipped(name).data.captions in (None, said["name"] or said["engine"])
 
 
-def test_sdxl_config_holds_the_papers_numbers():
-    config = load_config(TrainConfig, CONFIGS / "adapter-sdxl.yaml")
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_config_reads_what_the_commands_before_it_make(name, defaults):
+    config, data = shipped(name), shipped(name).data
+    curated = defaults("supir-curate", curate_main, "run")["select"]["rules"]["below_min_side"]
+    assert data.crop_px <= curated["limit"]
+    if data.negatives:  # which train with the words that they were made with, whatever captions are read
+        assert data.crop_px <= defaults("supir-degrade", degrade_main, "negatives")["size_px"]
+        assert "negative" not in defaults("supir-caption", caption_main)["roles"]
+    runs = {f"{shipped(other).run}/model": shipped(other).stage for other in SHIPPED}
+    if config.init.startswith("runs/") and config.stage != "distill":
+        assert runs[config.init] == {"adapter": "encoder", "encoder": "prior"}[config.stage]
+
+
+@pytest.mark.parametrize("name", ["adapter-sdxl", "adapter-sdxl-8x80gb", "adapter-sdxl-64x48gb"])
+def test_sdxl_config_holds_the_papers_numbers(name):
+    config = shipped(name)
     assert (config.data.crop_px, config.optimize.lr, config.optimize.batch) == (512, 1e-5, 256)
 
 
@@ -57,7 +95,7 @@ MINIMUM = ["stage=adapter", "run=r", "data.dataset=d"]
         ("stage=all", "'prior', 'encoder', 'adapter' or 'distill' (got 'all')"),
         (
             "distill.start_sigma=15",
-            "'distill.start_sigma': Input should be less than or equal to 14.6146 (got '15')",
+            "'distill.start_sigma': Input should be less than or equal to 14.6146 (got 15)",
         ),
         ("distill.start_sigma=0.01", "greater than or equal to 0.03 (got"),
         ("distill.steps=5", "less than or equal to 4 (got"),

@@ -29,6 +29,7 @@ from supir_train.distill_config import DistillConfig
 from supir_train.export import export
 from supir_train.held_out_batches import validation_batches
 from supir_train.image_noise import image_noise, keyed_generator
+from supir_train.phase import autocast
 from supir_train.rehearsal import rehearse
 from supir_train.run import prepare, train
 from supir_train.world import ALONE
@@ -121,6 +122,20 @@ def test_the_students_adapter_moves_and_nothing_else_not_even_its_teacher(distil
         assert torch.equal(value, before[name]), name
 
 
+def test_all_of_the_students_adapter_gets_a_gradient_in_bfloat16(distill):
+    gradients = {}
+    for precision in ("fp32", "bf16"):
+        run = prepare(distill(precision, optimize__precision=precision))
+        (batch,) = validation_batches(run.config, images=16, degraded=True)
+        with autocast(run.phases[0].optimize, run.supir.device):
+            loss = run.phases[0].loss(batch, image_noise(0, "bits", batch.numbers, images_a_step=16))["loss"]
+        loss.backward()
+        trained = run.supir.trainable("distill")
+        gradients[precision] = {name for name, value in trained.items() if value.grad is not None}
+    assert gradients["bf16"] == gradients["fp32"]
+    assert any(name.startswith("control") for name in gradients["bf16"])
+
+
 def test_a_validation_restores_as_the_restorer_does_by_its_preset(distill):
     config = distill("run", data__suffix_share=0)
     run = prepare(config)
@@ -157,7 +172,7 @@ def test_a_student_in_one_call_comes_nearer_to_its_teachers_many_than_the_teache
         distill__steps=1,
         distill__teacher_steps=10,
         distill__intervals=2,
-        optimize__steps=60,
+        optimize__steps=40,
         optimize__lr=1e-3,
         optimize__ema_decay=0.9,
         validation__every=1000,
@@ -166,7 +181,7 @@ def test_a_student_in_one_call_comes_nearer_to_its_teachers_many_than_the_teache
     untrained, many = landings(run, 1), landings(run, 10)
     train(run)
     student = landings(run, 1)
-    assert distance(student, many) < 0.6 * distance(untrained, many)
+    assert distance(student, many) < 0.75 * distance(untrained, many)
 
 
 def landings(run, steps: int) -> torch.Tensor:

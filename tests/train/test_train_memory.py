@@ -10,11 +10,15 @@ import torch
 
 from supir_console import UserError, load_config
 from supir_train import TrainConfig
+from supir_train.build import make_phases
+from supir_train.cli import SHIPPED
+from supir_train.cost import held_bytes, in_flight
 from supir_train.data import training_batches
 from supir_train.image_noise import image_noise
 from supir_train.live_bytes import LiveBytes
+from supir_train.memory_fit import FREE_SHARE, fit
 from supir_train.order import Position
-from supir_train.rehearsal import fit, peak_bytes, rehearse
+from supir_train.rehearsal import Rehearsal, peak_bytes, rehearse
 from supir_train.run import prepare
 from supir_train.world import ALONE, World
 
@@ -98,10 +102,10 @@ def test_fit_takes_the_largest_micro_batch_that_fits(configure, tmp_path):
     config = configure("adapter", tmp_path, optimize__batch=32)
     sizes = {images: _least(configure, tmp_path, images) for images in (4, 8)}
     chosen = fit(config, f"{(sizes[4] + sizes[8]) / 2 / 0.92 / 1e6}MB", ALONE)
-    assert chosen.optimize.micro_batch == 4
-    assert fit(config, "100GB", ALONE).optimize.micro_batch == 32
-    assert not fit(config, "100GB", ALONE).gradient_checkpointing
-    assert fit(config, "100GB", World(size=8)).optimize.micro_batch == 4
+    assert (chosen.config.optimize.micro_batch, chosen.peak) == (4, peak_bytes(chosen.config, ALONE))
+    whole = fit(config, "100GB", ALONE).config
+    assert (whole.optimize.micro_batch, whole.gradient_checkpointing) == (32, False)
+    assert fit(config, "100GB", World(size=8)).config.optimize.micro_batch == 4
 
 
 def _least(configure, tmp_path, images: int) -> int:
@@ -125,11 +129,14 @@ def test_sdxl_is_planned_without_its_weights(configure, tmp_path):
         rehearse(configure("encoder", tmp_path, init="/no/sdxl"), ALONE)
 
 
-@pytest.mark.parametrize("name", ["encoder-sdxl", "adapter-sdxl"])
-def test_a_shipped_config_says_the_memory_that_is_planned_for_it(name):
+@pytest.mark.parametrize("name", [name for name in SHIPPED if re.match("(encoder|adapter)-sdxl", name)])
+def test_a_shipped_config_says_the_memory_that_is_planned_for_it_and_fits(name):
     path = files("supir_train") / "configs" / f"{name}.yaml"
-    (said,) = re.findall(r"Planned memory: ([\d.]+) GB a GPU", path.read_text())
-    assert peak_bytes(load_config(TrainConfig, path), ALONE) / 1e9 == pytest.approx(float(said), abs=0.06)
+    pattern = r"Planned memory: ([\d.]+) GB on each of (\d+) x (\d+) GB"
+    ((said, devices, size),) = re.findall(pattern, path.read_text())
+    planned = peak_bytes(load_config(TrainConfig, path), World(size=int(devices))) / 1e9
+    assert planned == pytest.approx(float(said), abs=0.06)
+    assert planned < (1 - FREE_SHARE) * float(size)
 
 
 def test_a_saved_model_is_planned_from_its_configs(configure, prior_run, tmp_path):
@@ -137,3 +144,38 @@ def test_a_saved_model_is_planned_from_its_configs(configure, prior_run, tmp_pat
     fresh = configure("adapter", tmp_path / "two")
     plans = [rehearse(config, ALONE)["phases"] for config in (saved, fresh)]
     assert plans[0] == plans[1]
+
+
+def test_a_trimmed_adapter_and_moments_of_8_bits_take_less(configure, tmp_path):
+    def planned(**keys: object) -> dict[str, int]:
+        setting = {"init": "/no/sdxl", "preset": "sdxl", "optimize__precision": "bf16", "optimize__batch": 1}
+        config = configure("adapter", tmp_path, **setting, adapter__start="unet", **keys)
+        rehearsal = Rehearsal(config, ALONE)
+        trained = rehearsal.supir.trainable("adapter")
+        held = held_bytes(rehearsal.supir, rehearsal.phases[0], trained, config, ALONE)
+        return {"numbers": sum(value.numel() for value in trained.values()), "optimizer": held.optimizer}
+
+    full, trimmed, plain = (
+        planned(),
+        planned(adapter__control_depth=[1, 1, 5]),
+        planned(adapter__connector="zero_conv"),
+    )
+    assert full["numbers"] == 1_298_176_320
+    # of 34 transformer blocks, 15 of 1280 and 2 of 640 channels are left out
+    assert trimmed["numbers"] < 0.6 * full["numbers"]
+    assert trimmed["numbers"] < plain["numbers"] < full["numbers"]
+    eight = planned(optimize__optimizer="adamw8bit")
+    assert eight["optimizer"] == pytest.approx(2 * (1 + 4 / 256) * full["numbers"], rel=0.002)
+
+
+def test_shares_divide_what_is_trained_and_nothing_else(configure, tmp_path):
+    config = configure("adapter", tmp_path, optimize__batch=16, shard="full")
+    supir, one = Rehearsal(config, ALONE).supir, World(size=4)
+    trained = supir.trainable("adapter")
+    phase = make_phases(supir, config)[0]
+    whole, quarter = (held_bytes(supir, phase, trained, config, world) for world in (ALONE, one))
+    for name in ("gradients", "optimizer", "average", "validation_copy"):
+        assert getattr(quarter, name) == pytest.approx(getattr(whole, name) / 4, abs=4)
+    assert whole.parameters - quarter.parameters == pytest.approx(0.75 * whole.gradients, abs=4)
+    assert in_flight(supir) >= 3 * 4 * max(value.numel() for value in trained.values())
+    assert peak_bytes(config, one) < peak_bytes(config.model_copy(update={"shard": "none"}), one)

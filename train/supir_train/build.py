@@ -14,18 +14,32 @@ from torch import nn
 from supir_console import UserError
 from supir_model import Supir, load_supir
 from supir_train.adapter import adapter_phase
+from supir_train.compiled import require_compiler
 from supir_train.config import TrainConfig
 from supir_train.distill import distill_phase
 from supir_train.encoder import encoder_phase
 from supir_train.estimator import estimator_phase
+from supir_train.optimizers import require_optimizer
 from supir_train.phase import Phase
 from supir_train.prior import autoencoder_phase, prior_phase
-from supir_train.renew import fresh_estimator
+from supir_train.renew import fresh_estimator, renew_adapter, reshape_adapter
 from supir_train.world import World
 
 
+def require_tools(config: TrainConfig, device: torch.device) -> None:
+    """Refuses an optimizer or a compiler that the run asks for and that does not run on the device.
+
+    Raises:
+        UserError: says which, and why.
+    """
+    for fit in (config.optimize, *([config.autoencoder] if config.autoencoder.steps else [])):
+        require_optimizer(fit, device)
+    if config.compile_blocks:
+        require_compiler(device)
+
+
 def load_start(config: TrainConfig) -> Supir:
-    """Returns the model that the run starts from, float32 on the CPU, with an estimator where it trains one.
+    """Returns the model that the run starts from, float32 on the CPU, with the new parts that the config asks for.
 
     Raises:
         UserError: `init` is not there.
@@ -33,6 +47,10 @@ def load_start(config: TrainConfig) -> Supir:
         ModelFileError: the weights are damaged or incomplete.
     """
     supir = _load_init(config)
+    if config.stage == "adapter" and config.adapter.start == "unet":
+        if config.adapter.control_depth or config.adapter.connector:
+            reshape_adapter(supir, config.adapter.control_depth, config.adapter.connector)
+        renew_adapter(supir, config.seed)
     if config.stage == "estimator" and supir.estimator is None:
         supir.estimator = fresh_estimator(config.seed)
     return supir

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -31,6 +31,7 @@ from supir_console import (
 from supir_train import export_cli, replay_cli
 from supir_train.config import TrainConfig
 from supir_train.launch import launch
+from supir_train.plan_text import memory_lines, plan_lines
 
 if TYPE_CHECKING:
     from supir_train.world import World
@@ -44,6 +45,9 @@ SHIPPED = (
     "distill-mini",
     "encoder-sdxl",
     "adapter-sdxl",
+    "adapter-sdxl-24gb",
+    "adapter-sdxl-8x80gb",
+    "adapter-sdxl-64x48gb",
     "distill-sdxl",
 )
 
@@ -92,16 +96,16 @@ def main_command(
 
 
 def _fitted(resolved: TrainConfig, size: str, processes: int) -> TrainConfig:
-    from supir_train.rehearsal import fit, peak_bytes
+    from supir_train.memory_fit import fit
     from supir_train.world import World
 
-    world = World(size=processes)
-    chosen = fit(resolved, size, world)
+    fitted = fit(resolved, size, World(size=processes))
+    chosen = fitted.config
     if _speaks():
         sys.stderr.write(
             f"--fit {size}: micro_batch {chosen.optimize.micro_batch}, checkpointing "
             f"{'on' if chosen.gradient_checkpointing else 'off'}, {chosen.optimize.precision}: "
-            f"{peak_bytes(chosen, world) / 1e9:.2f} GB at most\n"
+            f"{fitted.peak / 1e9:.2f} GB at most\n"
         )
     return chosen
 
@@ -111,7 +115,15 @@ def _rehearse(resolved: TrainConfig, processes: int, as_json: bool) -> None:
     from supir_train.world import World
 
     if _speaks():
-        finish(rehearse(resolved, World(size=processes)), as_json)
+        figures = rehearse(resolved, World(size=processes))
+        if as_json:
+            finish(figures, as_json)
+        else:
+            _tell([*plan_lines(figures), *memory_lines(figures)])
+
+
+def _tell(lines: Iterable[str]) -> None:
+    sys.stderr.writelines(f"{line}\n" for line in lines)
 
 
 def _speaks() -> bool:
@@ -126,8 +138,8 @@ def _run(resolved: TrainConfig, world: World, *, as_json: bool) -> None:
     with lack_of_memory_told():
         run = prepare(resolved, world)
     figures = run.plan()
-    for line in _plan_lines(figures) if world.writes else ():
-        sys.stderr.write(line + "\n")
+    if world.writes:
+        _tell(plan_lines(figures))
     with _stop_signals() as received, lack_of_memory_told():
         outcome = train(run, should_stop=lambda _steps: bool(received))
     summary: dict[str, Any] = {
@@ -163,27 +175,6 @@ def _config_path(name: str) -> Path:
     if not Path(name).is_file():
         raise UserError(f"config {name!r} is no file; give a YAML file or one of {', '.join(SHIPPED)}")
     return Path(name)
-
-
-def _plan_lines(figures: dict[str, Any]) -> Iterator[str]:
-    yield (
-        f"stage {figures['stage']} in {figures['run']}: {figures['parameters'] / 1e6:.1f} M parameters, "
-        f"{figures['dataset_samples']} samples"
-    )
-    for phase in figures["phases"]:
-        yield (
-            f"  {phase['phase']}: {phase['trained_parameters'] / 1e6:.1f} M trained, "
-            f"{phase['steps']} steps, "
-            f"{phase['images']} images ({phase['epochs']:g} epochs), "
-            f"{phase['memory_bytes'] / 1e9:.2f} GB before activations, "
-            f"{phase['optimizer_bytes'] / 1e9:.2f} GB of it AdamW's"
-        )
-    if validation := figures["validation"]:
-        yield (
-            f"  validated every {validation['every']} steps: {validation['crops']} crops of {validation['photos']} "
-            f"held-out photos, {validation['pictures']} of them restored; {validation['unusable_samples']} held-out "
-            "samples cannot be used"
-        )
 
 
 @contextmanager

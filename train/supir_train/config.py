@@ -25,6 +25,8 @@ FREE_KEYS = (
     "shard",
     "data.cache_bytes",
     "data.workers",
+    "gradient_checkpointing",
+    "compile_blocks",
     "optimize.steps",
     "optimize.schedule_steps",
     "optimize.micro_batch",
@@ -52,6 +54,28 @@ class AdapterConfig(Config):
         description="init: go on with the adapter that init holds; unet: control encoder copied from the UNet, new "
         "connectors.",
     )
+    control_depth: tuple[int, int, int] | None = Field(
+        default=None,
+        description="With start unet: transformer blocks per level of the control encoder, from 1; its middle block "
+        "has the last. SDXL and the released files have [1, 2, 10], the paper trims to [1, 1, 5]. null: as in init.",
+    )
+    connector: Literal["zero_sft", "zero_conv"] | None = Field(
+        default=None,
+        description="With start unet: zero_sft, the paper's connectors, or zero_conv, ControlNet's plain ones, for "
+        "comparison. null: as in init.",
+    )
+
+    @model_validator(mode="after")
+    def _shape_is_of_a_new_adapter(self) -> AdapterConfig:
+        if self.control_depth and min(self.control_depth) < 1:
+            raise ValueError(
+                f"control_depth={list(self.control_depth)} has a level of none; use 1 or more each"
+            )
+        if self.start == "init" and (self.control_depth or self.connector):
+            raise ValueError(
+                "control_depth and connector shape a new adapter; set adapter.start=unet, or leave them out"
+            )
+        return self
 
 
 class ValidationConfig(Config):
@@ -134,6 +158,11 @@ class TrainConfig(Config):
         default=False,
         description="Recompute activations in the backward pass: less memory, about a third more time.",
     )
+    compile_blocks: bool = Field(
+        default=False,
+        description="Compile the transformer blocks of UNet and control encoder (torch.compile); minutes at the start, "
+        "faster steps on GPUs. Changes rounding only.",
+    )
     data: DataConfig
     optimize: OptimizeConfig = OptimizeConfig()
     autoencoder: AutoencoderConfig = AutoencoderConfig()
@@ -166,6 +195,18 @@ class TrainConfig(Config):
         if self.init == "fresh" and self.preset == "sdxl":
             raise ValueError(
                 "init=fresh with preset=sdxl: SDXL is not trained from nothing; set init to its weights"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _shares_are_eager_and_of_full_width(self) -> TrainConfig:
+        if self.shard == "full" and self.optimize.optimizer == "adamw8bit":
+            raise ValueError(
+                "optimize.optimizer=adamw8bit keeps no moments of shares; use adamw with shard=full, or shard=none"
+            )
+        if self.shard == "full" and self.compile_blocks:
+            raise ValueError(
+                "compile_blocks=true does not go with shard=full; set one of them to false or none"
             )
         return self
 

@@ -127,6 +127,8 @@ def landing_errors(student: Estimate, teacher: Estimate, x: torch.Tensor, ahead:
         ahead: on the device of x.
     """
     timesteps, sigmas = ahead.timesteps.unbind(1), ahead.sigmas.unbind(1)
+    # first of all: autocast keeps each weight's copy from its first use on, and one made without a gradient passes none
+    landed = moved(x, student(x, timesteps[0]), sigmas[0], ahead.end)
     with torch.no_grad():
         led = x
         for timestep, sigma, sigma_next in zip(timesteps[:-1], sigmas[:-1], sigmas[1:], strict=True):
@@ -136,7 +138,6 @@ def landing_errors(student: Estimate, teacher: Estimate, x: torch.Tensor, ahead:
         sigma = torch.where(arrived, 1.0, sigmas[-1])
         landing = moved(led, student(led, timesteps[-1]), sigma, ahead.end)
         target = torch.where(_wide(arrived), led, landing)
-    landed = moved(x, student(x, timesteps[0]), sigmas[0], ahead.end)
     return (landed - target).square().mean(dim=(1, 2, 3))
 
 

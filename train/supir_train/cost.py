@@ -13,10 +13,13 @@ from typing import Any
 from torch import nn
 
 from supir_model import Supir
-from supir_train.build import holds_bf16
+from supir_model.sharding import unit_sizes
+from supir_train.build import holds_bf16, shares_weights
 from supir_train.config import TrainConfig
 from supir_train.held_out import HeldOut
+from supir_train.optimizers import optimizer_bytes
 from supir_train.phase import Phase, PhaseName
+from supir_train.world import World
 
 FP32_BYTES = 4
 
@@ -27,6 +30,7 @@ class HeldBytes:
 
     `parameters` are all weights, trained and frozen, those of a teacher too; `optimizer` is AdamW's two moments;
     `validation_copy` keeps the trained weights while the average stands in their place; gradients are not there then.
+    With `shard: full` a process holds its share of all of them but the frozen weights.
     """
 
     parameters: int
@@ -46,19 +50,38 @@ class HeldBytes:
         return self.always + self.gradients
 
 
-def held_bytes(supir: Supir, trained: Mapping[str, nn.Parameter], config: TrainConfig) -> HeldBytes:
-    """Returns the bytes of a phase that trains these parameters; a teacher is as large as they are, and frozen."""
+def held_bytes(
+    supir: Supir,
+    phase: Phase,
+    trained: Mapping[str, nn.Parameter],
+    config: TrainConfig,
+    world: World,
+) -> HeldBytes:
+    """Returns the bytes that one of the processes holds in a phase that trains these parameters.
+
+    A teacher is as large as they are, and frozen.
+    """
     total, moving = _count(dict(supir.named_parameters())), _count(trained)
     if config.stage == "distill":
         total += moving
     frozen_bytes = 2 if holds_bf16(config) else FP32_BYTES
+    shares = world.size if shares_weights(config, world) else 1
+    own = -(-moving * FP32_BYTES // shares)
     return HeldBytes(
-        parameters=moving * FP32_BYTES + (total - moving) * frozen_bytes,
-        gradients=moving * FP32_BYTES,
-        optimizer=moving * FP32_BYTES * 2,
-        average=moving * FP32_BYTES,
-        validation_copy=moving * FP32_BYTES,
+        parameters=own + (total - moving) * frozen_bytes,
+        gradients=own,
+        optimizer=-(-optimizer_bytes(trained.values(), phase.optimize) // shares),
+        average=own,
+        validation_copy=own,
     )
+
+
+def in_flight(supir: Supir) -> int:
+    """Returns the bytes that a process with `shard: full` holds of whole units while it computes.
+
+    These are the weights of the unit that computes and of the next, and the gradients of the one before.
+    """
+    return 3 * FP32_BYTES * max(unit_sizes(supir))
 
 
 def plan(
@@ -68,6 +91,7 @@ def plan(
     num_samples: int,
     held_out: HeldOut | None,
     config: TrainConfig,
+    world: World,
 ) -> dict[str, Any]:
     """Returns the run's figures as JSON-serialisable values; `memory_bytes` leaves activations out.
 
@@ -75,6 +99,7 @@ def plan(
         parameters: the trained parameters of each phase, by its name.
         num_samples: samples in the dataset.
         held_out: what is validated; None for nothing.
+        world: the processes that share the run.
     """
     return {
         "stage": config.stage,
@@ -86,7 +111,9 @@ def plan(
             {
                 "phase": phase.name,
                 "trained_parameters": _count(parameters[phase.name]),
-                "memory_bytes": (held := held_bytes(supir, parameters[phase.name], config)).training,
+                "memory_bytes": (
+                    held := held_bytes(supir, phase, parameters[phase.name], config, world)
+                ).training,
                 "optimizer_bytes": held.optimizer,
                 "steps": phase.optimize.steps,
                 "images": (images := phase.optimize.steps * phase.optimize.batch),

@@ -24,7 +24,6 @@ from supir_train.checkpoint import Checkpoint, list_checkpoints, load_checkpoint
 from supir_train.config import TrainConfig
 from supir_train.phase import PhaseName
 from supir_train.provenance import require_same_sources, source_hashes
-from supir_train.renew import renew_adapter
 from supir_train.world import World
 
 Trained = Mapping[PhaseName, Mapping[str, torch.Tensor]]
@@ -177,8 +176,6 @@ def _averaged(config: TrainConfig, checkpoint: Checkpoint) -> Supir:
             f"step {progress.step} lies in the {progress.phase} fit, of which no model is made before {last.name} has "
             "begun; choose a later checkpoint with --step"
         )
-    if config.stage == "adapter" and config.adapter.start == "unet":
-        renew_adapter(supir, config.seed)
     place_weights(supir, {phase.name: supir.trainable(phase.name) for phase in phases}, checkpoint)
     for name, parameter in supir.trainable(last.name).items():
         parameter.copy_(checkpoint.ema[name])

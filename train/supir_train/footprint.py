@@ -26,8 +26,8 @@ from supir_model import Supir
 from supir_model.prompts import positive_prompt
 from supir_train.batch import Batch
 from supir_train.config import TrainConfig
-from supir_train.image_noise import image_noise
-from supir_train.live_bytes import LiveBytes
+from supir_train.image_noise import ImageNoise, image_noise
+from supir_train.live_bytes import LiveBytes, Results
 from supir_train.metrics import Means
 from supir_train.micro_batch import StepSplit
 from supir_train.order import Position
@@ -51,16 +51,15 @@ NORMALISATIONS = frozenset({functional.group_norm, functional.layer_norm})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Moments:
-    """Bytes on top of weights, optimizer and average at the times when most is held.
+class StepMoments:
+    """Bytes on top of weights, optimizer and average at the times of a step when most is held.
 
     `step` is the highest of a forward and backward pass with the gradients, `lesson` that of the discriminator's own
-    step (0 without one), `validation` that of a forward pass without gradients.
+    step (0 without one).
     """
 
     step: int
     lesson: int
-    validation: int
 
 
 class _Autocast(TorchFunctionMode):
@@ -124,7 +123,7 @@ class _Autocast(TorchFunctionMode):
         return self._cast_weights.setdefault(id(value), value.to(torch.bfloat16))
 
 
-def moments(
+def step_moments(
     supir: Supir,
     phase: Phase,
     parameters: Mapping[str, nn.Parameter],
@@ -133,8 +132,9 @@ def moments(
     images: int,
     micro_batches: int,
     is_gpu: bool,
-) -> Moments:
-    """Returns the bytes that a step and a validation of the phase take at most.
+    results: Results,
+) -> StepMoments:
+    """Returns the bytes that a step of the phase takes at most.
 
     Args:
         supir: on the meta device, with its checkpointing switched on or off.
@@ -143,15 +143,10 @@ def moments(
         images: in a forward pass.
         micro_batches: forward passes of a process in a step.
         is_gpu: whether the run's device is one.
+        results: what operations were found to make.
     """
-    networks = [supir, *([phase.teacher] if phase.teacher else [])]
-    live = LiveBytes(itertools.chain(*((*one.parameters(), *one.buffers()) for one in networks)))
-    cast = _Autocast(is_bf16=phase.optimize.precision == "bf16", is_gpu=is_gpu)
-    if phase.adversary:
-        phase.adversary.to(torch.device("meta"))
+    live, cast = _modes(supir, phase, is_gpu=is_gpu, results=results)
     with live, cast:
-        validation = _validation_bytes(phase, config, images, live, cast)
-        live.peak = live.now
         for parameter in parameters.values():
             # from the second forward pass on, gradients are there to be added to
             parameter.grad = torch.empty_like(parameter) if micro_batches > 1 else None
@@ -164,8 +159,36 @@ def moments(
         step = live.peak + waiting
         for parameter in parameters.values():
             parameter.grad = None
-        lesson = _lesson_bytes(phase, config, live, cast) + waiting if phase.adversary else 0
-    return Moments(step=step, lesson=lesson, validation=validation)
+        split = StepSplit(images, micro_batches, config.data.crop_px, ALONE)
+        lesson = _lesson_bytes(phase, split, live, cast) + waiting if phase.adversary else 0
+    return StepMoments(step=step, lesson=lesson)
+
+
+def validation_bytes(
+    supir: Supir, phase: Phase, config: TrainConfig, *, images: int, is_gpu: bool, results: Results
+) -> int:
+    """Returns the bytes that a validation of the phase takes at most; arguments as of `step_moments`."""
+    live, cast = _modes(supir, phase, is_gpu=is_gpu, results=results)
+    with live, cast, torch.no_grad():
+        batch = _batch(config, images, degraded=phase.degraded)
+        with cast.region():
+            _loss(phase, batch, config)
+        restored = min(images, config.validation.pictures)
+        if phase.restore and restored:
+            del batch
+            batch = _batch(config, restored, degraded=phase.degraded)
+            with cast.region():
+                phase.restore(batch, _noise(phase, batch, config))
+    return live.peak
+
+
+def _modes(supir: Supir, phase: Phase, *, is_gpu: bool, results: Results) -> tuple[LiveBytes, _Autocast]:
+    if phase.adversary:
+        phase.adversary.to(torch.device("meta"))
+    networks = [supir, *([phase.teacher] if phase.teacher else [])]
+    held = itertools.chain(*((*one.parameters(), *one.buffers()) for one in networks))
+    live = LiveBytes(held, results)
+    return live, _Autocast(is_bf16=phase.optimize.precision == "bf16", is_gpu=is_gpu)
 
 
 def _backward(loss: torch.Tensor) -> None:
@@ -174,27 +197,21 @@ def _backward(loss: torch.Tensor) -> None:
     engine.run_backward((loss,), (torch.ones_like(loss),), False, False, (), True, True)
 
 
-def _validation_bytes(
-    phase: Phase, config: TrainConfig, images: int, live: LiveBytes, cast: _Autocast
-) -> int:
-    batch = _batch(config, images, degraded=phase.degraded)
-    with torch.no_grad(), cast.region():
-        _loss(phase, batch, config)
-    return live.peak
-
-
-def _lesson_bytes(phase: Phase, config: TrainConfig, live: LiveBytes, cast: _Autocast) -> int:
+def _lesson_bytes(phase: Phase, split: StepSplit, live: LiveBytes, cast: _Autocast) -> int:
     assert phase.adversary, "asked for only where there is one"
     live.peak = live.now
     with cast.region():
-        phase.adversary.learn(ALONE, 1, Means(ALONE), StepSplit.of(phase.optimize, config.data, ALONE))
+        phase.adversary.learn(ALONE, 1, Means(ALONE), split)
     return live.peak
 
 
 def _loss(phase: Phase, batch: Batch, config: TrainConfig) -> torch.Tensor:
-    steps_images = max(phase.optimize.batch, len(batch.keys))
-    noise = image_noise(config.seed, phase.name, batch.numbers, images_a_step=steps_images)
-    return phase.loss(batch, noise)["loss"]
+    return phase.loss(batch, _noise(phase, batch, config))["loss"]
+
+
+def _noise(phase: Phase, batch: Batch, config: TrainConfig) -> ImageNoise:
+    images_a_step = max(phase.optimize.batch, len(batch.keys))
+    return image_noise(config.seed, phase.name, batch.numbers, images_a_step=images_a_step)
 
 
 def _batch(config: TrainConfig, images: int, *, degraded: bool) -> Batch:

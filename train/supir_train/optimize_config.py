@@ -22,6 +22,10 @@ class OptimizeConfig(Config):
         description="Images a forward pass of a process; divides batch (gradients add up) and changes rounding only. "
         "null: the process's whole share of the batch.",
     )
+    optimizer: Literal["adamw", "adamw8bit"] = Field(
+        default="adamw",
+        description="adamw8bit: bitsandbytes' AdamW, whose two moments take 2 bytes a parameter in the place of 8.",
+    )
     lr: float = Field(default=1e-5, gt=0, description="Peak learning rate of AdamW.")
     schedule: Literal["constant", "cosine"] = Field(
         default="constant",

@@ -11,6 +11,7 @@ from supir_model.sharding import is_share, own_share, share_like
 from supir_train.checkpoint import Checkpoint
 from supir_train.ema import WeightAverage
 from supir_train.metrics import Means
+from supir_train.optimizers import AdamW8bit, make_optimizer
 from supir_train.order import Position
 from supir_train.phase import Phase
 from supir_train.shares import read_shares
@@ -25,7 +26,7 @@ class PhaseState:
     position: Position
     parameters: dict[str, nn.Parameter]
     ema: WeightAverage
-    optimizer: torch.optim.AdamW
+    optimizer: torch.optim.Optimizer
     means: Means
     """Of the figures since the last line of metrics."""
     figures: dict[str, float] = field(default_factory=dict)
@@ -53,9 +54,7 @@ def start_phase(
         position=Position(),
         parameters=parameters,
         ema=WeightAverage(parameters, fit.ema_decay),
-        optimizer=torch.optim.AdamW(
-            parameters.values(), lr=fit.lr, betas=fit.betas, weight_decay=fit.weight_decay, fused=True
-        ),
+        optimizer=make_optimizer(parameters.values(), fit),
         means=Means(world, resumed.progress.sums if resumed else None),
     )
     if phase.adversary:
@@ -75,10 +74,14 @@ def _restore_tensors(state: PhaseState, resumed: Checkpoint) -> None:
         moments = read_shares(resumed.shares, state.parameters, state.ema.values)
     else:
         state.ema.restore(resumed.ema)
-        moments = {
-            index: {name: _like(value, parameters[index]) for name, value in held.items()}
-            for index, held in resumed.optimizer["state"].items()
-        }
+        moments = resumed.optimizer["state"]
+        if not isinstance(
+            state.optimizer, AdamW8bit
+        ):  # whose moments lie in the order of memory, as they were saved
+            moments = {
+                index: {name: _like(value, parameters[index]) for name, value in held.items()}
+                for index, held in moments.items()
+            }
     groups = state.optimizer.state_dict()["param_groups"]
     state.optimizer.load_state_dict({"state": moments, "param_groups": groups})
 

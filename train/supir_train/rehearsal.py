@@ -1,4 +1,4 @@
-"""`supir-train --dry-run` and `--fit`: a run planned without its weights, and the setting that fits a memory.
+"""`supir-train --dry-run`: a run planned without its weights.
 
 Place in the flow: `cli` calls it before anything is loaded. The model stands on the meta device, so SDXL's size costs
 seconds and no memory; the data are looked at as for a run.
@@ -6,32 +6,31 @@ seconds and no memory; the data are looked at as for a run.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from supir_console import UserError
 from supir_model import Supir
-from supir_model.memory import lay_out_channels_last
-from supir_model.presets import PRESETS
+from supir_model.memory import checkpoint_activations, lay_out_channels_last
+from supir_model.presets import PRESETS, Preset
 from supir_model.shape import hollow_supir, preset_of
-from supir_train.build import hold_frozen_in_bf16, make_phases
+from supir_train.build import hold_frozen_in_bf16, make_phases, shares_weights
 from supir_train.config import TrainConfig
-from supir_train.cost import HeldBytes, held_bytes, plan
+from supir_train.cost import FP32_BYTES, HeldBytes, held_bytes, in_flight, plan
 from supir_train.data import check_data
-from supir_train.footprint import Moments, moments
+from supir_train.footprint import step_moments, validation_bytes
 from supir_train.held_out_batches import choose_held_out
+from supir_train.live_bytes import Results
 from supir_train.micro_batch import share
 from supir_train.phase import Phase
 from supir_train.restoration import require_best_measure
 from supir_train.world import BUCKET_NUMBERS, World
 
-FREE_SHARE = 0.08
-"""Share of a memory that `fit` leaves free: for the CUDA context, workspaces of convolutions and fragmentation."""
-UNITS = {"GB": 10**9, "GiB": 2**30, "MB": 10**6, "MiB": 2**20}
+SAMPLER_STEPS = 1
+"""Of the restorations of a validation: more take no more memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +40,82 @@ class PhaseMemory:
     held: HeldBytes
     activations: int
     peak: int
+
+
+class Rehearsal:
+    """The network of a run without its numbers, in which settings of the run are counted.
+
+    Args:
+        config: the run; settings differ from it in micro-batch and checkpointing alone.
+        world: `size` processes; no other is asked.
+
+    Raises:
+        UserError: `init` is not there, and no preset stands for it.
+    """
+
+    def __init__(self, config: TrainConfig, world: World) -> None:
+        self.supir = _hollow(config)
+        self.phases = make_phases(self.supir, config)
+        self._world = world
+        self._results: Results = {}
+        self._validations: dict[tuple[int, int], int] = {}
+        trained = [value for phase in self.phases for value in self.supir.trainable(phase.name).values()]
+        hold_frozen_in_bf16(self.supir, config, trained)
+        lay_out_channels_last(self.supir)
+
+    def _phase(self, setting: TrainConfig, index: int) -> Phase:
+        """A phase that was not counted before."""
+        phase = make_phases(self.supir, setting)[index]
+        if phase.teacher:
+            hold_frozen_in_bf16(phase.teacher, setting, ())
+            lay_out_channels_last(phase.teacher)
+        return phase
+
+    def memory(self, setting: TrainConfig, index: int) -> PhaseMemory:
+        """Returns the bytes of phase number `index` of the run in a setting."""
+        checkpoint_activations(self.supir, enabled=setting.gradient_checkpointing)
+        phase = self._phase(setting, index)
+        trained = self.supir.trainable(phase.name)
+        held = held_bytes(self.supir, phase, trained, setting, self._world)
+        images = share(phase.optimize, self._world, setting.data.crops_per_image)
+        micro_batches = phase.optimize.batch // self._world.size // images
+        is_sharded = shares_weights(setting, self._world)
+        counted = step_moments(
+            self.supir,
+            phase,
+            trained,
+            setting,
+            images=images,
+            # shares of the gradients are there from the first unit's on
+            micro_batches=max(2, micro_batches) if is_sharded else micro_batches,
+            is_gpu=is_gpu(setting),
+            results=self._results,
+        )
+        whole = FP32_BYTES * sum(value.numel() for value in trained.values())
+        activations = max(0, counted.step - whole)
+        step = held.gradients + activations + in_flight(self.supir) if is_sharded else counted.step
+        validation = 0
+        if setting.validation.crops:
+            gathered = whole if is_sharded else 0
+            validation = held.validation_copy + gathered + self._validation(setting, index, images)
+        # gradients of several processes are summed in flat copies of at most a bucket
+        exchange = min(4 * BUCKET_NUMBERS, held.gradients) if self._world.size > 1 and not is_sharded else 0
+        highest = max(step, held.gradients + exchange, counted.lesson, validation)
+        return PhaseMemory(held=held, activations=activations, peak=held.always + highest)
+
+    def peak(self, setting: TrainConfig) -> int:
+        """Returns the most bytes that any phase takes on one device in a setting."""
+        return max(self.memory(setting, index).peak for index in range(len(self.phases)))
+
+    def _validation(self, setting: TrainConfig, index: int, images: int) -> int:
+        if (index, images) not in self._validations:
+            short = setting.validation.model_copy(update={"steps": SAMPLER_STEPS})
+            config = setting.model_copy(update={"validation": short})
+            phase = self._phase(config, index)
+            self._validations[index, images] = validation_bytes(
+                self.supir, phase, config, images=images, is_gpu=is_gpu(config), results=self._results
+            )
+        return self._validations[index, images]
 
 
 def rehearse(config: TrainConfig, world: World) -> dict[str, Any]:
@@ -54,23 +129,30 @@ def rehearse(config: TrainConfig, world: World) -> dict[str, Any]:
         UserError, DatasetError: as `run.prepare`.
     """
     num_samples = check_data(config)
-    supir = _hollow(config)
-    phases = make_phases(supir, config)
-    trained = {phase.name: supir.trainable(phase.name) for phase in phases}
+    rehearsal = Rehearsal(config, world)
+    supir, phases = rehearsal.supir, rehearsal.phases
     held_out = choose_held_out(config) if config.validation.crops else None
     require_best_measure(config.validation.best)
-    figures = plan(supir, phases, trained, num_samples, held_out, config)
+    trained = {phase.name: supir.trainable(phase.name) for phase in phases}
+    figures = plan(supir, phases, trained, num_samples, held_out, config, world)
     for index, figure in enumerate(figures["phases"]):
-        settings = {kept: _memory(_with(config, kept), index, world) for kept in (False, True)}
-        chosen = settings[config.gradient_checkpointing]
+        kept, again = (
+            rehearsal.memory(config.model_copy(update={"gradient_checkpointing": enabled}), index)
+            for enabled in (False, True)
+        )
+        chosen = again if config.gradient_checkpointing else kept
         figure |= {
             "micro_batch": share(phases[index].optimize, world, config.data.crops_per_image),
+            "precision": phases[index].optimize.precision,
+            "gradient_checkpointing": config.gradient_checkpointing,
             "parameters_bytes": chosen.held.parameters,
             "gradients_bytes": chosen.held.gradients,
             "average_bytes": chosen.held.average,
             "validation_copy_bytes": chosen.held.validation_copy if config.validation.crops else 0,
-            "activations_bytes": settings[False].activations,
-            "checkpointed_activations_bytes": settings[True].activations,
+            "activations_bytes": kept.activations,
+            "checkpointed_activations_bytes": again.activations,
+            "kept_peak_bytes": kept.peak,
+            "checkpointed_peak_bytes": again.peak,
             "peak_bytes": chosen.peak,
         }
     return figures
@@ -78,92 +160,7 @@ def rehearse(config: TrainConfig, world: World) -> dict[str, Any]:
 
 def peak_bytes(config: TrainConfig, world: World) -> int:
     """Returns the most bytes that any phase of the run takes on one device."""
-    return max(_memory(config, index, world).peak for index in range(_num_phases(config)))
-
-
-def fit(config: TrainConfig, size: str, world: World) -> TrainConfig:
-    """Returns the config with the largest micro-batch that fits, its checkpointing and precision.
-
-    Checkpointing is on where it allows a larger micro-batch; bf16 takes the place of fp32 where nothing fits without.
-
-    Args:
-        size: of the device's memory, as in 24GB; `FREE_SHARE` of it is left free.
-
-    Raises:
-        UserError: the size is none, or not even the smallest setting fits.
-    """
-    room = int(_bytes(size) * (1 - FREE_SHARE))
-    least = 0
-    for precision in dict.fromkeys((config.optimize.precision, "bf16")):
-        for images in _micro_batches(config, world):
-            for checkpointing in (False, True):
-                setting = _with(config, checkpointing, images, precision)
-                least = peak_bytes(setting, world)
-                if least <= room:
-                    return setting
-    raise UserError(
-        f"--fit {size}: the smallest setting of this run takes {least / 1e9:.2g} GB, {room / 1e9:.2g} GB of it are "
-        "free; give more memory, or a smaller data.crop_px or model"
-    )
-
-
-def _micro_batches(config: TrainConfig, world: World) -> Iterator[int]:
-    """Yields the numbers of images that a forward pass of this run may have, largest first."""
-    fits = [config.optimize, *([config.autoencoder] if config.autoencoder.steps else [])]
-    crops = config.data.crops_per_image
-    own = min(one.batch // world.size for one in fits)
-    for images in range(own, 0, -1):
-        if images % crops == 0 and all(one.batch % (world.size * images) == 0 for one in fits):
-            yield images
-
-
-def _with(
-    config: TrainConfig,
-    checkpointing: bool,
-    images: int | None = None,
-    precision: Literal["fp32", "bf16"] | None = None,
-) -> TrainConfig:
-    changed: dict[str, Any] = {"gradient_checkpointing": checkpointing}
-    if images and precision:
-        update = {"micro_batch": images, "precision": precision}
-        changed |= {"optimize": config.optimize.model_copy(update=update)}
-        if config.autoencoder.steps:
-            changed |= {"autoencoder": config.autoencoder.model_copy(update=update)}
-    return config.model_copy(update=changed)
-
-
-def _num_phases(config: TrainConfig) -> int:
-    return 2 if config.stage == "prior" and config.autoencoder.steps else 1
-
-
-def _memory(config: TrainConfig, index: int, world: World) -> PhaseMemory:
-    supir = _hollow(config)
-    if config.gradient_checkpointing:
-        supir.unet.enable_gradient_checkpointing()
-        supir.control.enable_gradient_checkpointing()
-    phase: Phase = make_phases(supir, config)[index]
-    trained = supir.trainable(phase.name)
-    for network in (supir, *([phase.teacher] if phase.teacher else [])):
-        hold_frozen_in_bf16(network, config, trained.values())
-        lay_out_channels_last(network)
-    held = held_bytes(supir, trained, config)
-    images = share(phase.optimize, world, config.data.crops_per_image)
-    micro_batches = phase.optimize.batch // world.size // images
-    counted = moments(
-        supir, phase, trained, config, images=images, micro_batches=micro_batches, is_gpu=is_gpu(config)
-    )
-    return PhaseMemory(
-        held=held,
-        activations=max(0, counted.step - held.gradients),
-        peak=held.always + _highest(held, counted, world, has_validation=config.validation.crops > 0),
-    )
-
-
-def _highest(held: HeldBytes, counted: Moments, world: World, *, has_validation: bool) -> int:
-    # gradients of several processes are summed in flat copies of at most a bucket
-    exchange = min(4 * BUCKET_NUMBERS, held.gradients) if world.size > 1 else 0
-    validation = held.validation_copy + counted.validation if has_validation else 0
-    return max(counted.step, held.gradients + exchange, counted.lesson, validation)
+    return Rehearsal(config, world).peak(config)
 
 
 def is_gpu(config: TrainConfig) -> bool:
@@ -174,26 +171,24 @@ def is_gpu(config: TrainConfig) -> bool:
 
 
 def _hollow(config: TrainConfig) -> Supir:
+    preset, shape = _preset(config), config.adapter
+    if config.stage == "adapter" and shape.start == "unet":
+        kind = {"kind": shape.connector} if shape.connector else {}
+        depth = shape.control_depth or preset.control_depth
+        preset = replace(preset, control_depth=depth, connectors={**preset.connectors, **kind})
+    return hollow_supir(preset)
+
+
+def _preset(config: TrainConfig) -> Preset:
     if config.init == "mini":
-        return hollow_supir(PRESETS["mini"])
+        return PRESETS["mini"]
     if config.init == "fresh":
-        return hollow_supir(PRESETS[config.preset])
+        return PRESETS[config.preset]
     if Path(config.init).exists():
-        return hollow_supir(preset_of(Path(config.init)))
+        return preset_of(Path(config.init))
     if config.preset == "sdxl":
-        return hollow_supir(PRESETS["sdxl"])
+        return PRESETS["sdxl"]
     raise UserError(
         f"init: {config.init!r} is not there; give mini, fresh, RUN/model, a diffusers SDXL folder or an SDXL file, or "
         "preset=sdxl to plan for weights of SDXL's size"
     )
-
-
-def _bytes(size: str) -> int:
-    number, unit = size.rstrip("GMiB"), size[len(size.rstrip("GMiB")) :]
-    try:
-        value = int(float(number) * UNITS[unit])
-    except (ValueError, KeyError, OverflowError):
-        value = 0
-    if value <= 0:
-        raise UserError(f"--fit {size!r} is no size; write it as in 24GB, 80GiB or 500MB")
-    return value

@@ -8,7 +8,8 @@ from __future__ import annotations
 import torch
 
 from supir_model import Supir
-from supir_model.connectors import Connectors
+from supir_model.connectors import ConnectorKind, Connectors
+from supir_model.control import ControlEncoder
 from supir_model.estimator import DegradationEstimator
 from supir_model.supir import new_robust_encoder
 
@@ -23,6 +24,22 @@ def fresh_estimator(seed: int) -> DegradationEstimator:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return DegradationEstimator()
+
+
+def reshape_adapter(
+    supir: Supir, control_depth: tuple[int, int, int] | None, connector: ConnectorKind | None
+) -> None:
+    """Gives the model a control encoder of another depth and connectors of another kind, to be renewed.
+
+    Args:
+        control_depth: transformer blocks per level; None keeps the depth.
+        connector: None keeps the kind.
+    """
+    depth = control_depth or supir.control.config["transformer_layers_per_block"]
+    shape = dict(supir.connectors.config) | ({"kind": connector} if connector else {})
+    supir.control = ControlEncoder.for_unet(supir.unet, depth)
+    supir.connectors = Connectors.from_config(shape)
+    supir.requires_grad_(False).eval()
 
 
 def renew_adapter(supir: Supir, seed: int) -> None:

@@ -26,10 +26,16 @@ from torch import nn
 
 from supir_console import UserError
 from supir_model import Supir
-from supir_model.memory import lay_out_channels_last
+from supir_model.memory import checkpoint_activations, lay_out_channels_last
 from supir_model.sharding import shard_trained, whole
 from supir_train.best import best_checkpoint
-from supir_train.build import hold_frozen_in_bf16, load_start, make_phases, shares_weights
+from supir_train.build import (
+    hold_frozen_in_bf16,
+    load_start,
+    make_phases,
+    require_tools,
+    shares_weights,
+)
 from supir_train.checkpoint import (
     Checkpoint,
     Progress,
@@ -38,6 +44,7 @@ from supir_train.checkpoint import (
     open_checkpoint,
     save_checkpoint,
 )
+from supir_train.compiled import compile_for_training
 from supir_train.config import TrainConfig
 from supir_train.config_history import record_config
 from supir_train.cost import plan
@@ -55,7 +62,6 @@ from supir_train.pace import Pace
 from supir_train.phase import Phase, PhaseName
 from supir_train.phase_state import PhaseState, start_phase
 from supir_train.provenance import require_same_sources, source_hashes
-from supir_train.renew import renew_adapter
 from supir_train.restoration import drop_other_sheets, require_best_measure
 from supir_train.run_context import RunContext
 from supir_train.run_folder import owned
@@ -97,7 +103,9 @@ class Run:
 
     def plan(self) -> dict[str, Any]:
         """What the run will take."""
-        return plan(self.supir, self.phases, self.trained, self.num_samples, self.held_out, self.config)
+        return plan(
+            self.supir, self.phases, self.trained, self.num_samples, self.held_out, self.config, self.world
+        )
 
 
 def prepare(config: TrainConfig, world: World = ALONE) -> Run:
@@ -109,21 +117,19 @@ def prepare(config: TrainConfig, world: World = ALONE) -> Run:
 
     Raises:
         UserError: the device, the recipe, a held-out photo or the metric of the best checkpoint is not there, the
-            recipe is wrong, or the batch cannot be shared.
+            recipe is wrong, the batch cannot be shared, or optimizer or compiler do not run here.
         DatasetError: a dataset or its captions are not there or not finished.
         FileNotFoundError: the weights are not there.
         ModelFileError: the weights are damaged or incomplete.
     """
     device = chosen_device(config.device, world)
+    require_tools(config, device)
     num_samples = check_data(config)
     held_out = choose_held_out(config) if config.validation.crops else None
     require_best_measure(config.validation.best)
     supir = load_start(config)
-    if config.stage == "adapter" and config.adapter.start == "unet":
-        renew_adapter(supir, config.seed)
     if config.gradient_checkpointing:
-        supir.unet.enable_gradient_checkpointing()
-        supir.control.enable_gradient_checkpointing()
+        checkpoint_activations(supir)
     phases = make_phases(supir, config)
     for phase in phases:
         share(phase.optimize, world, config.data.crops_per_image)
@@ -131,6 +137,8 @@ def prepare(config: TrainConfig, world: World = ALONE) -> Run:
     for network in (supir, *(phase.teacher for phase in phases if phase.teacher)):
         hold_frozen_in_bf16(network, config, [value for part in trained.values() for value in part.values()])
         lay_out_channels_last(network.to(device))
+    if config.compile_blocks:
+        compile_for_training(supir)
     return Run(
         config=config,
         num_samples=num_samples,
