@@ -115,7 +115,7 @@ TRIES = {
     "scorers": Try(
         [
             ["supir-curate", "run", "photos", "-o", "curated"],
-            ["supir-curate", "assess", "curated", "--scorers", "niqe,brisque,nsfw,text,faces,mobilenet"],
+            ["supir-curate", "assess", "curated", "--with", "niqe,brisque,nsfw,text,faces,mobilenet"],
         ],
         carries_weights=True,
     ),

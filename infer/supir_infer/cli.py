@@ -165,7 +165,7 @@ def _print_plan(plan: Plan, settings: RestoreSettings, supir: Supir, batch_size:
         sys.stderr.writelines(f"{picture.job.source}: {picture.describe()}\n" for picture in pictures)
     unreadable = [picture.problem for picture in pictures if picture.problem]
     stretched = [str(picture.job.source) for picture in pictures if picture.warning()]
-    cost = estimate(pictures, measure_cost(restorer), settings, batch_size)
+    cost = estimate(pictures, measure_cost(restorer), restorer.num_steps, batch_size)
     counts = {"open": len(plan.open), "finished": len(plan.finished)}
     finish({**counts, "unreadable": unreadable, "stretched": stretched, **cost}, as_json)
 

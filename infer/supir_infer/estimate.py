@@ -27,10 +27,13 @@ import torch
 from supir_infer.images import ImageError, picture_size
 from supir_infer.plan import Job
 from supir_infer.restore import Restorer
-from supir_infer.settings import RestoreSettings
 from supir_infer.sizes import Sizes, plan_sizes
 
 PROBE_STEPS = 2
+SMALLEST_SIDE_PX = 256
+"""Of the pictures whose memory is drawn out to larger ones: that of smaller ones is lost in what libraries take."""
+PROBE_START_SIGMA = 1.0
+"""High enough for two steps; a step costs the same wherever it is."""
 LARGE_STRETCH = 100  # working px an output px; a short side of a tenth of min_size_px
 GIB = 2**30
 CLEAR, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
@@ -114,7 +117,9 @@ def measure_cost(restorer: Restorer) -> Cost:
     """Returns the cost of one tile on this device; takes about as long as four denoising steps on it."""
     settings, supir = restorer.settings, restorer.supir
     side = min(settings.tile_px, max(settings.min_size_px, settings.snap_px))
-    changes = {"steps": PROBE_STEPS, "upscale": 1.0, "min_size_px": settings.snap_px}
+    changes = {"steps": PROBE_STEPS, "upscale": 1.0, "min_size_px": settings.snap_px, "strength": 1.0}
+    if settings.start_sigma is not None:
+        changes["start_sigma"] = PROBE_START_SIGMA
     probe = Restorer(supir, settings.model_copy(update=changes))
     memory = _measure_memory(probe, side)  # also pays for first-use allocations
     timings = probe.restore(_grey(side)).timings
@@ -126,12 +131,17 @@ def measure_cost(restorer: Restorer) -> Cost:
     )
 
 
-def estimate(
-    plans: Sequence[PicturePlan], cost: Cost, settings: RestoreSettings, batch_size: int
-) -> dict[str, object]:
-    """Returns the totals of a plan: pictures, network steps, seconds and GiB, ready for JSON."""
+def estimate(plans: Sequence[PicturePlan], cost: Cost, num_steps: int, batch_size: int) -> dict[str, object]:
+    """Returns the totals of a plan: pictures, network steps, seconds and GiB, ready for JSON.
+
+    Args:
+        plans: what is to be done; with `strength: auto` it is less, by the pictures that turn out to be clean.
+        cost: of this device.
+        num_steps: of a tile.
+        batch_size: pictures restored together.
+    """
     sizes = [plan.sizes for plan in plans if plan.sizes is not None]
-    steps = sum(plan.num_tiles for plan in plans) * settings.steps
+    steps = sum(plan.num_tiles for plan in plans) * num_steps
     pixels = [math.prod(size.working) for size in sizes]
     together = min(batch_size, max(1, len(sizes)))
     peak = None if cost.memory is None else cost.memory.peak(max(pixels, default=0), together)
@@ -152,7 +162,7 @@ class _WithoutNetwork(Restorer):
 
 
 def _measure_memory(probe: Restorer, side: int) -> Memory | None:
-    """The peaks of one tile of `side` px, and of pictures of that and of one and a half that side."""
+    """The peaks of one tile of `side` px, and of larger pictures of two sizes."""
     probe.restore(_grey(side))
     device, snap = probe.supir.device, probe.settings.snap_px
     held = _held_bytes(device)
@@ -160,7 +170,8 @@ def _measure_memory(probe: Restorer, side: int) -> Memory | None:
         return None
     tile = _peak_bytes(device, partial(probe.restore, _grey(side)))
     rest = _WithoutNetwork(probe.supir, probe.settings)
-    sides = (side, math.ceil(1.5 * side / snap) * snap)
+    first = max(side, math.ceil(SMALLEST_SIDE_PX / snap) * snap)
+    sides = (first, math.ceil(1.5 * first / snap) * snap)
     small, large = (_peak_bytes(device, partial(rest.restore, _grey(side))) for side in sides)
     per_px = max(0.0, (large - small) / (sides[1] ** 2 - sides[0] ** 2))
     return Memory(held, tile, large, sides[1] ** 2, per_px)

@@ -12,7 +12,7 @@ from PIL import Image
 from supir_console import UserError
 from supir_infer.images import ByteImage, FloatImage, resize, to_bytes
 
-FARTHEST_RMS = 0.45
+FARTHEST_RMS = 0.5
 """Largest deviation of a result's coarse colours from the picture's, of the range 0..1."""
 COARSE_SIDE_PX = 16
 GREY_TOLERANCE = 0.5 / 255

@@ -53,7 +53,7 @@ def run_jobs(
         UserError: the disk is full.
     """
     failures: list[Failure] = []
-    with Progress(len(jobs) * restorer.settings.steps, "restore", "steps") as progress:
+    with Progress(len(jobs) * restorer.num_steps, "restore", "steps") as progress:
         for batch in batches(jobs, restorer, batch_size):
             for failure in _run_batch(restorer, batch, recipe, results, progress):
                 append_failure(results, failure.job, failure.reason)
@@ -99,7 +99,7 @@ def _run_batch(
 ) -> Iterator[Failure]:
     """Restores the readable pictures of a batch; yields those of it that failed."""
     pictures: list[tuple[Job, Picture]] = []
-    steps_left = len(batch) * restorer.settings.steps
+    steps_left = len(batch) * restorer.num_steps
 
     def count_steps(number: int) -> None:
         nonlocal steps_left

@@ -87,6 +87,11 @@ class Restorer:
         self._codec = Codec(supir, settings.vae_strip_px)
         self._sigmas = _noise_levels(settings)
 
+    @property
+    def num_steps(self) -> int:
+        """Denoising steps of a picture: `steps`, or the number of noise levels from `start_sigma` on."""
+        return len(self._sigmas) - 1
+
     def restore(
         self,
         image: Image.Image | npt.NDArray[Any],

@@ -132,7 +132,7 @@ class Studio:
             picture.rgb,
             caption,
             seed,
-            on_step=lambda step: progress((step.index + 1, settings.steps), "denoising", unit="steps"),
+            on_step=lambda step: progress((step.index + 1, restorer.num_steps), "denoising", unit="steps"),
         )
         job = Job(upload, self.folder / f"{upload.stem}-restored.png", caption, picture.sha256)
         metadata = write_result(job, picture, outcome, recipe, restorer)

@@ -41,6 +41,6 @@ def test_numbers_that_are_none_are_a_failure(picture, value):
 
 
 def test_another_picture_is_a_failure(picture):
-    with pytest.raises(UserError, match=r"0\.[0-9]+ .* more than 0\.45"):
+    with pytest.raises(UserError, match=r"0\.[0-9]+ .* more than 0\.5"):
         finished(np.zeros_like(picture), picture**0.1, (60, 40), 1.0)
     assert finished(picture[:, ::-1], picture, (60, 40), 1.0).shape == (40, 60, 3)
