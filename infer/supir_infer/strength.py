@@ -18,8 +18,13 @@ from supir_model import Supir
 from supir_model.estimator import Degradation, DegradationEstimator
 from supir_model.load import embedded_estimator
 
-RUINED_DB, CLEAN_DB = 32.0, 38.0
-"""Estimated PSNR from which everything, and up to which nothing of a restoration is taken."""
+CLEAN_DB, SUSPECT_DB = 40.0, 34.0
+"""Estimated PSNR from which on nothing is taken, and up to which the faults alone decide."""
+BLUR_SIGMA_PX, NOISE_SIGMA = (0.9, 1.4), (1.5, 5.0)
+"""Nothing is taken for the first, everything from the second on. A picture that was reduced and enlarged twofold lies
+below: what `mini` knows of it is less than what is there."""
+JPEG_QUALITY, JPEG_STRENGTH = (80.0, 30.0), 0.5
+"""The same of blocks, but half of a restoration is the most: nearest to the photo in PSNR and LPIPS at quality 20."""
 CROP_PX, MOST_CROPS, SMALLEST_PX = 256, 16, 32
 
 
@@ -40,9 +45,18 @@ def degradation(supir: Supir, picture: FloatImage) -> Degradation:
 
 
 def automatic_strength(degradation: Degradation) -> float:
-    """Returns 0 for a picture that is clean by its estimate, 1 for one that is not, linear in between."""
-    share = (CLEAN_DB - degradation.psnr_db) / (CLEAN_DB - RUINED_DB)
-    return min(1.0, max(0.0, share))
+    """Returns 0 for a picture that is clean by its estimate, up to 1 by the worst of its blur, noise and blocks."""
+    worst = max(
+        _ramp(degradation.blur_sigma_px, *BLUR_SIGMA_PX),
+        _ramp(degradation.noise_sigma, *NOISE_SIGMA),
+        JPEG_STRENGTH * _ramp(degradation.jpeg_quality, *JPEG_QUALITY),
+    )
+    return min(worst, _ramp(degradation.psnr_db, CLEAN_DB, SUSPECT_DB))
+
+
+def _ramp(value: float, none: float, all_: float) -> float:
+    """0 at `none`, 1 at `all_`, linear in between."""
+    return min(1.0, max(0.0, (value - none) / (all_ - none)))
 
 
 def _crops(picture: FloatImage) -> list[FloatImage]:

@@ -8,7 +8,7 @@ from skimage import data
 
 from supir_infer.restore import Restorer
 from supir_infer.settings import PRESETS
-from supir_infer.strength import CLEAN_DB, RUINED_DB, automatic_strength, degradation
+from supir_infer.strength import automatic_strength, degradation
 from supir_model import load_supir
 from supir_model.estimator import Degradation
 
@@ -19,11 +19,24 @@ def supir():
 
 
 @pytest.mark.parametrize(
-    ("psnr_db", "strength"),
-    [(50, 0.0), (CLEAN_DB, 0.0), ((CLEAN_DB + RUINED_DB) / 2, 0.5), (RUINED_DB, 1.0), (10, 1.0)],
+    ("fault", "strength"),
+    [
+        ({}, 0.0),
+        ({"noise_sigma": 1.5}, 0.0),
+        ({"noise_sigma": 3.25}, 0.5),
+        ({"noise_sigma": 25.0}, 1.0),
+        ({"blur_sigma_px": 0.9}, 0.0),
+        ({"blur_sigma_px": 2.0}, 1.0),
+        ({"jpeg_quality": 80.0}, 0.0),
+        ({"jpeg_quality": 20.0}, 0.5),
+        ({"jpeg_quality": 20.0, "noise_sigma": 25.0}, 1.0),
+        ({"noise_sigma": 25.0, "psnr_db": 37.0}, 0.5),
+        ({"noise_sigma": 25.0, "psnr_db": 40.0}, 0.0),
+    ],
 )
-def test_strength_falls_with_the_estimated_psnr(psnr_db, strength):
-    assert automatic_strength(Degradation(0, 0, 100, 1, psnr_db)) == pytest.approx(strength)
+def test_strength_is_that_of_the_worst_fault_unless_the_picture_seems_clean(fault, strength):
+    clean = {"blur_sigma_px": 0.0, "noise_sigma": 0.0, "jpeg_quality": 100.0, "scale": 1.0, "psnr_db": 20.0}
+    assert automatic_strength(Degradation(**clean | fault)) == pytest.approx(strength)
 
 
 def test_a_clean_photo_comes_back_bit_for_bit_and_a_noisy_one_better(supir):
