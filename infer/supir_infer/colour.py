@@ -24,12 +24,15 @@ def fix_colour(content: torch.Tensor, style: torch.Tensor, method: ColourFix) ->
     Args:
         content: the decoded sample, (B, 3, H, W).
         style: where the colours come from, same shape.
-        method: wavelet (low frequencies from style), adain (mean and deviation from style) or none.
+        method: wavelet (low frequencies from style), adain (mean and deviation from style), mean (mean from style) or
+            none.
     """
     if method == "wavelet":
         return wavelet(content, style)
     if method == "adain":
         return adain(content, style)
+    if method == "mean":
+        return content + (style - content).mean(dim=(2, 3), keepdim=True)
     return content
 
 

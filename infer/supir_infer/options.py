@@ -45,7 +45,7 @@ ControlOption = Annotated[float | None, typer.Option(help="Strength of the LQ co
 RestoreGuidanceOption = Annotated[
     float | None, typer.Option(help="tau_r: smaller stays nearer to the input; 0 = off.")
 ]
-ColourFixOption = Annotated[str | None, typer.Option(help="wavelet, adain or none.")]
+ColourFixOption = Annotated[str | None, typer.Option(help="wavelet, adain, mean or none.")]
 TileOption = Annotated[int | None, typer.Option(help="Side of a sampling tile, px.")]
 TileStrideOption = Annotated[int | None, typer.Option(help="Distance of two sampling tiles, px.")]
 CaptionOption = Annotated[str | None, typer.Option(help="One caption for every picture.")]

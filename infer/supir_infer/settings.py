@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from supir_console import Config, load_config
 from supir_model.prompts import NEGATIVE_PROMPT, POSITIVE_SUFFIX
 
-ColourFix = Literal["wavelet", "adain", "none"]
+ColourFix = Literal["wavelet", "adain", "mean", "none"]
 Sampler = Literal["edm", "dpmpp_2m_sde"]
 
 
@@ -90,7 +90,7 @@ class RestoreSettings(Config):
     )
     colour_fix: ColourFix = Field(
         default="wavelet",
-        description="How the colours of colour_reference are taken: wavelet, adain or none.",
+        description="How the colours of colour_reference are taken: wavelet, adain, mean or none.",
     )
     colour_reference: Literal["lq", "stage_one"] = Field(
         default="stage_one",
@@ -159,6 +159,7 @@ PRESETS: dict[str, RestoreSettings] = {
         restore_guidance=0.0,
         s_churn=0.0,
         strength="auto",
+        colour_fix="mean",
         colour_reference="lq",
     ),
     "paper": RestoreSettings(

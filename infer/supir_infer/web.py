@@ -77,7 +77,7 @@ class Studio:
             guidance_scale: text guidance at the end.
             control_scale: strength of the LQ control.
             restore_guidance: tau_r, 0 = off.
-            colour_fix: wavelet, adain or none.
+            colour_fix: wavelet, adain, mean or none.
             seed: of all noise, a whole number from 0.
             progress: gradio's bar.
 
@@ -173,7 +173,7 @@ def _controls(start: RestoreSettings) -> list[gr.components.Component]:
         guidance = gr.Slider(0, 15, start.guidance_scale, step=0.1, label="Text guidance")
         control = gr.Slider(0, 1.5, start.control_scale, step=0.01, label="Control scale")
         pull = gr.Slider(0, 10, start.restore_guidance, step=0.1, label="Restoration guidance (0 = off)")
-        colour = gr.Radio(["wavelet", "adain", "none"], value=start.colour_fix, label="Colour fix")
+        colour = gr.Radio(["wavelet", "adain", "mean", "none"], value=start.colour_fix, label="Colour fix")
     return [caption, upscale, steps, guidance, control, pull, colour, seed]
 
 

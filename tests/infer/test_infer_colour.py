@@ -41,6 +41,13 @@ def test_adain_gives_each_channel_the_mean_and_deviation_of_style():
     assert not torch.allclose(fixed.std(dim=(2, 3)), content.std(dim=(2, 3)), rtol=0.1)
 
 
+def test_mean_moves_each_channel_of_each_picture_to_the_mean_of_style():
+    content, style = pair()
+    fixed = fix_colour(content, style, "mean")
+    assert torch.allclose(fixed.mean(dim=(2, 3)), style.mean(dim=(2, 3)), atol=1e-6)
+    assert torch.allclose(fixed.diff(dim=-1), content.diff(dim=-1), atol=1e-6)
+
+
 def test_a_uniform_colour_cast_is_removed_and_detail_kept_by_the_wavelet_fix():
     content, _ = pair()
     cast = content + torch.tensor([0.3, -0.1, 0.2])[:, None, None]
