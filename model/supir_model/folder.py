@@ -136,7 +136,12 @@ def load_shared_parts(folder: Path, dtype: torch.dtype) -> dict[str, Any]:
         FileNotFoundError: a part is missing.
         ModelFileError: a part is damaged or incomplete.
     """
-    kind = part_config(folder / "vae").get("_class_name")
+    vae_config = part_config(folder / "vae")
+    kind = vae_config.get("_class_name")
+    if kind == "MiniVAE" and "robust_layers" not in vae_config:
+        raise ModelFileError(
+            f"{folder / 'vae'} is the autoencoder of an older mini, which this version cannot run; train again, init: mini"
+        )
     vae_class = MiniVAE if kind == "MiniVAE" else AutoencoderKL
     first = _load_part(CLIPTextModel, folder / "text_encoder", dtype=dtype)
     second = _load_part(CLIPTextModelWithProjection, folder / "text_encoder_2", dtype=dtype)

@@ -11,6 +11,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors import safe_open
 
 from supir_model import Supir, load_supir
+from supir_model.errors import ModelFileError
 from supir_model.load import WEIGHTS
 from supir_model.presets import PRESETS
 
@@ -215,3 +216,13 @@ def test_an_sdxl_folder_gets_a_fresh_adapter(supir, tmp_path):
     assert grown.denoise(latent, 2.0, latent, text, time_ids).shape == latent.shape
     with pytest.raises(FileNotFoundError, match="is no model"):
         load_supir(tmp_path / "unet")
+
+
+def test_a_model_with_the_autoencoder_of_an_older_mini_is_refused_in_words(saved, tmp_path):
+    folder = tmp_path / "old"
+    shutil.copytree(saved, folder)
+    config = folder / "vae" / "config.json"
+    values = {key: value for key, value in json.loads(config.read_text()).items() if key != "robust_layers"}
+    config.write_text(json.dumps(values | {"layers_per_block": [1, 2]}))
+    with pytest.raises(ModelFileError, match="vae is the autoencoder of an older mini"):
+        load_supir(folder)
