@@ -60,7 +60,7 @@ class DegradationEstimator(ModelMixin, ConfigMixin):
     config_name = "config.json"
 
     @register_to_config
-    def __init__(self, num_coefficients: int = 128, hidden_channels: tuple[int, int] = (192, 96)) -> None:
+    def __init__(self, num_coefficients: int = 128, hidden_channels: tuple[int, int] = (64, 64)) -> None:
         super().__init__()
         analysis, _ = block_transform(num_coefficients)
         self.transform: Tensor

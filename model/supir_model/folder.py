@@ -140,7 +140,8 @@ def load_shared_parts(folder: Path, dtype: torch.dtype) -> dict[str, Any]:
     kind = vae_config.get("_class_name")
     if kind == "MiniVAE" and "robust_layers" not in vae_config:
         raise ModelFileError(
-            f"{folder / 'vae'} is the autoencoder of an older mini, which this version cannot run; train again, init: mini"
+            f"{folder / 'vae'} is the autoencoder of an older mini, which this version cannot run; train again from "
+            "init: mini"
         )
     vae_class = MiniVAE if kind == "MiniVAE" else AutoencoderKL
     first = _load_part(CLIPTextModel, folder / "text_encoder", dtype=dtype)

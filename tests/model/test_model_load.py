@@ -74,7 +74,8 @@ def test_a_float16_model_without_files_of_its_own_keeps_its_vae_in_float32_too(g
     half = load_supir(**given, dtype=torch.float16)
     kinds = {name: {value.dtype for value in part.parameters()} for name, part in half.named_children()}
     expected = {name: {torch.float16} for name in ("unet", "control", "connectors", "text")}
-    assert kinds == expected | {name: {torch.float32} for name in ("vae", "robust_encoder")}
+    precise = ("vae", "robust_encoder", *(["estimator"] if half.estimator else []))
+    assert kinds == expected | {name: {torch.float32} for name in precise}
     # the same numbers as those of float32, not such that went through float16
     full = load_supir(**given)
     assert torch.equal(half.vae.decoder.conv_in.weight, full.vae.decoder.conv_in.weight)
