@@ -58,17 +58,23 @@ def losses(unfiltered: Path) -> dict[str, float]:
 
 
 @pytest.fixture(scope="module")
-def clean(losses: dict[str, float]) -> set[str]:
-    """Source keys that the filter drops; the untrained prior makes both kinds."""
-    keys = {key for key, loss in losses.items() if loss <= 0}
-    assert 0 < len(keys) < 5
-    return keys
+def margin(losses: dict[str, float]) -> float:
+    """A margin with two samples on its clean side and three on the other."""
+    _, second, third, *_ = sorted(losses.values())
+    assert third - second > 0.01
+    return (second + third) / 2
 
 
 @pytest.fixture(scope="module")
-def filtered(photos: Path, clean: set[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def clean(losses: dict[str, float], margin: float) -> set[str]:
+    """Source keys that the filter drops."""
+    return {key for key, loss in losses.items() if loss <= margin}
+
+
+@pytest.fixture(scope="module")
+def filtered(photos: Path, clean: set[str], margin: float, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("filtered") / "out"
-    summary = _run(photos, out)
+    summary = _run(photos, out, f"filter_margin={margin}")
     counts = {"samples": 5 - len(clean), "made": 5, "clean": len(clean), "failed": 0}
     assert {key: summary[key] for key in counts} == counts
     assert summary["dropped"] == f"{out}/report/dropped.jsonl"
@@ -119,7 +125,7 @@ def test_the_ledger_holds_every_photo_with_its_scores(
 
 
 def test_a_killed_filtered_job_ends_with_the_same_bytes(
-    filtered: Path, photos: Path, clean: set[str], tmp_path: Path
+    filtered: Path, photos: Path, clean: set[str], margin: float, tmp_path: Path
 ) -> None:
     out = tmp_path / "n"
     shutil.copytree(filtered, out)
@@ -127,7 +133,7 @@ def test_a_killed_filtered_job_ends_with_the_same_bytes(
     (out / shard_path("part-000000")).write_bytes(b"half a tar")
     (out / "dataset.json").unlink()
     (out / "report/dropped.jsonl").unlink()
-    summary = _run(photos, out, workers=2)
+    summary = _run(photos, out, f"filter_margin={margin}", workers=2)
     assert (summary["made"], summary["clean"], summary["samples"]) == (3, len(clean), 5 - len(clean))
     assert _files(out) == _files(filtered)
 
