@@ -167,7 +167,11 @@ class MiniVAE(ModelMixin, ConfigMixin):
     def new_robust_encoder(self) -> MiniEncoder:
         """A robust encoder of this autoencoder's shape that computes what its encoder does."""
         config = self.config
-        robust = MiniEncoder(config["latent_channels"], config["block_out_channels"], config["robust_layers"])
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # of what its further blocks start at, behind convolutions that are zero
+            robust = MiniEncoder(
+                config["latent_channels"], config["block_out_channels"], config["robust_layers"]
+            )
         robust.to(self.device, self.dtype).copy_from(self.encoder)
         return robust
 

@@ -17,12 +17,15 @@ import pytest
 from limits import HANGS_AFTER_S
 from PIL import Image
 
-from supir_infer import RestoreSettings
+from supir_infer import PRESETS
 from supir_infer.restore import Restorer
 from supir_infer.web import MAX_UPLOAD_BYTES
 from supir_model import load_supir
 
 gradio_client = pytest.importorskip("gradio_client")
+
+
+STRONG = ("--set", "strength=1")
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +35,16 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     code = "import sys; sys.argv[0] = 'supir-web'; from supir_infer.web_cli import main; main()"
-    overrides = ("--set", "min_size_px=64", "--set", "guidance_scale=2", "--set", "max_megapixels=1")
+    overrides = (
+        "--set",
+        "min_size_px=64",
+        "--set",
+        "guidance_scale=2",
+        "--set",
+        "max_megapixels=1",
+        "--set",
+        "strength=1",
+    )
     options = ("--model", "tiny", "--port", str(port), *overrides)
     log = tmp_path_factory.mktemp("web") / "log"
     environment = {**os.environ, "GRADIO_TEMP_DIR": str(log.parent / "cache"), "OMP_NUM_THREADS": "1"}
@@ -77,9 +89,8 @@ def restore(client: gradio_client.Client, path: Path | None, *, upscale: float =
 def test_the_page_restores_a_picture_as_the_library_does(client, tmp_path, face):
     Image.fromarray(face).save(tmp_path / "face.png")
     (before, after), download, made_with = restore(client, tmp_path / "face.png")
-    settings = RestoreSettings(
-        steps=2, min_size_px=64, guidance_scale=2.0, restore_guidance=0, colour_fix="wavelet"
-    )
+    changes = {"steps": 2, "min_size_px": 64, "guidance_scale": 2.0, "colour_fix": "wavelet", "strength": 1.0}
+    settings = PRESETS["mini"].model_copy(update=changes)
     expected = Restorer(load_supir(preset="tiny"), settings).restore(face, "a woman", seed=5)
     with Image.open(download) as image:
         assert np.abs(np.asarray(image).astype(int) - expected.image).max() <= 1

