@@ -23,8 +23,8 @@ THUMBNAIL_PX = 320
 STAGES = ("prior", "encoder", "adapter")
 CURVE_PX = (300, 160)
 EXPECTATION = (
-    "What to expect: the mini model has 16 M parameters (SDXL with SUPIR's parts has 4.8 B), was trained for about "
-    "an hour on two CPU cores, and each stage went on for a minute here. It proves that the chain works; it removes "
+    "What to expect: the mini model has 16 M parameters (SDXL with SUPIR's parts has 4.8 B), was trained for some "
+    "five hours on one CPU core, and each stage went on for a minute here. It proves that the chain works; it removes "
     "noise and blocking, invents little detail and softens texture. The table puts its numbers beside those of the "
     "degraded input."
 )
