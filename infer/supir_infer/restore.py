@@ -200,13 +200,11 @@ class Restorer:
         """
         clock = _Clock({} if timings is None else timings, lq.device)
         z_lq = self._codec.encode_lq(lq)
-        centre, colours = None, lq
+        pulls = self.settings.restore_guidance > 0
         takes_colours = self.settings.colour_fix != "none" and self.settings.colour_reference == "stage_one"
-        if self.settings.restore_guidance > 0 or takes_colours:
-            stage_one = self._codec.decode(z_lq)
-            colours = stage_one if takes_colours else lq
-            if self.settings.restore_guidance > 0:
-                centre = self._codec.encode(stage_one, noise.posterior)
+        stage_one = self._codec.decode(z_lq) if pulls or takes_colours else lq
+        centre = self._codec.encode(stage_one, noise.posterior) if pulls else None
+        colours = stage_one if takes_colours else lq
         clock.lap("encode")
         denoise = self._denoise(z_lq, positive, negative)
         latent = self._sample(denoise, z_lq, noise, centre, on_step)

@@ -8,6 +8,7 @@ that is not touched comes back as it was.
 from __future__ import annotations
 
 import math
+from dataclasses import astuple
 from functools import cache
 
 import numpy as np
@@ -38,9 +39,7 @@ def degradation(supir: Supir, picture: FloatImage) -> Degradation:
     estimator = supir.estimator or _embedded()
     crops = np.stack(_crops(picture)).transpose(0, 3, 1, 2)
     found = estimator.estimate(torch.from_numpy(crops).to(estimator.device) * 2 - 1)
-    columns = zip(
-        *((d.blur_sigma_px, d.noise_sigma, d.jpeg_quality, d.scale, d.psnr_db) for d in found), strict=True
-    )
+    columns = zip(*map(astuple, found), strict=True)
     return Degradation(*(sum(column) / len(found) for column in columns))
 
 

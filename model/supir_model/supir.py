@@ -72,7 +72,7 @@ class Supir(nn.Module):
 
     @property
     def latent_channels(self) -> int:
-        """Channels of a latent: 4 for SDXL, 8 for mini."""
+        """Channels of a latent: 4 for SDXL, 64 for mini."""
         return int(self.unet.config["in_channels"])
 
     # --- encoders -----------------------------------------------------------------------------------------
