@@ -1,7 +1,8 @@
 """Where a command may write, asked before its work begins: no hour of work ends at a closed door or upon its own input.
 
 Place in the flow: after the plan, before anything is loaded or computed. The law it keeps: what is asked is the file
-system itself, by a file that is made and taken away again; permissions alone do not tell it.
+system itself, by a file that is made and taken away again; permissions alone do not tell it. What was made to ask is
+gone afterwards: a run that is refused later leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from supir_console.entry import UserError
 
 
 def require_writable_folder(folder: Path, option: str) -> None:
-    """Makes the folder where it is missing, and finds that files can be made in it.
+    """Finds that a folder is there or can be made, and that files can be made in it.
 
     Args:
         folder: local.
@@ -24,10 +25,13 @@ def require_writable_folder(folder: Path, option: str) -> None:
         UserError: it is a file, or nothing can be written there.
     """
     probe = folder / f".supir-{secrets.token_hex(8)}.tmp"
+    missing = [place for place in (folder, *folder.parents) if not os.path.lexists(place)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.touch()
         probe.unlink()
+        for place in missing:  # the innermost first
+            place.rmdir()
     except OSError as error:
         reason = (
             "it is no folder" if isinstance(error, FileExistsError | NotADirectoryError) else error.strerror
@@ -38,7 +42,7 @@ def require_writable_folder(folder: Path, option: str) -> None:
 
 
 def require_writable_file(path: Path, option: str) -> None:
-    """Finds that a file of this name can be written; its folder is made where it is missing.
+    """Finds that a file of this name can be written, in a folder that is there or can be made.
 
     Args:
         path: local.

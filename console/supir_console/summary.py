@@ -50,8 +50,8 @@ def json_line(record: Mapping[str, Any]) -> str:
     is escaped, and whoever reads the line gets the same name back.
 
     Example:
-        >>> json_line({"caf\u00e9": 1}), json_line({"caf\udce9": 1})
-        ('{"caf\u00e9": 1}\n', '{"caf\\udce9": 1}\n')
+        >>> json_line({"caf\udce9": 1})
+        '{"caf\\udce9": 1}\n'
     """
     text = json.dumps(record, ensure_ascii=False)
     try:

@@ -86,6 +86,7 @@ def preview(
     check_recipe(loaded)
     crops, unreadable = _preview_crops(source, draws, crop, seed)
     sheet = contact_sheet(draw_rows(crops, loaded, strengths or [0.25, 0.5, 1.0], seed))
+    out.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(out, **encoding)
     summary = {"sheet": str(out), "size_px": list(sheet.size), "unreadable": unreadable}
     finish(summary, as_json=as_json, failed=len(unreadable))

@@ -127,6 +127,7 @@ def _write_per_image(evaluation: Evaluation, path: Path) -> None:
         for name, by_row in evaluation.figures.items()
         for row, figures in by_row.items()
     ]
+    path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".parquet":
         import pyarrow as pa
         import pyarrow.parquet as pq

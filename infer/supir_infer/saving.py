@@ -93,7 +93,8 @@ def write_picture(
         OSError: the file or its folder cannot be written; no part of it stays.
     """
     kind = FORMAT_OF[path.suffix.lower()]
-    pixels = rgb if alpha is None or kind == "jpg" else np.dstack([rgb, alpha])
+    stacked: Any = rgb if alpha is None or kind == "jpg" else np.dstack([rgb, alpha])
+    pixels: Levels = stacked
     # a name of its own length: one made from a long picture's name would be longer than file systems take
     temporary = path.with_name(f".supir-{secrets.token_hex(8)}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
