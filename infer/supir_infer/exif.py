@@ -28,7 +28,7 @@ DAMAGED = (
     ValueError,
     struct.error,
 )
-MAX_BYTES = 2**16  # what one JPEG segment can hold; more is no description of a photo
+MAX_BYTES = 2**16 - 3  # what one JPEG segment can hold; more is no description of a photo
 
 
 def kept_exif(image: Image.Image) -> bytes:
