@@ -29,7 +29,7 @@ FLAT_DIFFERENCE = 1e-3
 NEARBY = (-3, -2, 2, 3)
 """Frequencies that a line of a grid is compared with, in steps of the transform from it."""
 FAINT_POWER = 1e-4
-"""Added to the power, so that a flat picture has faint lines and no infinite ones: a deviation of 1/100, or 1.3 levels."""
+"""Added to the power, so that a flat picture has faint lines and no infinite ones: a deviation of 1.3 levels."""
 SMALLEST_WINDOW = 0.6
 """Smallest window that AlexNet looks at, in sides of the crop; it is enlarged to the crop's size."""
 
@@ -58,9 +58,10 @@ def spectrum_distance(image: torch.Tensor, reference: torch.Tensor) -> torch.Ten
 
 
 def grid_distance(image: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
-    """Returns the L1 distances of the images' `difference_profile`s and `grid_lines`: 0 where a grid of 8 px is as faint.
+    """Returns the L1 distance of the images' `difference_profile`s and that of their `grid_lines`, added.
 
-    Profiles show edges of blocks in smooth places, lines any pattern that comes again with each block.
+    0 where a grid of 8 px is as faint as in the photo. Profiles show edges of blocks in smooth places, lines any
+    pattern that comes again with each block.
 
     Args:
         image: (B, 3, H, W), sides multiples of 8 and at least 64 px; `reference` likewise.
