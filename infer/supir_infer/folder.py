@@ -171,7 +171,9 @@ def reason_of(error: Exception) -> str:
     """Returns why a picture could not be restored, in one line with a way on."""
     text = " ".join(str(error).split())
     if isinstance(error, torch.OutOfMemoryError):
-        return f"out of memory: use a smaller --tile or --set vae_strip_px=256 ({text[:160]})"
+        return (
+            f"out of memory: use a smaller --tile and, with SDXL's VAE, --set vae_strip_px=256 ({text[:160]})"
+        )
     return text if isinstance(error, UserError | ImageError) else f"{type(error).__name__}: {text[:240]}"
 
 

@@ -8,14 +8,13 @@ counts. A line that a kill or a full disk tore is taken out before the next run;
 from __future__ import annotations
 
 import json
-import os
-import secrets
 import sys
 from pathlib import Path
 from typing import Any
 
 from supir_console import json_line
 from supir_infer.plan import Job, Plan
+from supir_infer.whole_file import whole_file
 
 
 def append_success(results: Path, job: Job, metadata: dict[str, Any]) -> None:
@@ -37,7 +36,8 @@ def complete_results(results: Path, plan: Plan) -> None:
     records = [_parse(line) for line in lines]
     whole = [line for line, record in zip(lines, records, strict=True) if record]
     if b"".join(line + b"\n" for line in whole) != data:
-        _replace(results, whole)
+        with whole_file(results) as stream:
+            stream.writelines(line + b"\n" for line in whole)
         num_torn = len(lines) - len(whole)
         sys.stderr.write(
             f"{results}: {num_torn} torn line(s) taken out; what is done stands in the outputs\n"
@@ -51,18 +51,6 @@ def complete_results(results: Path, plan: Plan) -> None:
 def _append(results: Path, record: dict[str, Any]) -> None:
     with results.open("a", encoding="utf-8") as stream:
         stream.write(json_line(record))
-
-
-def _replace(results: Path, lines: list[bytes]) -> None:
-    temporary = results.with_name(f".supir-{secrets.token_hex(8)}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            stream.writelines(line + b"\n" for line in lines)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(results)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _parse(line: bytes) -> dict[str, Any]:

@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import secrets
 import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +23,7 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin
 from supir_images import BadImage
 from supir_images.opening import naming_damage, open_image
 from supir_infer.description import IPTC_TAG, origin_in, packet_with, photoshop_resource, raw_profile
+from supir_infer.whole_file import whole_file
 
 METADATA_KEY = "supir"
 Levels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
@@ -95,22 +94,14 @@ def write_picture(
     kind = FORMAT_OF[path.suffix.lower()]
     stacked: Any = rgb if alpha is None or kind == "jpg" else np.dstack([rgb, alpha])
     pixels: Levels = stacked
-    # a name of its own length: one made from a long picture's name would be longer than file systems take
-    temporary = path.with_name(f".supir-{secrets.token_hex(8)}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with temporary.open("wb") as stream:
-            if kind == "png":
-                stream.write(_png(pixels, metadata, described))
-            elif kind == "tiff":
-                _save_tiff(stream, pixels, metadata, described)
-            else:
-                _save_lossy(stream, kind, pixels, metadata, described, quality)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as stream:
+        if kind == "png":
+            stream.write(_png(pixels, metadata, described))
+        elif kind == "tiff":
+            _save_tiff(stream, pixels, metadata, described)
+        else:
+            _save_lossy(stream, kind, pixels, metadata, described, quality)
 
 
 def read_metadata(path: Path) -> dict[str, Any] | None:
@@ -173,7 +164,7 @@ def _chunks(data: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def _save_lossy(
-    stream: io.BufferedWriter,
+    stream: BinaryIO,
     kind: str,
     pixels: Levels,
     metadata: dict[str, Any],
@@ -198,9 +189,7 @@ def _save_lossy(
     Image.fromarray(pixels).save(stream, format="JPEG", subsampling="4:4:4", optimize=True, **options)
 
 
-def _save_tiff(
-    stream: io.BufferedWriter, pixels: Levels, metadata: dict[str, Any], described: Description
-) -> None:
+def _save_tiff(stream: BinaryIO, pixels: Levels, metadata: dict[str, Any], described: Description) -> None:
     """One deflated strip with horizontal differences; Pillow writes the directories, which hold more than its modes."""
     height, width, channels = pixels.shape
     differences = np.diff(pixels, axis=1, prepend=pixels.dtype.type(0))

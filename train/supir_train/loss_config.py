@@ -63,7 +63,7 @@ class ImageLossConfig(Config):
         ge=0,
         description="Weight of the distance of the profiles that differences have over the 8 columns and rows of a "
         "latent pixel, and of how far the spectra stand out at 1/8, 2/8 and 3/8 cycles a px: what shows the grid of "
-        "the latents. Crops of at least 64 px.",
+        "the latents.",
     )
     adversary: AdversaryConfig = AdversaryConfig()
 

@@ -64,7 +64,7 @@ def grid_distance(image: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     pattern that comes again with each block.
 
     Args:
-        image: (B, 3, H, W), sides multiples of 8 and at least 64 px; `reference` likewise.
+        image: (B, 3, H, W), sides multiples of 32; `reference` likewise.
     """
     total = image.new_zeros(())
     for one, other in ((image, reference), (image.mT, reference.mT)):
