@@ -10,7 +10,7 @@ from PIL import Image, ImageCms
 from skimage import data
 
 from supir_console import UserError
-from supir_infer import images, saving
+from supir_infer import images, whole_file
 from supir_infer.images import ImageError, picture_size, read_picture, resize
 from supir_infer.listing import list_pictures
 from supir_infer.plan import find_jobs
@@ -228,7 +228,7 @@ def test_a_write_that_fails_leaves_neither_file_nor_temporary(tmp_path, coffee, 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(saving.os, "fsync", full)
+    monkeypatch.setattr(whole_file.os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         write_picture(tmp_path / "a.png", coffee, None, {})
     assert list(tmp_path.iterdir()) == []

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from supir_infer import folder, images, saving
+from supir_infer import folder, images, saving, whole_file
 from supir_infer.cli import main
 from supir_infer.matching import match_samples
 
@@ -84,7 +84,7 @@ def test_an_output_that_cannot_be_written_is_a_failure_and_a_full_disk_ends_the_
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(saving.os, "fsync", full)
+    monkeypatch.setattr(whole_file.os, "fsync", full)
     ended = command(main, photos, "-o", tmp_path / "full", *QUICK)
     assert (ended.code, ended.err.count("\n")) == (2, 1)
     assert "face.png cannot be written: No space left on device; free some space and repeat" in ended.err
