@@ -7,24 +7,34 @@ is. A refusal is not cleaned away (`lint.py` finds it); an answer with nothing e
 
 from __future__ import annotations
 
+import html
 import re
 from collections import Counter
 from dataclasses import dataclass, field
 
 from supir_caption.json_answers import text_of_json
-from supir_caption.splitting import ENDS, split_sentences
+from supir_caption.splitting import ENDS
+from supir_caption.talk import without_closing, without_opening
 
 _SPECIAL = re.compile(
-    r"<\|im_start\|>(?:assistant|user|system)?|<\|[^<>|\n]{1,40}\|>|</?s>|\[/?INST\]"
+    r"<\|(?:im_)?start\|>(?:assistant|user|system)?|<\|channel\|>\w*|<\|[^<>|\n]{1,40}\|>|</?s>|\[/?INST\]"
     r"|<(?:end_of_turn|start_of_turn|eos|bos|pad|image)>|</?answer>",
     re.IGNORECASE,
 )
 _THINK = r"think(?:ing)?|thought|reasoning|reflection|scratchpad"
-_THOUGHT = re.compile(rf"<({_THINK})>.*?(?:</\1>|\Z)", re.IGNORECASE | re.DOTALL)
-_THOUGHT_ENDS = re.compile(rf"\A.*</(?:{_THINK})>", re.IGNORECASE | re.DOTALL)
+_THOUGHT = re.compile(
+    rf"<({_THINK})>.*?(?:</\1>|\Z)"
+    r"|◁think▷.*?(?:◁/think▷|\Z)"
+    r"|<\|channel\|>(?:analysis|commentary)\b.*?(?:<\|end\|>|(?=<\|start\|>)|\Z)",
+    re.IGNORECASE | re.DOTALL,
+)
+_THOUGHT_ENDS = re.compile(rf"\A.*(?:</(?:{_THINK})>|◁/think▷)", re.IGNORECASE | re.DOTALL)
+# What follows the end of the answer is another turn that the model made up.
+_NEXT_TURN = re.compile(r"(?<=\S)\s*<\|(?:endoftext|im_end|eot_id|end)\|>.*\Z", re.DOTALL)
 _FENCE = re.compile(r"^[ \t]*(```|~~~)[\w-]*[ \t]*$", re.MULTILINE)
 _HEADING = re.compile(
     r"^[ \t]{0,3}#{1,6}[ \t]+[^\n]*$\n?"
+    r"|^[ \t]*(?:\*\*|__)?[Tt]itle(?:\*\*|__)?:[^\n]*$\n?"
     r"|^[ \t]*(?:\*\*|__)[^*_\n]{1,80}?:?(?:\*\*|__):?[ \t]*$\n?"
     r"|^[ \t]*(?:-{3,}|={3,}|\*{3,})[ \t]*$\n?",
     re.MULTILINE,
@@ -36,6 +46,10 @@ _META_LABEL = re.compile(
     r"(?:caption|description|summary|overview|answer|response|output|title)(?:\*\*|__)?[ \t]*:(?:\*\*|__)?[ \t]*",
     re.IGNORECASE | re.MULTILINE,
 )
+_QUOTE_MARK = re.compile(r"^[ \t]{0,3}>[ \t]?", re.MULTILINE)
+_TABLE_RULE = re.compile(r"^[ \t]*\|?[ \t:|-]*-{3,}[ \t:|-]*$\n?", re.MULTILINE)
+_TABLE_ROW = re.compile(r"^[ \t]*\|(.+)\|[ \t]*$", re.MULTILINE)
+_BOXED = re.compile(r"\A\s*\\boxed\{(?:\\text\{)?(.*?)\}{1,2}\s*\Z", re.DOTALL)
 _LIST_ITEM = re.compile(r"^[ \t]*(?:[-*•‣▪]|\d{1,2}[.)])[ \t]+(?=\S)", re.MULTILINE)
 _PICTURE_LINK = re.compile(r"!\[[^\]\n]*\]\([^)\n]*\)")
 _LINK = re.compile(r"\[([^\]\n]+)\]\((?:https?:|/|#|data:)[^)\n]*\)")
@@ -45,31 +59,6 @@ _HTML = re.compile(
     r"</?(?:p|br|b|i|em|strong|ul|ol|li|div|span|h[1-6]|caption|description)\b[^<>\n]{0,100}>", re.IGNORECASE
 )
 _QUOTES = {'"': '"', "“": "”", "«": "»", "„": "“", "「": "」", "'": "'"}
-
-_NOUN = r"(?:description|caption|summary|breakdown|analysis|response|answer|prompt)"
-_HERE_IS = (
-    r"here(?:'s|’s| is| are| you go:?)|below is|the following is|this is|i(?:'ve| have) (?:written|prepared|created)"
-    "|i will provide"
-)
-_OPENING = re.compile(
-    r"\A(?:"
-    r"(?:sure(?: thing)?|certainly|of course|absolutely|okay|ok|alright|no problem|great|got it|yes)\s*[!,.:]\s*(?=\S)"
-    rf"|(?:{_HERE_IS}) [^.:!?\n]{{0,60}}?\b{_NOUN}s?\b[^.:!?\n]{{0,80}}(?:[:.!]|\n)\s*"
-    r"|(?:i'd be|i would be|i am|i'm) (?:happy|glad|delighted) to [^.!?\n]{0,80}[.!:]\s*"
-    r"|(?:what an?|great|nice|lovely|beautiful|amazing|wonderful|gorgeous) (?:\w+ )?(?:image|picture|photo|shot)\s*!\s*"
-    r"|based on (?:the|your|what is visible in the) (?:\w+ )?(?:image|picture|photo)"
-    r"(?: (?:you )?(?:provided|shared|uploaded))?,\s*"
-    r"|(?:assistant|caption|description|answer|response|output)\s*:\s*"
-    r")",
-    re.IGNORECASE,
-)
-_CLOSING = re.compile(
-    r"^(?:(?:please )?(?:let me know|feel free|do not hesitate|don't hesitate)|(?:i )?hope (?:this|that|it)"
-    r"|would you like|is there anything else|if you (?:have|need|would like|want|wish|require|'d like)"
-    r"|(?:please )?(?:note|keep in mind) that this (?:description|caption)|thank you|happy to help"
-    rf"|this {_NOUN} (?:is based|was generated|captures|provides|aims|covers)|do you (?:want|need|have))\b",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,24 +86,48 @@ def clean(answer: str) -> Cleaned:
         removed[kind] += times
         return text
 
-    text = cut(_SPECIAL, answer, "token")
-    text = cut(_THOUGHT, text, "think")
+    text = cut(_THOUGHT, answer, "think")
+    text = cut(_NEXT_TURN, text, "token")
+    text = cut(_SPECIAL, text, "token")
     text = cut(_THOUGHT_ENDS, text, "think")  # templates that open the thinking themselves leave only its end
     text = cut(_FENCE, text, "fence")
+    text = text.replace("\\n\\n", "\n\n")  # written out, by a server that escaped its answer twice
+    text = cut(_BOXED, text, "token", r"\1")
     text = _without_opening(text.strip(), removed)
     unwrapped = text_of_json(text)
     if unwrapped is not None:
         removed["json"] += 1
         text = unwrapped
-    text = cut(_PICTURE_LINK, cut(_HTML, text, "html", " "), "link")
+    text = html.unescape(cut(_HTML, text, "html", " "))
+    text = cut(_PICTURE_LINK, cut(_QUOTE_MARK, text, "quote_mark"), "link")
     text = cut(_LINK, text, "link", r"\1")
+    text = _without_table(text, removed)
     text = _without_headings(text, removed)
     text = cut(_META_LABEL, text, "label")
     text = _as_sentences(text, removed)
     text = cut(_STRAY, cut(_EMPHASIS, cut(_EMPHASIS, text, "emphasis", r"\2"), "emphasis", r"\2"), "emphasis")
     text = _without_opening(text.strip(), removed)
-    text = _without_closing(_unquoted(" ".join(text.split()), removed), removed)
-    return Cleaned(text, {kind: times for kind, times in removed.items() if times})
+    text, times = without_closing(_unquoted(" ".join(text.split()), removed))
+    removed["closing"] += times
+    return Cleaned(text.strip(), {kind: times for kind, times in removed.items() if times})
+
+
+def _without_opening(text: str, removed: Counter[str]) -> str:
+    text, times = without_opening(text)
+    removed["opening"] += times
+    return text
+
+
+def _without_table(text: str, removed: Counter[str]) -> str:
+    """A table's rows become sentences of their cells; its first row, above the rule, names columns and is dropped."""
+    if not (_TABLE_RULE.search(text) and _TABLE_ROW.search(text)):
+        return text
+    removed["table"] += 1
+    text = re.sub(rf"(?:{_TABLE_ROW.pattern})\n(?={_TABLE_RULE.pattern})", "", text, flags=re.MULTILINE)
+    return _TABLE_ROW.sub(
+        lambda row: ": ".join(cell.strip() for cell in row[1].split("|") if cell.strip()) + ".",
+        _TABLE_RULE.sub("", text),
+    )
 
 
 def _without_headings(text: str, removed: Counter[str]) -> str:
@@ -136,25 +149,6 @@ def _as_sentences(text: str, removed: Counter[str]) -> str:
             item += "."
         lines.append(item)
     return "\n".join(lines)
-
-
-def _without_opening(text: str, removed: Counter[str]) -> str:
-    while match := _OPENING.match(text):
-        rest = text[match.end() :].lstrip(" :\n")
-        if not rest:
-            return text if removed["opening"] == 0 and not match.group().rstrip().endswith(":") else ""
-        removed["opening"] += 1
-        text = rest[0].upper() + rest[1:]
-    return text
-
-
-def _without_closing(text: str, removed: Counter[str]) -> str:
-    parts = split_sentences(text)
-    number = len(parts)
-    while number and _CLOSING.match(parts[number - 1]):
-        number -= 1
-    removed["closing"] += len(parts) - number
-    return text if number == len(parts) else " ".join(parts[:number])
 
 
 def _unquoted(text: str, removed: Counter[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from typing import Any
@@ -11,6 +12,7 @@ _FIELDS = (
     "dense", "text", "answer", "content", "response", "output", "summary", "short_caption",
 )  # fmt: skip
 _MAX_AROUND = 0.3  # share of an answer that words around its JSON may be
+_MAX_AROUND_FIELD = 0.7  # the same where the JSON has a field for the caption: the words around are talk then
 _CUT_OFF = re.compile(
     r'\A\s*\{.*?"(?:' + "|".join(_FIELDS) + r')"\s*:\s*"(?P<text>(?:[^"\\]|\\.)*)', re.DOTALL
 )
@@ -28,10 +30,20 @@ def text_of_json(answer: str) -> str | None:
     try:
         value, length = json.JSONDecoder(strict=False).raw_decode(answer[start:])
     except (ValueError, RecursionError):
-        return _cut_off(answer)
-    if len(answer.strip()) - length > _MAX_AROUND * len(answer):
+        return _python_text(answer[start:].strip()) or _cut_off(answer)
+    before, after = answer[:start].strip(), answer[start + length :].strip()
+    is_wrapped = isinstance(value, dict) and any(name in value for name in _FIELDS)
+    if len(before) + len(after) > (_MAX_AROUND_FIELD if is_wrapped else _MAX_AROUND) * len(answer):
         return None
     return _text(value) or None
+
+
+def _python_text(answer: str) -> str | None:
+    """The text of an object that is written as Python writes it, in single quotation marks."""
+    try:
+        return _text(ast.literal_eval(answer)) or None
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return None
 
 
 def _cut_off(answer: str) -> str | None:

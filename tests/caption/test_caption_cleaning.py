@@ -44,6 +44,37 @@ from supir_caption.cleaning import clean
         ('"A red fox."', "A red fox.", {"quotes": 1}),
         ("<|im_start|>assistant\nA red fox.<|im_end|>", "A red fox.", {"token": 2}),
         ("A fox.<br>Snow.", "A fox. Snow.", {"html": 1}),
+        ("◁think▷hm◁/think▷A red fox.", "A red fox.", {"think": 1}),
+        (
+            "<|channel|>analysis<|message|>A fox?<|end|><|start|>assistant<|channel|>final<|message|>A red fox.",
+            "A red fox.",
+            {"think": 1, "token": 3},
+        ),
+        ("A red fox.<|endoftext|>Human: and then?", "A red fox.", {"token": 1}),
+        (
+            "Here you go: a caption.\n\n> A red fox.\n> Snow.",
+            "A red fox. Snow.",
+            {"opening": 1, "quote_mark": 2},
+        ),
+        (
+            '```json\n{"caption": "A red fox.", "objects": ["fox"]}\n```\nLet me know if you need more.',
+            "A red fox.",
+            {"fence": 2, "json": 1},
+        ),
+        ("{'caption': 'A red fox.'}", "A red fox.", {"json": 1}),
+        ("Title: The Fox\nDescription: A red fox.", "A red fox.", {"heading": 1, "label": 1}),
+        (
+            "| Thing | Colour |\n|---|---|\n| fox | red |\n| sky | grey |",
+            "fox: red. sky: grey.",
+            {"table": 1},
+        ),
+        ("A red fox &amp; snow.\\n\\nIt&#39;s cold.", "A red fox & snow. It's cold.", {}),
+        ("Okay, let's describe this. A red fox.", "A red fox.", {"opening": 2}),
+        ("当然！以下是图片的详细描述：\n\n一只狐狸。", "一只狐狸。", {"opening": 2}),
+        ("Natürlich! Hier ist eine Beschreibung des Bildes: Ein Fuchs.", "Ein Fuchs.", {"opening": 2}),
+        ("Bien sûr ! Voici une description : Un renard.", "Un renard.", {"opening": 2}),
+        ("A red fox. (Word count: 3)", "A red fox.", {"closing": 1}),
+        ("A red fox. #fox #snow", "A red fox.", {"closing": 1}),
         ("See [the fox](https://x.org/a) ![](b.png)run.", "See the fox run.", {"link": 2}),
     ],
 )
@@ -62,6 +93,9 @@ def test_what_is_taken_off_and_counted(answer: str, text: str, removed: dict[str
         "Great waves break on the shore. Sure enough, a gull waits.",
         "A plate with the words [SALE] and {50 %}.",
         "Here is a street that leads uphill.",
+        "Thank you cards lie on a desk.",
+        "A door with the words #12. If you look closely, a cat hides behind it.",
+        "A poster that reads: {50 %}. A > sign | a bar.",
     ],
 )
 def test_what_is_left_alone(text: str):
