@@ -159,9 +159,10 @@ def _axes(name: str, x: int, across: _Scale, down: _Scale) -> str:
 
 
 def _dot(x: float, y: float, label: str, colour: str) -> str:
-    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}"/>' + _text(
-        x + 6, y - 5, label, "start"
-    )
+    # the label lies left of a dot in the right half of its panel, so that none leaves it
+    side, anchor = (-6, "end") if x % WIDTH > WIDTH / 2 else (6, "start")
+    dot = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}"/>'
+    return dot + _text(x + side, y - 5, label, anchor)
 
 
 def _text(x: float, y: float, text: str, anchor: str) -> str:

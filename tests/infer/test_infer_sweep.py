@@ -147,4 +147,8 @@ def test_table_and_curve_hold_the_figures():
     assert second[0] < first[0] < given[0]  # NIQE to the right
     assert given[1] < first[1] < second[1]  # LPIPS upwards
     assert (given[1] - first[1]) / (first[1] - second[1]) == pytest.approx(2, rel=0.02)
+    labels = {text.text: text for text in root.iter("{http://www.w3.org/2000/svg}text")}
+    assert (
+        labels["as given"].get("text-anchor") == "end"
+    )  # the rightmost point's, which would leave the panel
     assert draw_curve(knobs, [Measured(cell.values, {"niqe": 1.0}, None) for cell in measured]) is None
