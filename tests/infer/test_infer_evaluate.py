@@ -120,8 +120,12 @@ def test_an_earlier_report_is_compared_only_if_it_measured_the_same(command, set
     (sets / "before.json").write_text(json.dumps(report(command, sets)))
     better = np.asarray(Image.open(sets / "hq" / "0.png")) + np.uint8(2)
     Image.fromarray(better).save(sets / "restored" / "0.png")
-    change = report(command, sets, "--against", sets / "before.json")["change"]["restored"]["psnr"]
-    assert change == pytest.approx((psnr(2) - psnr(4)) / 2, abs=1e-3)
+    change = report(command, sets, "--against", sets / "before.json")["comparison"]["rows"]["restored"][
+        "psnr"
+    ]
+    assert change["after"] - change["before"] == pytest.approx((psnr(2) - psnr(4)) / 2, abs=1e-3)
+    assert (change["num_better"], change["num_equal"]) == (1, 1)
+    assert change["moved_most"][0] == pytest.approx(["0", psnr(4), psnr(2)], abs=1e-3)
     ended = command(
         main,
         *(sets / "restored", "--reference", sets / "hq", *FAST),
@@ -134,34 +138,41 @@ def test_an_earlier_report_is_compared_only_if_it_measured_the_same(command, set
 def test_a_report_against_other_references_of_the_same_names_is_refused(command, sets):
     lq = ("--lq", sets / "lq")
     (sets / "before.json").write_text(json.dumps(report(command, sets, *lq)))
-    assert "bicubic" in report(command, sets, *lq, "--against", sets / "before.json")["change"]
-    assert report(command, sets, "--against", sets / "before.json")["change"]["restored"]["psnr"] == 0
+    assert "bicubic" in report(command, sets, *lq, "--against", sets / "before.json")["comparison"]["rows"]
+    unchanged = report(command, sets, "--against", sets / "before.json")["comparison"]["rows"]["restored"]
+    assert (unchanged["psnr"]["num_equal"], unchanged["psnr"]["p_value"]) == (2, None)
     line = (sets / "restored", "--reference", sets / "hq", *FAST, "--against", sets / "before.json")
     Image.open(sets / "lq" / "1.png").transpose(Image.Transpose.ROTATE_90).save(sets / "lq" / "1.png")
     ended = command(main, *line, *lq)
     assert ended.code == 2
-    assert "before.json cannot be compared: lq_list_sha256 is " in ended.err
+    assert "before.json cannot be compared: the lq of 1 was another file" in ended.err
     Image.open(sets / "hq" / "1.png").transpose(Image.Transpose.ROTATE_90).save(sets / "hq" / "1.png")
     ended = command(main, *line)
     assert ended.code == 2
-    assert "before.json cannot be compared: reference_list_sha256 is " in ended.err
+    assert "before.json cannot be compared: the reference of 1 was another file" in ended.err
+
+
+PICTURE = {"reference_sha256": None, "lq_sha256": None, "identical": [], "figures": {}}
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
         (b"[1]", "it holds a list"),
-        (b"{}", "it has no sample_list_sha256"),
+        (b"{}", "crop_border_px: Field required"),
         (b"nothing", "Expecting value"),
         (b"\xff\xfe", "can't decode byte"),
         (b"[" * 100_000, "recursion"),
-        ({"means": [1]}, "its means are [1]"),
-        ({"means": {"restored": 1}}, "its means are {'restored': 1}"),
+        ({"pictures": [1]}, "pictures: Input should be a valid dictionary"),
+        ({"pictures": {"0": {"identical": []}}}, "pictures.0.reference_sha256: Field required"),
         (
-            {"means": {"restored": {"psnr": "high", "ssim_y": 1}}},
-            "its means are {'restored': {'psnr': 'high'",
+            {"pictures": {"0": PICTURE | {"figures": {"restored": {"psnr": "high"}}}}},
+            "pictures.0.figures.restored.psnr: Input should be a valid number",
         ),
-        ({"means": {"restored": {"psnr": 1}}}, "its means are {'restored': {'psnr': 1}}"),
+        ({"pictures": {"0": PICTURE | {"figures": {"restored": {}}}}}, "the figures of 0 have no psnr"),
+        ({"pictures": {"0": PICTURE | {"figures": {}}}}, "the figures of 0 have no psnr"),
+        ({"pictures": {}}, "no picture is in both"),
+        ({"metrics": []}, "it has no metric, now there is psnr, ssim_y"),
     ],
 )
 def test_a_malformed_earlier_report_is_one_line(command, sets, content, words):
@@ -172,7 +183,9 @@ def test_a_malformed_earlier_report_is_one_line(command, sets, content, words):
         main, sets / "restored", "--reference", sets / "hq", *FAST, "--against", sets / "bad.json"
     )
     assert (ended.code, ended.err.count("\n")) == (2, 1)
-    assert "bad.json is no report of this version's supir-eval --json: " in ended.err
+    assert (
+        "bad.json is no report of this version's supir-eval --json: " in ended.err or "cannot be" in ended.err
+    )
     assert words in ended.err
 
 
@@ -186,8 +199,9 @@ def test_the_table_has_a_row_a_source_and_a_line_of_identity_a_metric(command, s
     assert out[3].split()[:3] == ["restored", "median", f"{(psnr(4) + psnr(8)) / 2:.4f}"]
     assert out[5].split()[:4] == ["restored", "25", "%", f"{0.25 * psnr(4) + 0.75 * psnr(8):.4f}"]
     assert out[7].split()[:4] == ["restored", "75", "%", f"{0.75 * psnr(4) + 0.25 * psnr(8):.4f}"]
-    assert out[10].startswith("ssim_y: scikit-image ")
-    assert out[10].endswith("; weights none; Y of YCbCr (BT.601, 16..235)")
+    assert out[9].split()[:4] == ["restored", "mean", "at", "least"]
+    assert out[14].startswith("ssim_y: scikit-image ")
+    assert out[14].endswith("; weights none; Y of YCbCr (BT.601, 16..235)")
 
 
 def test_single_files_are_compared_whatever_their_names_and_folders_by_name(command, sets):
@@ -287,7 +301,7 @@ def test_where_all_pairs_are_identical_there_is_no_average(command, sets):
     assert figures["identical"] == {"restored": ["0", "1"]}
     out = command(main, sets / "hq", "--reference", sets / "hq", *FAST).out.splitlines()
     assert out[1].split() == ["restored", "-", "-"]
-    assert out[5] == ("2 of 2 restored pictures are their reference pixel for pixel and in no average: 0, 1")
+    assert out[7] == ("2 of 2 restored pictures are their reference pixel for pixel and in no average: 0, 1")
 
 
 def test_pictures_that_are_identical_inside_the_crop_border_are_identical(command, sets):
@@ -298,10 +312,25 @@ def test_pictures_that_are_identical_inside_the_crop_border_are_identical(comman
     assert report(command, sets, "--crop-border", 3)["identical"] == {"restored": ["0"]}
 
 
-def test_averages_over_other_pictures_are_not_compared(command, three):
+def test_pictures_that_one_run_alone_has_or_that_are_their_reference_are_compared_apart(command, three):
     (three / "before.json").write_text(json.dumps(report(command, three)))
     Image.open(three / "restored" / "0.png").resize((96, 96)).save(three / "restored" / "same.png")
-    line = (three / "restored", "--reference", three / "hq", *FAST, "--against", three / "before.json")
-    ended = command(main, *line)
-    assert ended.code == 2
-    assert "before.json cannot be compared: averaged_list_sha256 is " in ended.err
+    (three / "restored" / "1.png").write_bytes(b"broken")
+    ended = command(
+        main,
+        *(
+            three / "restored",
+            "--reference",
+            three / "hq",
+            *FAST,
+            "--against",
+            three / "before.json",
+            "--json",
+        ),
+    )
+    comparison = json.loads(ended.out)["comparison"]
+    assert ended.code == 1
+    assert (comparison["num_compared"], comparison["apart"]) == (
+        1,
+        {"only_before": ["1"], "identical": ["same"]},
+    )
