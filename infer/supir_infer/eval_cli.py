@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +17,6 @@ from supir_console import JsonOption, Progress, UserError, entry, finish
 from supir_infer.vote_cli import app as vote_app
 
 if TYPE_CHECKING:
-    from supir_infer.comparison import Comparison
     from supir_infer.evaluate import Ways
     from supir_infer.evaluation import Evaluation
     from supir_infer.matching import Matches
@@ -85,6 +83,7 @@ def evaluate(
     import torch
 
     from supir_infer.evaluate import Ways
+    from supir_infer.judgement import judged
     from supir_infer.matching import match_samples
     from supir_infer.model_source import resolve_device
     from supir_infer.named_sets import find_set
@@ -109,7 +108,7 @@ def evaluate(
     )
     earlier = _earlier(against, matches, ways)
     evaluation = _measure(matches, ways)
-    report = {**told, **_report(evaluation, against, earlier)}
+    report = {**told, **judged(evaluation.report(), against, earlier)}
     if per_image is not None:
         from supir_infer.per_image import write_per_image
 
@@ -142,34 +141,6 @@ def _measure(matches: Matches, ways: Ways) -> Evaluation:
 
     with Progress(len(matches.samples), "evaluate", "images") as progress:
         return measure(matches, ways, progress.advance)
-
-
-def _report(evaluation: Evaluation, against: Path | None, earlier: dict[str, Any] | None) -> dict[str, Any]:
-    """The report with what it says beside an earlier one and beside its own baseline."""
-    from supir_infer.comparison import compare, paired_changes
-    from supir_infer.gaming import alarms, grid_alarm
-
-    report = evaluation.report()
-    identities = {identity["metric"]: identity for identity in report["metrics"]}
-    found = grid_alarm(report["pictures"])
-    if "bicubic" in evaluation.rows() and evaluation.averaged():
-        sides = [
-            {name: evaluation.pictures[name].figures[row] for name in evaluation.averaged()}
-            for row in ("bicubic", "restored")
-        ]
-        changes = paired_changes(sides[0], sides[1], report["metrics"])
-        report["restored_against_bicubic"] = {metric: asdict(one) for metric, one in changes.items()}
-        found += _told("against bicubic", alarms(changes, identities, judges_consistency=False))
-    if against is not None and earlier is not None:
-        comparison: Comparison = compare(report, earlier, against)
-        report |= {"against": str(against), "comparison": comparison.as_json()}
-        changes = comparison.rows.get("restored", {})
-        found += _told(f"against {against}", alarms(changes, identities, judges_consistency=True))
-    return report | {"alarms": found}
-
-
-def _told(side: str, sentences: Sequence[str]) -> list[str]:
-    return [f"{side}: {sentence}" for sentence in sentences]
 
 
 def _finish(evaluation: Evaluation, report: dict[str, Any], as_json: bool) -> None:

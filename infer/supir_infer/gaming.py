@@ -7,7 +7,7 @@ trained against that backbone); a grid of a few pixels stands in the pictures.
 The law it keeps: an alarm tells figures and names pictures to look at; it changes no figure. A change counts where
 its 95 % interval leaves zero out; of a single picture, by its sign.
 Limits: an LQ's own noise and blocks count as consistency with it, so a run that cleans more is less consistent;
-where a reference witnesses that it is better, that is no alarm.
+where all witnesses (LPIPS on two backbones, DISTS; two at least) call it nearer, that is no alarm.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ def alarms(
     prettier = [name for name in gained if name in NO_REFERENCE]
     further = [name for name in lost if name in WITNESSES]
     nearer = [name for name in gained if name in WITNESSES]
-    if judges_consistency and CONSISTENCY in lost and not (nearer and not further):
+    witnessed = [name for name in changes if name in WITNESSES]
+    is_nearer = len(nearer) > 1 and nearer == witnessed  # one alone likes noise in place of blur
+    if judges_consistency and CONSISTENCY in lost and not is_nearer:
         further.append(CONSISTENCY)
     found = []
     if prettier and further:

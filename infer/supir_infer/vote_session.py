@@ -139,7 +139,7 @@ class VoteSession:
         if choice not in CHOICES:
             raise NotAsked(f"{choice!r} is no answer; use {', '.join(CHOICES)}")
         took = float(seconds) if isinstance(seconds, int | float) and np.isfinite(seconds) else 0.0
-        chosen: Choice = choice  # type: ignore[assignment]  # it is one of CHOICES
+        chosen: Choice = choice
         self.box.put(self._asked.question, self._asked.sha256s, chosen, self.voter, took)
         self._open.pop(0)
         self._num_answered += 1
