@@ -3,7 +3,8 @@
 Place in the flow: `vote_server` asks and hands answers in, `vote_result` counts. The laws: the order of pictures,
 pairs and sides is drawn from (seed, voter) and tells nothing; after any number of answers every picture was asked
 about as often as every other, to one; an answer is on the disk before the next question; a run that was stopped
-goes on behind the last answer. Answers keep the SHA-256 of the two files, and do not count once a file is another.
+goes on behind the last answer. Answers keep the SHA-256 of the two files: they hold for these files wherever
+they lie, and for no others.
 """
 
 from __future__ import annotations
@@ -124,14 +125,14 @@ class BallotBox:
         self._append(answer.model_dump())
         self.answers.append(answer)
 
-    def take_back(self, voter: str) -> Answer | None:
-        """Takes a voter's last answer back and returns it, None where there is none."""
-        own = [answer for answer in self.answers if answer.voter == voter]
-        if not own:
-            return None
-        self._append({"taken_back": own[-1].id})
-        self.answers.remove(own[-1])
-        return own[-1]
+    def take_back(self, answer_id: str) -> None:
+        """Takes an answer back.
+
+        Raises:
+            OSError: it cannot be written; then the answer stays.
+        """
+        self._append({"taken_back": answer_id})
+        self.answers = [answer for answer in self.answers if answer.id != answer_id]
 
     def _take(self, line: bytes) -> None:
         try:

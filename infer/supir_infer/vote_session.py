@@ -64,6 +64,7 @@ class VoteSession:
     _open: list[Question] = field(default_factory=list)
     _asked: Asked | None = None
     _num_answered: int = 0
+    _hashes: dict[Path, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Lays out what is still to be asked."""
@@ -78,30 +79,25 @@ class VoteSession:
         self._ask()
 
     def answers(self) -> list[Answer]:
-        """Returns the answers, of all voters, that are about these files as they are now."""
-        hashes: dict[Path, str] = {}
-
-        def is_same(method: str, picture: str, sha256: str) -> bool:
-            path = self.methods[method][picture]
-            if path not in hashes:
-                hashes[path] = file_sha256(path)
-            return hashes[path] == sha256
-
-        known = [answer for answer in self.box.answers if self._is_known(answer)]
-        found = [
-            answer
-            for answer in known
-            if is_same(answer.left, answer.picture, answer.left_sha256)
-            and is_same(answer.right, answer.picture, answer.right_sha256)
-        ]
+        """Returns the answers, of all voters, that are about these files as they are now, wherever they lie."""
+        found = [here for answer in self.box.answers if (here := self._here(answer))]
         self.stale = len(self.box.answers) - len(found)
         return found
 
-    def _is_known(self, answer: Answer) -> bool:
-        return all(
-            side in self.methods and answer.picture in self.methods[side]
-            for side in (answer.left, answer.right)
-        )
+    def _here(self, answer: Answer) -> Answer | None:
+        """The answer with the methods as they are called now, by the files' hashes; None where a file is not here."""
+        here = {
+            self._sha256(files[answer.picture]): method
+            for method, files in self.methods.items()
+            if answer.picture in files
+        }
+        left, right = here.get(answer.left_sha256), here.get(answer.right_sha256)
+        return answer.model_copy(update={"left": left, "right": right}) if left and right else None
+
+    def _sha256(self, path: Path) -> str:
+        if path not in self._hashes:
+            self._hashes[path] = file_sha256(path)
+        return self._hashes[path]
 
     def state(self) -> dict[str, Any]:
         """Returns what the page shows: the question's number, its pictures' addresses, how many are answered."""
@@ -151,9 +147,10 @@ class VoteSession:
         Raises:
             OSError: it could not be written.
         """
-        taken = self.box.take_back(self.voter)
-        if taken is not None and self._is_known(taken):
-            self._open.insert(0, taken.question())
+        own = [answer for answer in self.answers() if answer.voter == self.voter]
+        if own:
+            self.box.take_back(own[-1].id)
+            self._open.insert(0, own[-1].question())
             self._num_answered -= 1
             self._ask()
 
