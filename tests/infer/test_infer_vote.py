@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import threading
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
+from served_votes import served
 from skimage import data
 
 from supir_console import UserError
@@ -139,18 +138,6 @@ def test_an_answer_to_another_question_or_none_of_the_three_is_refused(runs):
     with pytest.raises(NotAsked, match="has its answer already"):
         asked.vote(number, "left", 1)
     assert [answer.seconds for answer in asked.answers()] == [0.0]
-
-
-@contextmanager
-def served(asked: VoteSession) -> Iterator[str]:
-    with VoteServer("127.0.0.1", 0, asked) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield server.url
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def get(url: str) -> bytes:
