@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import pytest
 from PIL import Image
 from skimage import data
 
+from supir_infer.artefacts import Found
 from supir_infer.cli import main as infer
 from supir_infer.eval_cli import main
+from supir_infer.own_measures import OWN_MEASURES, OwnMeasure
 
 FAST = ("--metrics", "psnr,ssim_y")
 
@@ -334,3 +337,161 @@ def test_pictures_that_one_run_alone_has_or_that_are_their_reference_are_compare
         1,
         {"only_before": ["1"], "identical": ["same"]},
     )
+
+
+def test_another_run_is_measured_and_compared_where_its_folder_is_named(command, sets):
+    for index in range(2):
+        clean = np.asarray(Image.open(sets / "hq" / f"{index}.png"))
+        (sets / "before").mkdir(exist_ok=True)
+        Image.fromarray(clean + np.uint8(16)).save(sets / "before" / f"{index}.png")
+    figures = report(command, sets, "--against", sets / "before")
+    change = figures["comparison"]["rows"]["restored"]["psnr"]
+    assert (change["before"], change["num_better"]) == (pytest.approx(psnr(16), abs=1e-3), 2)
+    out = command(
+        main, sets / "restored", "--reference", sets / "hq", *FAST, "--against", sets / "before"
+    ).out.splitlines()
+    assert f"against {sets / 'before'}: 2 pictures" in out
+    [row] = [line.split() for line in out if line.split()[:2] == ["psnr", "↑"] and "2/0/0" in line]
+    assert row[2:4] == [f"{psnr(16):.4f}", f"{(psnr(4) + psnr(8)) / 2:.4f}"]
+    assert any(line.startswith("moved most in psnr: 0 +12.04, 1 +6.0") for line in out)
+    single = command(
+        main,
+        *(sets / "restored" / "0.png", "--reference", sets / "hq" / "0.png", *FAST, "--json"),
+        *("--against", sets / "before" / "1.png"),
+    )
+    assert single.code == 0, single.err
+    assert json.loads(single.out)["comparison"]["num_compared"] == 1
+
+
+def test_all_that_is_wrong_with_a_picture_is_its_row_and_the_others_are_measured(command, sets):
+    """One of each: cut short, no picture, empty, another size, another proportion than its LQ, no reference."""
+    good = Image.open(sets / "hq" / "0.png")
+    names = ("cut", "text", "empty", "size", "lqshape", "noref", "badref")
+    for name in names:
+        for side in ("hq", "restored"):
+            good.save(sets / side / f"{name}.png")
+        good.resize((24, 24)).save(sets / "lq" / f"{name}.png")
+    whole = (sets / "restored" / "cut.png").read_bytes()
+    (sets / "restored" / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (sets / "restored" / "text.png").write_text("no picture")
+    (sets / "restored" / "empty.png").write_bytes(b"")
+    good.resize((90, 96)).save(sets / "restored" / "size.png")
+    good.resize((24, 40)).save(sets / "lq" / "lqshape.png")
+    (sets / "hq" / "noref.png").unlink()
+    (sets / "hq" / "badref.png").write_bytes(b"broken")
+    ended = command(
+        main,
+        *(sets / "restored", "--reference", sets / "hq", "--lq", sets / "lq", "--json"),
+        *("--metrics", "psnr,consistency,colour_shift,grid"),
+    )
+    figures = json.loads(ended.out)
+    assert ended.code == 1
+    assert list(figures["pictures"]) == ["0", "1"]
+    assert figures["missing"] == {"reference": ["noref"]}
+    assert set(figures["failed"]) == set(names) - {"noref"}
+    assert "the LQ 24x40: of other proportions" in figures["failed"]["lqshape"]
+    assert all(len(reason) > 20 and "\n" not in reason for reason in figures["failed"].values())
+
+
+def test_a_defect_in_a_metric_is_the_failure_of_its_picture(command, sets, monkeypatch):
+    plain = OWN_MEASURES["grid"]()
+
+    def broken(image: np.ndarray, lq: np.ndarray | None) -> Found:
+        if image.mean() > 0.5:
+            raise RuntimeError("out of something")
+        return plain.compute(image, lq)
+
+    monkeypatch.setitem(OWN_MEASURES, "grid", lambda: OwnMeasure(plain.identity, broken))
+    Image.new("RGB", (96, 96), "white").save(sets / "restored" / "2.png")
+    ended = command(main, sets / "restored", "--metrics", "grid", "--json")
+    assert json.loads(ended.out)["failed"] == {"2": "2: RuntimeError: out of something"}
+    assert ended.code == 1
+
+
+def test_grey_and_16_bit_pictures_are_what_they_show(command, sets, tmp_path):
+    grey = np.asarray(Image.open(sets / "hq" / "0.png").convert("L"))
+    for side, shift in (("g_hq", 0), ("g_restored", 3)):
+        (tmp_path / side).mkdir()
+        Image.fromarray(grey + np.uint8(shift)).save(tmp_path / side / "a.png")
+        Image.fromarray((grey.astype(np.uint16) + shift) * 257).save(tmp_path / side / "deep.png")
+    ended = command(main, tmp_path / "g_restored", "--reference", tmp_path / "g_hq", *FAST, "--json")
+    pictures = json.loads(ended.out)["pictures"]
+    for name in ("a", "deep"):
+        assert pictures[name]["figures"]["restored"]["psnr"] == pytest.approx(psnr(3), abs=1e-3)
+
+
+def test_transparent_pixels_count_as_the_grey_they_lie_over(command, sets, tmp_path):
+    rgb = np.asarray(Image.open(sets / "hq" / "0.png")).copy()
+    alpha = np.full(rgb.shape[:2], 255, np.uint8)
+    alpha[:40] = 0
+    other = rgb.copy()
+    other[:40] = 7  # under full transparency: nobody sees it
+    other[40:] += 5
+    for side, pixels in (("a_hq", rgb), ("a_restored", other)):
+        (tmp_path / side).mkdir()
+        Image.fromarray(np.dstack([pixels, alpha])).save(tmp_path / side / "a.png")
+    ended = command(main, tmp_path / "a_restored", "--reference", tmp_path / "a_hq", *FAST, "--json")
+    figures = json.loads(ended.out)
+    seen = 5 * np.sqrt(56 / 96)
+    assert figures["means"]["restored"]["psnr"] == pytest.approx(psnr(seen), abs=1e-3)
+    assert (figures["num_with_alpha"], figures["alpha_policy"]) == (
+        1,
+        "transparent pixels lie over mid grey, on every side",
+    )
+
+
+def test_figures_that_could_not_be_written_are_refused_before_a_picture_is_read(command, sets, tmp_path):
+    restored = ("--reference", sets / "hq", *FAST)
+    (tmp_path / "dir.csv").mkdir()
+    cases = [
+        (
+            tmp_path / "none" / "rows.csv",
+            "rows.csv cannot be written: No such file or directory; give another place",
+        ),
+        (tmp_path / "dir.csv", "dir.csv is a folder; give a file in it"),
+        (Path("/proc/rows.parquet"), "/proc/rows.parquet cannot be written: "),
+    ]
+    for path, words in cases:
+        ended = command(main, sets / "nowhere", *restored, "--per-image", path)
+        assert (ended.code, ended.err.count("\n")) == (2, 1)
+        assert words in ended.err
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".supir")]
+
+
+def test_a_name_of_any_bytes_is_measured_and_shown(command, sets):
+    for side in ("hq", "restored"):
+        source = (sets / side / "1.png").read_bytes()
+        Path(os.fsdecode(os.fsencode(sets / side) + b"/caf\xe9.png")).write_bytes(source)
+    figures = report(command, sets, "--per-image", sets / "rows.csv")
+    assert figures["pictures"]["caf\\xe9"]["figures"]["restored"]["psnr"] == pytest.approx(psnr(8), abs=1e-3)
+    assert "caf\\xe9,restored" in (sets / "rows.csv").read_text()
+
+
+def test_seams_are_told_of_pictures_in_tiles_with_the_worst_border(command, tmp_path):
+    calm = np.tile((np.arange(200) // 2).astype(np.uint8), (200, 1))
+    tiled = calm.copy()
+    tiled[:, 100:] += 12
+    for name, pixels in (("calm", calm), ("tiled", tiled)):
+        Image.fromarray(np.repeat(pixels[..., None], 3, axis=2)).save(tmp_path / f"{name}.png")
+    line = (tmp_path, "--metrics", "grid", "--tiles", 100)
+    seams = json.loads(command(main, *line, "--json").out)["seams"]
+    assert seams["num_tiled"] == 2
+    assert (seams["worst"][0]["name"], seams["worst"][0]["line"]) == ("tiled", "column 100")
+    assert seams["worst"][0]["ratio"] > 10 > 1.7 > seams["worst"][1]["ratio"]
+    out = command(main, *line).out
+    assert "2 pictures in tiles: jump at their borders over beside them " in out
+    assert "; worst tiled " in out
+    assert json.loads(command(main, tmp_path, "--metrics", "grid", "--json").out)["seams"]["num_tiled"] == 0
+
+
+def test_a_grid_is_an_alarm_of_a_report_alone(command, sets):
+    y, x = np.mgrid[:96, :96]
+    clean = np.asarray(Image.open(sets / "hq" / "0.png"))
+    Image.fromarray(clean + (8 * ((x % 4 < 2) & (y % 4 < 2))).astype(np.uint8)[..., None]).save(
+        sets / "restored" / "0.png"
+    )
+    line = (sets / "restored", "--lq", sets / "lq", "--metrics", "grid")
+    out = command(main, *line).out
+    assert "ALARM a grid of a few pixels stands in 1 of 2 pictures: 0 (3." in out
+    assert " levels every 4 px)" in out
+    assert json.loads(command(main, sets / "hq", "--metrics", "grid", "--json").out)["alarms"] == []
