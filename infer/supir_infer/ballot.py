@@ -23,6 +23,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
+from supir_console import UserError
+
+HEAD = b'{"id": "'  # of every answer
 Choice = Literal["left", "right", "tie"]
 CHOICES: tuple[Choice, ...] = get_args(Choice)
 
@@ -89,9 +92,10 @@ class BallotBox:
     counted.
 
     Args:
-        path: of the file; it is made by the first answer.
+        path: of the file; it is made, with its folders, by the first answer.
 
     Raises:
+        UserError: it is another file, which must not be written to.
         OSError: it cannot be read.
     """
 
@@ -103,6 +107,8 @@ class BallotBox:
         for line in _lines(path):
             self._whole_bytes += len(line)
             self._take(line)
+        if not self.answers and path.exists() and path.stat().st_size and not _begins_like_votes(path):
+            raise UserError(f"{path} holds no votes; name a file of votes, or a new one, with -o")
 
     def put(
         self, question: Question, sha256s: tuple[str, str], choice: Choice, voter: str, seconds: float
@@ -146,6 +152,7 @@ class BallotBox:
 
     def _append(self, fields: dict[str, Any]) -> None:
         line = (json.dumps(fields, ensure_ascii=True) + "\n").encode()
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("r+b" if self._path.exists() else "xb") as stream:
             stream.truncate(self._whole_bytes)
             stream.seek(self._whole_bytes)
@@ -153,6 +160,11 @@ class BallotBox:
             stream.flush()
             os.fsync(stream.fileno())
         self._whole_bytes += len(line)
+
+
+def _begins_like_votes(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(len(HEAD)) == HEAD[: path.stat().st_size]
 
 
 def _lines(path: Path) -> Iterator[bytes]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from supir_console import JsonOption, Progress, UserError, entry, finish
+from supir_console import JsonOption, Progress, UserError, entry, finish, require_writable_file
 from supir_infer.vote_cli import app as vote_app
 
 if TYPE_CHECKING:
@@ -117,11 +117,11 @@ def evaluate(
 
 
 def _check_per_image(path: Path) -> None:
-    from supir_infer.per_image import SUFFIXES, require_writable
+    from supir_infer.per_image import SUFFIXES
 
     if path.suffix not in SUFFIXES:
         raise UserError(f"--per-image {path} must end in .csv or .parquet")
-    require_writable("--per-image", path)
+    require_writable_file(path, "--per-image")
 
 
 def _earlier(against: Path | None, matches: Matches, ways: Ways) -> dict[str, Any] | None:

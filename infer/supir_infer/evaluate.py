@@ -22,9 +22,10 @@ from supir_console import UserError
 from supir_infer.against_lq import require_same_shape
 from supir_infer.artefacts import Found
 from supir_infer.evaluation import Evaluation, Measured
-from supir_infer.images import FloatImage, ImageError, Picture, read_metadata, read_picture, resize
+from supir_infer.images import FloatImage, ImageError, Picture, read_picture, resize
 from supir_infer.matching import Matches, Sample
 from supir_infer.own_measures import OWN_MEASURES, OwnMeasure
+from supir_infer.saving import read_metadata
 from supir_infer.seams import Tiles, seam_ratio, told_tiles
 from supir_quality.metrics import METRICS, Identity, Metric, build_metrics
 

@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 from supir_infer.artefacts import Found
 from supir_infer.averages import Interval, mean, mean_intervals, quantile
-from supir_infer.images import read_metadata
 from supir_infer.matching import Matches, Sample
+from supir_infer.saving import read_metadata
 from supir_quality.metric import Identity
 
 RESIZE_POLICY = "restored: none, sizes must match; bicubic: the LQ, antialiased, to the restored size"
@@ -165,7 +165,7 @@ def _as_json(picture: Measured) -> dict[str, Any]:
 
 
 def _list_hash(lines: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _provenance(samples: Sequence[Sample]) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from supir_infer.comparison import PairedChange
 NO_REFERENCE = ("niqe", "brisque", "musiq")
 WITNESSES = ("lpips", "lpips_vgg", "dists")
 CONSISTENCY = "consistency"
-GRID_LEVELS = 0.5  # RMS; photos have up to 0.3, the eye sees 0.5 in a sky
+GRID_LEVELS = 0.5  # RMS; the eye sees it in a sky
 GRID_FACTOR = 2.0  # over what the picture had before
 NUM_NAMED = 3
 

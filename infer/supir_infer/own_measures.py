@@ -44,7 +44,7 @@ def colour_shift() -> OwnMeasure:
 
 def grid() -> OwnMeasure:
     """Returns `grid_levels`."""
-    how = "RMS of what repeats every 2, 4, 8 or 16 px, levels of 255"
+    how = "RMS of what repeats every 2 to 16 px, levels of 255"
     identity = _identity("grid", how, "luma of BT.601's weights, 0..255", "lower", needs_lq=False)
     return OwnMeasure(identity, lambda restored, _: grid_levels(restored), GRID_MIN_PX)
 

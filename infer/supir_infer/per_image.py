@@ -1,74 +1,58 @@
 """The figures of `supir-eval` as a table with one row a picture: CSV or Parquet.
 
-Place in the flow: `eval_cli` asks before it measures whether the file can be written, and writes it after.
+Place in the flow: `eval_cli` writes it after the report is made; it asked before whether the file can be.
 """
 
 from __future__ import annotations
 
 import csv
-import secrets
+import io
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from supir_console import UserError
+from supir_console import one_line
 from supir_infer.evaluation import Evaluation
+from supir_infer.whole_file import whole_file
 
 SUFFIXES = (".csv", ".parquet")
 
 
-def require_writable(option: str, path: Path) -> None:
-    """Refuses a file that could not be written when the work is done.
+def write_per_image(evaluation: Evaluation, path: Path) -> None:
+    """Writes one row a picture and row of the report; the file appears whole or not at all.
 
     Args:
-        option: that named it, for the message.
-        path: of the file.
+        evaluation: what was measured.
+        path: of the file, by its suffix, one of `SUFFIXES`; folders that are missing are made.
 
     Raises:
-        UserError: it is a folder, its folder is missing, or nothing can be written there.
+        OSError: it cannot be written.
     """
-    if path.is_dir():
-        raise UserError(f"{option} {path} is a folder; give a file in it")
-    trial = _beside(path)
-    try:
-        if path.exists():
-            path.open("ab").close()
-        trial.touch()
-        trial.unlink()
-    except OSError as error:
-        raise UserError(f"{option} {path} cannot be written: {error.strerror}; give another place") from error
-
-
-def write_per_image(evaluation: Evaluation, path: Path) -> None:
-    """Writes one row a picture and row of the report; the file appears whole or not at all."""
     rows: list[dict[str, Any]] = [
-        {"name": name, "row": row, "identical": row in picture.identical, **figures}
+        {"name": one_line(name), "row": row, "identical": row in picture.identical, **figures}
         for name, picture in evaluation.pictures.items()
         for row, figures in picture.figures.items()
     ]
-    temporary = _beside(path)
-    try:
+    columns = ["name", "row", "identical", *(identity.metric for identity in evaluation.metrics)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as stream:
         if path.suffix == ".parquet":
-            _write_parquet(rows, temporary)
+            _write_parquet(rows, columns, stream)
         else:
-            _write_csv(rows, [identity.metric for identity in evaluation.metrics], temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+            _write_csv(rows, columns, stream)
 
 
-def _write_parquet(rows: list[dict[str, Any]], path: Path) -> None:
+def _write_parquet(rows: list[dict[str, Any]], columns: list[str], stream: BinaryIO) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    pq.write_table(pa.Table.from_pylist(rows), path)
+    kinds = {"name": pa.string(), "row": pa.string(), "identical": pa.bool_()}
+    schema = pa.schema([(column, kinds.get(column, pa.float64())) for column in columns])
+    pq.write_table(pa.Table.from_pylist(rows, schema), stream)
 
 
-def _write_csv(rows: list[dict[str, Any]], metrics: list[str], path: Path) -> None:
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, ["name", "row", "identical", *metrics])
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def _beside(path: Path) -> Path:
-    return path.with_name(f".supir-{secrets.token_hex(8)}.tmp")
+def _write_csv(rows: list[dict[str, Any]], columns: list[str], stream: BinaryIO) -> None:
+    text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    writer.writerows(rows)
+    text.detach()

@@ -60,7 +60,7 @@ def told_tiles(metadata: dict[str, Any] | None, size: tuple[int, int]) -> Tiles 
     """Returns how a result of `supir-infer` says it was tiled, in its px; None where it was not, or does not say.
 
     Args:
-        metadata: what `images.read_metadata` gives.
+        metadata: what `saving.read_metadata` gives.
         size: width and height of the result, px.
     """
     try:

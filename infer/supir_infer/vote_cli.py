@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from supir_console import JsonOption, UserError, finish
+from supir_console import JsonOption, UserError, finish, require_writable_file
 
 if TYPE_CHECKING:
     from supir_infer.vote_session import VoteSession
@@ -43,11 +43,9 @@ def vote(
     as_json: JsonOption = False,
 ) -> None:
     """Asks which of two restorations is better, blindly, and ranks the runs (Bradley-Terry, 95 % intervals)."""
-    from supir_infer.per_image import require_writable
-
     if result and not output.is_file():
         raise UserError(f"{output} does not exist; vote first, or name the file of votes with -o")
-    require_writable("-o", output)
+    require_writable_file(output, "-o")
     session = _session(runs, lq, output, voter, seed, limit)
     if not result and not session.is_finished():
         _serve(session, host, port)

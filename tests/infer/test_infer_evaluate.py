@@ -397,7 +397,7 @@ def test_a_defect_in_a_metric_is_the_failure_of_its_picture(command, sets, monke
     plain = OWN_MEASURES["grid"]()
 
     def broken(image: np.ndarray, lq: np.ndarray | None) -> Found:
-        if image.mean() > 0.5:
+        if image.mean() == 1:
             raise RuntimeError("out of something")
         return plain.compute(image, lq)
 
@@ -443,19 +443,24 @@ def test_transparent_pixels_count_as_the_grey_they_lie_over(command, sets, tmp_p
 def test_figures_that_could_not_be_written_are_refused_before_a_picture_is_read(command, sets, tmp_path):
     restored = ("--reference", sets / "hq", *FAST)
     (tmp_path / "dir.csv").mkdir()
+    (tmp_path / "file").touch()
+    there = sorted(tmp_path.rglob("*"))
     cases = [
-        (
-            tmp_path / "none" / "rows.csv",
-            "rows.csv cannot be written: No such file or directory; give another place",
-        ),
-        (tmp_path / "dir.csv", "dir.csv is a folder; give a file in it"),
-        (Path("/proc/rows.parquet"), "/proc/rows.parquet cannot be written: "),
+        (tmp_path / "file" / "rows.csv", "its folder", "it is no folder; give a folder that can be"),
+        (tmp_path / "dir.csv", "dir.csv is a folder; give the name of a file", ""),
+        (Path("/proc/rows.parquet"), "/proc/rows.parquet: its folder /proc cannot be written to: ", ""),
+        (tmp_path / "rows.txt", "rows.txt must end in .csv or .parquet", ""),
     ]
-    for path, words in cases:
+    for path, *words in cases:
         ended = command(main, sets / "nowhere", *restored, "--per-image", path)
         assert (ended.code, ended.err.count("\n")) == (2, 1)
-        assert words in ended.err
-    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".supir")]
+        assert all(each in ended.err for each in words)
+    assert sorted(tmp_path.rglob("*")) == there
+
+
+def test_figures_are_written_where_no_folder_is_yet(command, sets, tmp_path):
+    report(command, sets, "--per-image", tmp_path / "new" / "deep" / "rows.csv")
+    assert [path.name for path in (tmp_path / "new" / "deep").iterdir()] == ["rows.csv"]
 
 
 def test_a_name_of_any_bytes_is_measured_and_shown(command, sets):
@@ -490,8 +495,7 @@ def test_a_grid_is_an_alarm_of_a_report_alone(command, sets):
     Image.fromarray(clean + (8 * ((x % 4 < 2) & (y % 4 < 2))).astype(np.uint8)[..., None]).save(
         sets / "restored" / "0.png"
     )
-    line = (sets / "restored", "--lq", sets / "lq", "--metrics", "grid")
-    out = command(main, *line).out
+    out = command(main, sets / "restored", "--metrics", "grid").out
     assert "ALARM a grid of a few pixels stands in 1 of 2 pictures: 0 (3." in out
     assert " levels every 4 px)" in out
     assert json.loads(command(main, sets / "hq", "--metrics", "grid", "--json").out)["alarms"] == []

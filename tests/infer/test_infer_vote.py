@@ -249,7 +249,9 @@ def test_votes_hold_for_the_files_wherever_they_lie_and_runs_are_called_as_they_
 
 def test_wrong_usage_of_a_vote_is_one_line(runs, command: Callable):
     (runs / "other").mkdir()
-    Image.fromarray(data.chelsea()[:20, :20]).save(runs / "other" / "z.png")
+    photo = runs / "other" / "z.png"
+    Image.fromarray(data.chelsea()[:20, :20]).save(photo)
+    before = photo.read_bytes()
     with VoteServer("127.0.0.1", 0, session(runs)) as taken:
         port = taken.server_address[1]
         cases = [
@@ -261,8 +263,11 @@ def test_wrong_usage_of_a_vote_is_one_line(runs, command: Callable):
                 (runs / "a", runs / "b", "--result", "-o", runs / "no.jsonl"),
                 "no.jsonl does not exist; vote first",
             ),
-            ((runs / "a", runs / "b", "-o", runs / "a"), "is a folder; give a file in it"),
-            ((runs / "a", runs / "b", "-o", runs / "x" / "v.jsonl"), "cannot be written: No such file"),
+            ((runs / "a", runs / "b", "-o", runs / "a"), "is a folder; give the name of a file"),
+            (
+                (runs / "a", runs / "b", "-o", photo),
+                "z.png holds no votes; name a file of votes, or a new one",
+            ),
             (
                 (runs / "a", runs / "b", "-o", runs / "v.jsonl", "--port", port),
                 f"127.0.0.1:{port} cannot be listened at (Address already in use); give another --port",
@@ -273,6 +278,7 @@ def test_wrong_usage_of_a_vote_is_one_line(runs, command: Callable):
             assert (ended.code, ended.err.count("\n")) == (2, 1) or "--port" in arguments, ended.err
             assert ended.code == 2
             assert words in ended.err
+    assert photo.read_bytes() == before
 
 
 def test_a_port_that_is_none_is_refused(runs):
