@@ -166,7 +166,10 @@ def paired_changes(
     for identity in metrics:
         metric, sign = identity["metric"], 1 if identity["better"] == "higher" else -1
         gains = sign * np.array(changes[metric])
-        moved = sorted(names, key=lambda name: -abs(after[name][metric] - before[name][metric]))[:NUM_MOVED]
+        moved = sorted(
+            (name for name in names if abs(after[name][metric] - before[name][metric]) > EQUAL),
+            key=lambda name: -abs(after[name][metric] - before[name][metric]),
+        )[:NUM_MOVED]
         found[metric] = PairedChange(
             before=float(np.mean([before[name][metric] for name in names])),
             after=float(np.mean([after[name][metric] for name in names])),

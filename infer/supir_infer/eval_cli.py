@@ -32,7 +32,7 @@ IN_TABLE = (
     "pictures",
     "identical",
 )
-IN_TABLE_TOO = ("comparison", "restored_against_bicubic", "alarms", "seams", "against")
+IN_TABLE_TOO = ("comparison", "failed_before", "restored_against_bicubic", "alarms", "seams", "against")
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 

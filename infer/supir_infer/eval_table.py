@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from supir_console import one_line
+
 STATISTICS = {"means": "", "medians": "median", "lower_quartiles": "25 %", "upper_quartiles": "75 %"}
 NAMED = 5  # identical pairs and others that a line names; the JSON names all
 NUM_MOVED = 3
@@ -25,7 +27,7 @@ def table(report: Mapping[str, Any]) -> str:
         *(f"ALARM {words}" for words in report["alarms"]),
         *_identities(report["metrics"]),
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(map(one_line, lines)) + "\n"
 
 
 def _averages(report: Mapping[str, Any]) -> list[str]:
@@ -70,6 +72,7 @@ def _comparison(report: Mapping[str, Any]) -> list[str]:
         ]
         told = f"against {report['against']}: {comparison['num_compared']} pictures"
         lines.append("; ".join([told, *(f"apart: {words}" for words in apart)]))
+        lines += [f"not measured there: {reason}" for reason in report.get("failed_before", {}).values()]
         lines += _changes("restored", comparison["rows"].get("restored", {}), report["metrics"])
     return lines
 
@@ -89,7 +92,8 @@ def _changes(
         p = "-" if one["p_holm"] is None else f"{one['p_holm']:.2g}"
         rows.append([head, _number(one["before"]), _number(one["after"]), change, interval, p, counts])
         names = [f"{name} {after - before:+.4g}" for name, before, after in one["moved_most"][:NUM_MOVED]]
-        moved.append(f"moved most in {identity['metric']}: {', '.join(names)}")
+        if names:
+            moved.append(f"moved most in {identity['metric']}: {', '.join(names)}")
     return [*_aligned(rows), *moved]
 
 

@@ -42,6 +42,8 @@ def judged(
     if against is not None and earlier is not None:
         comparison = compare(report, earlier, against)
         more |= {"against": str(against), "comparison": comparison.as_json()}
+        if earlier.get("failed"):
+            more["failed_before"] = earlier["failed"]
         changes = comparison.rows.get("restored", {})
         found += _told(f"against {against}", alarms(changes, identities, judges_consistency=True))
     return {**report, **more, "alarms": found}

@@ -8,6 +8,7 @@ name (`picture_names`); a file without its partner is listed, none is dropped in
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -108,7 +109,9 @@ def match_samples(restored: Path, reference: Path | None, lq: Path | None, key: 
 
 
 def by_name(path: Path, key: Key = same_name) -> dict[str, Path]:
-    r"""Returns a picture, or the pictures below a folder, by name. Bytes that are no UTF-8 stand as \xNN.
+    r"""Returns a picture, or the pictures below a folder, by name.
+
+    Names are in Unicode's form C, however a file system writes accents; bytes that are no UTF-8 stand as \xNN.
 
     Args:
         path: of the picture or folder.
@@ -136,4 +139,5 @@ def by_name(path: Path, key: Key = same_name) -> dict[str, Path]:
 
 
 def _readable(name: str) -> str:
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return unicodedata.normalize("NFC", text)  # macOS writes accents apart

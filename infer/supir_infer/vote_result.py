@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
+from supir_console import one_line
 from supir_infer.ballot import Answer
 from supir_infer.bradley_terry import Strengths, Vote, fit, tally
 
@@ -59,7 +60,7 @@ def text(found: dict[str, Any]) -> str:
             f"left was chosen in {left['votes']} of {left['of']} votes (p {left['p_value']:.2g}): the sides were drawn,"
             " so somebody clicked without looking"
         )
-    return "\n".join(lines) + "\n"
+    return "\n".join(map(one_line, lines)) + "\n"
 
 
 def _standing(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -470,6 +471,36 @@ def test_a_name_of_any_bytes_is_measured_and_shown(command, sets):
     figures = report(command, sets, "--per-image", sets / "rows.csv")
     assert figures["pictures"]["caf\\xe9"]["figures"]["restored"]["psnr"] == pytest.approx(psnr(8), abs=1e-3)
     assert "caf\\xe9,restored" in (sets / "rows.csv").read_text()
+
+
+def test_a_name_matches_however_its_accents_are_written_and_stays_on_its_line(command, sets):
+    source = (sets / "hq" / "1.png").read_bytes()
+    for name in ("caf\u00e9", "two\nlines"):
+        (sets / "hq" / f"{name}.png").write_bytes(source)
+    shutil.copy(sets / "restored" / "1.png", sets / "restored" / "cafe\u0301.png")
+    shutil.copy(sets / "restored" / "1.png", sets / "restored" / "two\nlines.png")
+    figures = report(command, sets)
+    assert figures["pictures"]["caf\u00e9"]["figures"]["restored"]["psnr"] == pytest.approx(psnr(8), abs=1e-3)
+    assert figures["missing"] == {}
+    shutil.copytree(sets / "restored", sets / "before")
+    shutil.copy(sets / "restored" / "0.png", sets / "before" / "two\nlines.png")
+    out = command(
+        main, sets / "restored", "--reference", sets / "hq", *FAST, "--against", sets / "before"
+    ).out
+    assert "moved most in psnr: two\\nlines " in out
+    assert "two\nlines" not in out
+
+
+def test_what_could_not_be_measured_of_the_other_run_is_told(command, sets):
+    shutil.copytree(sets / "restored", sets / "before")
+    (sets / "before" / "1.png").write_bytes(b"torn")
+    line = (sets / "restored", "--reference", sets / "hq", *FAST, "--against", sets / "before")
+    out = command(main, *line).out
+    assert "1 pictures; apart: only now 1\n" in out
+    assert "not measured there: 1.png" in out
+    assert "moved most" not in out  # what is left is the same picture
+    told = json.loads(command(main, *line, "--json").out)
+    assert (list(told["failed_before"]), told["comparison"]["num_compared"]) == (["1"], 1)
 
 
 def test_seams_are_told_of_pictures_in_tiles_with_the_worst_border(command, tmp_path):
