@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from supir_infer.settings import PRESETS
+from supir_infer.settings import PRESET_BASES
 
 InputArgument = Annotated[
     Path | None, typer.Argument(metavar="INPUT", help="A picture, or a folder of pictures.")
 ]
 OutputOption = Annotated[
     Path | None,
-    typer.Option("-o", "--output", help="Folder for the results; for one picture also a name in .png."),
+    typer.Option("-o", "--output", help="Folder for the results; for one picture also a file name."),
 ]
 ModelOption = Annotated[
     str | None, typer.Option(help="mini (the default), tiny (random, for tests) or a model folder.")
@@ -28,7 +28,11 @@ CheckpointOption = Annotated[
 PresetOption = Annotated[
     str | None,
     typer.Option(
-        help=f"Settings to start from: {', '.join(PRESETS)}; left out, fidelity for an SDXL model, else mini."
+        help="Settings to start from: "
+        + ", ".join(
+            f"{name} ({'SDXL' if base.size == 'sdxl' else 'small'})" for name, base in PRESET_BASES.items()
+        )
+        + "; left out, fidelity for an SDXL model, else mini."
     ),
 ]
 UpscaleOption = Annotated[float | None, typer.Option(help="Output side / input side.")]
@@ -41,18 +45,63 @@ StrengthOption = Annotated[
 ]
 StepsOption = Annotated[int | None, typer.Option(help="Denoising steps.")]
 GuidanceOption = Annotated[float | None, typer.Option(help="Text guidance (CFG) at the end; 1 = none.")]
-ControlOption = Annotated[float | None, typer.Option(help="Strength of the LQ control; 0 = none.")]
+GuidanceStartOption = Annotated[
+    float | None, typer.Option(help="Text guidance at the start, linear in sigma to --guidance-scale.")
+]
+ControlOption = Annotated[float | None, typer.Option(help="Strength of the LQ control at the end; 0 = none.")]
+ControlStartOption = Annotated[
+    float | None, typer.Option(help="Strength of the LQ control at the start, linear to --control-scale.")
+]
+StartSigmaOption = Annotated[
+    float | None, typer.Option(help="Start at the LQ's latent plus noise of this level, not at noise alone.")
+]
+SamplerOption = Annotated[str | None, typer.Option(help="edm, dpmpp_2m_sde or lcm.")]
+SizeConditionOption = Annotated[
+    str | None,
+    typer.Option(metavar="tile|picture|PX", help="What the network is told of the size it works at."),
+]
 RestoreGuidanceOption = Annotated[
     float | None, typer.Option(help="tau_r: smaller stays nearer to the input; 0 = off.")
 ]
 ColourFixOption = Annotated[str | None, typer.Option(help="wavelet, adain, mean or none.")]
+FormatOption = Annotated[
+    str | None, typer.Option("--format", metavar="png|tiff|jpg|webp", help="Kind of the results' files; png.")
+]
+BitsOption = Annotated[int | None, typer.Option("--bits", help="8, or 16 (png, tiff) bits a channel.")]
+QualityOption = Annotated[int | None, typer.Option("--quality", help="Of jpg and webp, 1 to 100; 95.")]
+RedoOption = Annotated[
+    bool, typer.Option("--redo", help="Make results anew that are there, whatever they were made with.")
+]
 TileOption = Annotated[int | None, typer.Option(help="Side of a sampling tile, px.")]
 TileStrideOption = Annotated[int | None, typer.Option(help="Distance of two sampling tiles, px.")]
 CaptionOption = Annotated[str | None, typer.Option(help="One caption for every picture.")]
 CaptionsOption = Annotated[
     Path | None, typer.Option(help="JSON or Parquet with captions; without it NAME.txt beside the picture.")
 ]
+TileCaptionsOption = Annotated[
+    Path | None,
+    typer.Option(help="JSON with boxes and texts, or a caption part of supir-caption: a text for each tile."),
+]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seed of each picture's noise.")]
 BatchSizeOption = Annotated[int, typer.Option(min=1, help="Pictures of one size restored together.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 DtypeOption = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
+LoraOption = Annotated[
+    list[str],
+    typer.Option(
+        "--lora", metavar="FILE[:WEIGHT]", help="SDXL LoRA (diffusers, kohya or PEFT names). Repeatable."
+    ),
+]
+Float8Option = Annotated[
+    bool, typer.Option("--float8", help="Hold the networks' weights in 8 bits: half of bfloat16's memory.")
+]
+OffloadOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ram|FOLDER", help="Keep weights in main memory or in files; each layer visits the device."
+    ),
+]
+CompileOption = Annotated[
+    bool,
+    typer.Option("--compile", help="Compile the transformer blocks: a slow first picture, faster ones then."),
+]

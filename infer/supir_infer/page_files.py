@@ -2,7 +2,7 @@
 
 Place in the flow: `page_work` writes them into a visitor's folder, from where the page shows and offers them.
 The law it keeps: every file says what it was made from, as `supir-infer`'s do: a PNG in its text chunk, a JPEG in its
-comment, an archive in `results.json` beside the pictures.
+XMP, an archive in `results.json` beside the pictures.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import numpy as np
 from PIL import Image
 
 from supir_infer.images import ByteImage, Picture, resize, to_bytes
+from supir_infer.saving import Levels, write_picture
 
-JPEG_QUALITY = 95
 LIVE_QUALITY = 80
 
 
@@ -32,17 +32,22 @@ def write_before(path: Path, picture: Picture, size: tuple[int, int]) -> None:
     image.save(path, compress_level=1)
 
 
-def write_jpeg(path: Path, png: Path, metadata: dict[str, Any]) -> None:
-    """Writes a result's PNG as JPEG at quality 95, transparency over white, with its EXIF and resolution."""
-    with Image.open(png) as image:
-        kept = {key: image.info[key] for key in ("exif", "dpi") if key in image.info}
-        if image.mode == "RGBA":
-            white = Image.new("RGBA", image.size, "white")
-            flat = Image.alpha_composite(white, image).convert("RGB")
-        else:
-            flat = image.convert("RGB")
-    comment = json.dumps({"supir": metadata}, sort_keys=True).encode()
-    flat.save(path, quality=JPEG_QUALITY, subsampling=0, comment=comment, **kept)
+def write_jpeg(path: Path, result: Levels, picture: Picture, metadata: dict[str, Any], quality: int) -> None:
+    """Writes a result as JPEG, transparency over white, with what the photo says about itself.
+
+    Args:
+        path: ends in .jpg.
+        result: (H, W, 3), uint8 or uint16.
+        picture: what it was made of.
+        metadata: what it was made from, as its PNG carries it.
+        quality: 1 to 100.
+    """
+    rgb = result if result.dtype == np.uint8 else to_bytes(result / np.float32(65535))
+    if picture.alpha is not None:
+        height, width = rgb.shape[:2]
+        alpha = resize(picture.alpha, (width, height)).clip(0, 1)[..., None]
+        rgb = to_bytes(rgb / np.float32(255) * alpha + (1 - alpha))
+    write_picture(path, rgb, None, metadata, picture.description, quality)
 
 
 def write_archive(path: Path, files: Sequence[tuple[str, Path]], rows: Sequence[dict[str, Any]]) -> None:

@@ -5,6 +5,8 @@ Place in the flow: `web` builds its controls from this; the values themselves ar
 
 from __future__ import annotations
 
+from supir_infer.settings import PRESET_BASES
+
 PRESET_WORDS = {
     "mini": "One step from the photo itself; leaves a clean photo alone",
     "fidelity": "50 steps; stays near the photo",
@@ -12,9 +14,9 @@ PRESET_WORDS = {
     "paper": "100 steps as published; slow, pulled towards the photo",
     "few-step": "2 steps; only for models taught to restore in few (distill-sdxl)",
     "few-step-mini": "2 steps; only for models taught to restore in few (distill-mini)",
+    "lightning": "8 steps; only with an 8-step Lightning or Hyper-SD base, or such a LoRA",
+    "lcm": "4 steps; only with an LCM or DMD2 base, or such a LoRA",
 }
-SDXL_PRESETS = ("fidelity", "quality", "paper", "few-step")
-SMALL_PRESETS = ("mini", "few-step-mini")
 
 WORDS = {
     "caption": "What is in the photo, in plain English. It tells the model what the blur may have been; empty is fine.",
@@ -38,14 +40,10 @@ def offered(first: str) -> list[str]:
     Args:
         first: name of the preset that the command was started with; the others are for the same size of model.
     """
-    family = SMALL_PRESETS if first in SMALL_PRESETS else SDXL_PRESETS
-    return [first, *(name for name in family if name != first)]
+    size = PRESET_BASES[first].size
+    return [first, *(name for name, base in PRESET_BASES.items() if base.size == size and name != first)]
 
 
 def said_of(preset: str) -> str:
     """Returns what the page says about a preset."""
-    return (
-        f"{PRESET_WORDS[preset]}. Sets the sliders below."
-        if preset in PRESET_WORDS
-        else "Sets the sliders below."
-    )
+    return f"{PRESET_WORDS[preset]}. Sets the sliders below."

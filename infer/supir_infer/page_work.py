@@ -144,7 +144,7 @@ class Work:
         job = Job(upload, png, self.order.caption, picture.sha256)
         made_with = write_result(job, picture, outcome, self.order.recipe, self._restorer)
         write_before(before, picture, outcome.sizes.output)
-        write_jpeg(jpeg, png, made_with)
+        write_jpeg(jpeg, outcome.image, picture, made_with, self._restorer.settings.output_quality)
         urls = {"before": file_url(before), "png": file_url(png), "jpeg": file_url(jpeg)}
         width, height = outcome.sizes.output
         self._tell_row(

@@ -123,6 +123,7 @@ class Studio:
             "control_scale": control_scale,
             "restore_guidance": restore_guidance,
             "colour_fix": colour_fix,
+            "output_format": "png",  # the page hands out PNG, and JPEG beside it
         }
         paths = tuple(Path(upload) for upload in uploads[:MAX_PHOTOS])
         visit = self.visits.of(_session(request), paths)

@@ -36,6 +36,10 @@ def web(
     preset: opt.PresetOption = None,
     device: opt.DeviceOption = "auto",
     dtype: opt.DtypeOption = "auto",
+    lora: opt.LoraOption = [],  # noqa: B006 - typer copies it
+    float8: opt.Float8Option = False,
+    offload: opt.OffloadOption = None,
+    compiled: opt.CompileOption = False,
     port: Annotated[int, typer.Option(min=0, max=MAX_PORT, help="TCP port; 0 takes a free one.")] = 7860,
     host: Annotated[str, typer.Option(help="Address; 0.0.0.0 opens it to the network.")] = "127.0.0.1",
     share: Annotated[bool, typer.Option("--share", help="Also open a public gradio.live link.")] = False,
@@ -45,10 +49,14 @@ def web(
     """Serves the restorer as a page; Ctrl-C ends it. The sliders start from the preset and --set."""
     from supir_infer.model_source import load_model, resolve_model
     from supir_infer.page_presets import offered
+    from supir_infer.preset_base import require_fitting_preset
+    from supir_infer.running import Changes, Execution, read_loras
 
-    source = resolve_model(model, base, checkpoint)
+    source = resolve_model(model, base, checkpoint).changed(Changes(read_loras(lora), float8))
     first = preset or source.settings_preset()
     read_settings(first, config, {}, overrides)  # a wrong one is said before its name is looked up
+    if preset and (needed := require_fitting_preset(preset, source)):
+        sys.stderr.write(f"{needed}\n")
     presets = {name: read_settings(name, config, {}, overrides) for name in offered(first)}
     port = free_port(host, port)
     with tempfile.TemporaryDirectory(prefix="supir-web-") as folder:
@@ -59,7 +67,8 @@ def web(
         from supir_infer.web import MAX_UPLOAD_BYTES, THEME, Studio, build_page
 
         visits = Visits(Path(folder) / "results")
-        studio = Studio(load_model(source, device, dtype), source.name, source.sha256(), presets, visits)
+        supir = load_model(source, device, dtype, Execution(offload, compiled))
+        studio = Studio(supir, source.described(), source.sha256(), presets, visits)
         sys.stderr.write(f"supir-web: http://{host}:{port} (Ctrl-C ends it)\n")
         for ending in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(ending, _end)
