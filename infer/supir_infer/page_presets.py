@@ -20,7 +20,7 @@ PRESET_WORDS = {
 
 WORDS = {
     "caption": "What is in the photo, in plain English. It tells the model what the blur may have been; empty is fine.",
-    "upscale": "Width and height of the result, in those of the photo. 1 restores at the same size.",
+    "upscale": "How many times the photo's width and height the result has. 1 keeps the size.",
     "strength_auto": "By how damaged the photo looks; a clean one comes back as it was.",
     "strength": "0 is the photo as it is, 1 the whole restoration. Lower it where faces or text change.",
     "steps": "More take longer and give finer detail; beyond the preset's number little is gained.",

@@ -165,7 +165,7 @@ class Work:
         def tell(step: Step) -> None:
             done = step.index + 1
             left_s = (time.monotonic() - started) / done * (steps - done)
-            status = f"{self._place_of(index)}: step {done} of {steps}, about {left_s:.0f} s left"
+            status = f"{self._place_of(index)}: step {done} of {steps}, {_about(left_s)} left"
             live = self._view.live
             if every and done % every == 0 and done < steps:
                 live = self._estimate(step.restored)
@@ -217,10 +217,14 @@ class Work:
                 for index, row in enumerate(rows)
                 if row.state == "done"
             ]
-            path = self.order.folder / f"all-{kind}.zip"
+            path = self.order.folder / f"restored-{kind}.zip"
             write_archive(path, files, results)
             urls[kind] = file_url(path)
         return urls
+
+
+def _about(seconds: float) -> str:
+    return f"about {seconds:.0f} s" if seconds < 100 else f"about {seconds / 60:.0f} min"
 
 
 def _result_names(photos: Sequence[str]) -> list[str]:

@@ -15,17 +15,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, ModelMixin, UNet2DConditionModel
 from diffusers.loaders import StableDiffusionXLLoraLoaderMixin
 from diffusers.utils import BaseOutput
-from PIL import Image
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from supir_infer.model_source import resolve_model
 from supir_infer.offloaded import OffloadedSupir
+from supir_infer.pipeline_pictures import Picture, as_type, each, pictures_of, seeds_of
 from supir_infer.restore import Restorer
 from supir_infer.scheduled import ScheduledRestorer
 from supir_infer.settings import PRESETS, RestoreSettings, change_settings
@@ -38,7 +36,6 @@ from supir_model.robust_encoder import as_component
 from supir_model.sampler import Step
 from supir_model.text import TextEncoders
 
-Picture = Image.Image | npt.NDArray[Any] | torch.Tensor
 StepCallback = Callable[[DiffusionPipeline, int, float, dict[str, torch.Tensor]], dict[str, torch.Tensor]]
 
 PIPELINE_FILE = "pipeline.py"
@@ -226,9 +223,9 @@ class SupirPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
         }
         base = PRESETS[settings] if isinstance(settings, str) else settings or self.settings
         chosen = change_settings(base, {key: value for key, value in changes.items() if value is not None})
-        pictures = _pictures(image)
-        prompts = _each(prompt, len(pictures), "prompts")
-        seeds = _seeds(seed, generator, len(pictures))
+        pictures = pictures_of(image)
+        prompts = each(prompt, len(pictures), "prompts")
+        seeds = seeds_of(seed, generator, len(pictures))
         restorer = self._restorer(chosen)
         results = []
         with self.progress_bar(total=len(pictures) * restorer.num_steps) as bar:
@@ -236,7 +233,7 @@ class SupirPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
                 tell = self._step_teller(bar, callback_on_step_end, callback_on_step_end_tensor_inputs)
                 results.append(restorer.restore(picture, words, own_seed, tell).image)
         self.maybe_free_model_hooks()
-        images = _as_type(results, output_type)
+        images = as_type(results, output_type)
         return SupirPipelineOutput(images=images) if return_dict else (images,)
 
     def _restorer(self, settings: RestoreSettings) -> Restorer:
@@ -268,47 +265,3 @@ class SupirPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
     def text_encoders(self) -> TextEncoders:
         """Returns both text encoders as the model calls them."""
         return TextEncoders(self.tokenizer, self.text_encoder, self.text_encoder_2)
-
-
-def _pictures(image: Picture | str | Sequence[Picture | str]) -> list[Image.Image | npt.NDArray[Any]]:
-    if isinstance(image, torch.Tensor) and image.ndim == 4:
-        image = list(image)
-    many = image if isinstance(image, Sequence) and not isinstance(image, str) else [image]
-    return [_picture(each) for each in many]
-
-
-def _picture(image: Picture | str) -> Image.Image | npt.NDArray[Any]:
-    if isinstance(image, torch.Tensor):
-        array: npt.NDArray[Any] = image.detach().float().cpu().movedim(0, -1).numpy()
-        return array
-    if isinstance(image, str | Path):
-        with Image.open(image) as opened:
-            opened.load()
-            return opened
-    return image
-
-
-def _each(value: Any, count: int, what: str) -> list[Any]:
-    values = [value] * count if isinstance(value, str | int) else list(value)
-    if len(values) != count:
-        raise ValueError(f"{len(values)} {what} for {count} pictures; give one for all, or one for each")
-    return values
-
-
-def _seeds(seed: Any, generator: Any, count: int) -> list[int]:
-    if generator is None:
-        return _each(seed, count, "seeds")
-    generators = [generator] * count if isinstance(generator, torch.Generator) else list(generator)
-    drawn = [int(torch.randint(2**62, (1,), generator=each, device=each.device)) for each in generators]
-    return _each(drawn, count, "generators")
-
-
-def _as_type(images: list[npt.NDArray[np.uint8]], output_type: str) -> Any:
-    if output_type == "pil":
-        return [Image.fromarray(image) for image in images]
-    floats = [image.astype(np.float32) / 255 for image in images]
-    alike = len({image.shape for image in images}) == 1
-    if output_type == "np":
-        return np.stack(floats) if alike else floats
-    tensors = [torch.from_numpy(image).movedim(-1, 0) for image in floats]
-    return torch.stack(tensors) if alike else tensors

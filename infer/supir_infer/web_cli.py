@@ -64,7 +64,7 @@ def web(
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         os.environ["GRADIO_TEMP_DIR"] = str(Path(folder) / "uploads")
         from supir_infer.page_visits import Visits
-        from supir_infer.web import MAX_UPLOAD_BYTES, THEME, Studio, build_page
+        from supir_infer.web import MAX_UPLOAD_BYTES, THEME, Studio, build_page, page_style
 
         visits = Visits(Path(folder) / "results")
         supir = load_model(source, device, dtype, Execution(offload, compiled))
@@ -79,6 +79,7 @@ def web(
                 share=share,
                 quiet=True,
                 theme=THEME,
+                css=page_style(),
                 ssr_mode=False,
                 footer_links=[],
                 run_history=False,

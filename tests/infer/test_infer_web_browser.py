@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,9 +17,27 @@ from served_page import ServedPage, chromium, served_page
 
 api = pytest.importorskip("playwright.sync_api")
 
-OPTIONS = ("min_size_px=64", "strength=1", "start_sigma=null", "guidance_scale=1", "s_churn=5")
+# many small tiles: a large picture of a hundred steps then takes long on any machine
+OPTIONS = (
+    "min_size_px=64",
+    "strength=1",
+    "start_sigma=null",
+    "s_churn=5",
+    "tile_px=256",
+    "tile_stride_px=128",
+)
 HANGS_AFTER_MS = HANGS_AFTER_S * 1000
-DESK = {"width": 1280, "height": 900}
+DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+FINGER_PX = 40
+SPREAD_TWO_FINGERS = """() => {
+  const stage = document.querySelector('.stage');
+  const box = stage.getBoundingClientRect();
+  stage.setPointerCapture = () => {};  // it takes no made-up pointers
+  const send = (kind, id, x) => stage.dispatchEvent(new PointerEvent(kind,
+    { pointerId: id, clientX: box.left + x, clientY: box.top + 100, bubbles: true }));
+  send('pointerdown', 1, 100); send('pointerdown', 2, 150); send('pointermove', 2, 250);
+  send('pointerup', 1, 100); send('pointerup', 2, 250);
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +56,13 @@ def browser(served: ServedPage) -> Iterator[api.Browser]:
 
 
 @pytest.fixture
-def visit(browser: api.Browser, served: ServedPage) -> Iterator[Callable[..., api.Page]]:
+def visit(browser: api.Browser, served: ServedPage) -> Iterator[Callable[[], api.Page]]:
     """Opens the page as a new visitor; no error of the page's own code is overlooked."""
     errors: list[str] = []
     contexts = []
 
-    def opened(viewport: dict[str, int] = DESK, **options: object) -> api.Page:
-        context = browser.new_context(viewport=viewport, accept_downloads=True, **options)
+    def opened() -> api.Page:
+        context = browser.new_context(viewport=DESK, accept_downloads=True, has_touch=True)
         contexts.append(context)
         context.set_default_timeout(HANGS_AFTER_MS)
         page = context.new_page()
@@ -64,19 +84,36 @@ def small(tmp_path: Path, face: np.ndarray) -> Path:
     return path
 
 
+@pytest.fixture
+def large(tmp_path: Path, face: np.ndarray) -> Path:
+    path = tmp_path / "large.png"
+    Image.fromarray(face).resize((1024, 1024)).save(path)
+    return path
+
+
 def upload(page: api.Page, *paths: Path) -> None:
     page.set_input_files("#uploads input[type=file]", [str(path) for path in paths])
-    page.wait_for_selector('.words:has-text("ready")')
+    waits_for(page, "ready")
 
 
-def set_steps(page: api.Page, steps: int) -> None:
-    field = page.get_by_label("number input for Steps")
-    field.fill(str(steps))
+def clear(page: api.Page) -> None:
+    page.locator("#uploads").get_by_label("Clear").click()
+    page.wait_for_selector(".hint:visible")
+
+
+def set_number(page: api.Page, label: str, value: int) -> None:
+    field = page.get_by_label(f"number input for {label}")
+    field.fill(str(value))
     field.press("Tab")
 
 
-def restore(page: api.Page) -> None:
+def restore(page: api.Page, steps: int) -> None:
+    set_number(page, "Steps", steps)
     page.get_by_role("button", name="Restore", exact=True).click()
+
+
+def words(page: api.Page) -> str:
+    return page.locator(".words").inner_text()
 
 
 def waits_for(page: api.Page, text: str) -> None:
@@ -89,8 +126,30 @@ def downloaded(page: api.Page, link: str) -> tuple[str, bytes]:
     return download.value.suggested_filename, Path(download.value.path()).read_bytes()
 
 
-def transform(page: api.Page) -> str:
-    return page.locator(".layer.after img").evaluate("image => image.style.transform")
+def transform(page: api.Page, layer: str = "after") -> str:
+    return page.locator(f".layer.{layer} img").evaluate("image => image.style.transform")
+
+
+def zoom(page: api.Page) -> int:
+    return int(page.locator(".zoom").inner_text().split()[0])
+
+
+def drag(page: api.Page, start: tuple[float, float], end: tuple[float, float]) -> None:
+    page.mouse.move(*start)
+    page.mouse.down()
+    page.mouse.move(*end, steps=4)
+    page.mouse.up()
+
+
+def assert_fits(page: api.Page, screen: dict[str, int]) -> None:
+    page.set_viewport_size(screen)
+    page.wait_for_function(f"() => document.documentElement.scrollWidth <= {screen['width']}")
+    stage = page.locator(".stage").bounding_box()
+    assert stage["x"] >= 0
+    assert stage["x"] + stage["width"] <= screen["width"]
+    assert stage["height"] <= 0.8 * screen["height"]
+    for button in page.locator(".tools button:visible, .tools .file:visible").all():
+        assert button.bounding_box()["height"] >= FINGER_PX
 
 
 def test_a_photo_is_restored_looked_at_closely_and_taken_home(visit, small, face):
@@ -98,32 +157,26 @@ def test_a_photo_is_restored_looked_at_closely_and_taken_home(visit, small, face
     upload(page, small)
     assert page.locator(".layer.before img").is_visible()
     assert not page.locator(".divider").is_visible()
-    set_steps(page, 2)
-    restore(page)
+    restore(page, steps=2)
     waits_for(page, "1 restored")
     assert page.locator(".tag.right").inner_text() == "After"
 
     page.get_by_role("button", name="1:1").click()
-    assert page.locator(".zoom").inner_text() == "100 %"
+    assert zoom(page) == 100
     assert page.locator(".layer.after img").bounding_box()["width"] == pytest.approx(face.shape[1], abs=0.1)
     box = page.locator(".stage").bounding_box()
     page.mouse.move(box["x"] + 200, box["y"] + 200)
     page.mouse.wheel(0, -1200)
     page.wait_for_function("() => parseInt(document.querySelector('.zoom').textContent) > 1000")
     zoomed = transform(page)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 120, box["y"] + 160, steps=4)
-    page.mouse.up()
+    drag(page, (box["x"] + 200, box["y"] + 200), (box["x"] + 120, box["y"] + 160))
     assert transform(page) != zoomed
-    before = page.locator(".layer.before img").evaluate("image => image.style.transform")
-    assert before == transform(page)
+    assert transform(page, "before") == transform(page)
 
     divider = page.get_by_role("slider", name="Where before ends")
-    box = divider.bounding_box()
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    page.mouse.down()
-    page.mouse.move(page.locator(".stage").bounding_box()["x"] + 10, box["y"] + 100, steps=4)
-    page.mouse.up()
+    grip = divider.bounding_box()
+    middle = (grip["x"] + grip["width"] / 2, grip["y"] + grip["height"] / 2)
+    drag(page, middle, (page.locator(".stage").bounding_box()["x"] + 10, grip["y"] + 100))
     assert int(divider.get_attribute("aria-valuenow")) < 5
     divider.press("End")
     assert divider.get_attribute("aria-valuenow") == "100"
@@ -135,3 +188,96 @@ def test_a_photo_is_restored_looked_at_closely_and_taken_home(visit, small, face
         assert json.loads(image.text["supir"])["settings"]["steps"] == 2
     name, jpeg = downloaded(page, "Download JPEG")
     assert (name, Image.open(io.BytesIO(jpeg)).format) == ("face-restored.jpg", "JPEG")
+
+    assert_fits(page, DESK)
+    assert_fits(page, PHONE)
+    page.get_by_role("button", name="Fit").click()
+    before = zoom(page)
+    page.evaluate(SPREAD_TWO_FINGERS)
+    assert zoom(page) == pytest.approx(3 * before, rel=0.02)
+
+
+def test_the_estimate_is_shown_stop_ends_the_work_and_nothing_stays_after_a_new_upload(visit, large, small):
+    page = visit()
+    upload(page, large)
+    page.get_by_role("button", name="More").click()
+    set_number(page, "Preview every", 1)
+    restore(page, steps=100)
+    page.wait_for_selector('.tag.right:has-text("So far")')
+    assert page.locator(".layer.after img").get_attribute("src").startswith("data:image/jpeg;base64,")
+    assert "of 100" in words(page)
+    page.get_by_role("button", name="Stop", exact=True).click()
+    waits_for(page, "Stopped")
+    assert not page.locator(".layer.after img").is_visible()
+
+    restore(page, steps=100)
+    waits_for(page, "of 100")
+    clear(page)  # work goes on, and what it still sends must not come back
+    upload(page, small)
+    time.sleep(1)
+    assert words(page) == "1 photo ready: press Restore"
+    assert not page.locator(".divider").is_visible()
+    assert page.locator(".bar").is_hidden()
+    restore(page, steps=1)
+    waits_for(page, "1 restored")
+    clear(page)
+    for part in (".layer img", ".file", ".made", ".tools"):
+        assert page.locator(f"{part}:visible").count() == 0
+
+
+def test_several_photos_are_listed_and_come_as_an_archive(visit, small, tmp_path, face):
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    Image.fromarray(face[:, ::-1]).save(tmp_path / "mirror.png")
+    page = visit()
+    upload(page, small, tmp_path / "bad.png", tmp_path / "mirror.png")
+    assert words(page) == "2 photos ready: press Restore"
+    restore(page, steps=1)
+    waits_for(page, "2 restored, 1 failed")
+    rows = page.locator(".photos button")
+    assert rows.count() == 3
+    assert "no kind of picture that is known" in rows.nth(1).inner_text()
+    rows.nth(0).click()
+    assert downloaded(page, "Download PNG")[0] == "face-restored.png"
+    rows.nth(2).click()
+    assert downloaded(page, "Download PNG")[0] == "mirror-restored.png"
+    name, data = downloaded(page, "All as JPEG")
+    assert name == "restored-jpeg.zip"
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        assert archive.namelist() == ["face-restored.jpg", "mirror-restored.jpg", "results.json"]
+
+
+def test_who_waits_sees_the_place_and_who_leaves_frees_it(visit, served, large, small):
+    first, second = visit(), visit()
+    upload(first, large)
+    restore(first, steps=100)
+    waits_for(first, "of 100")
+    upload(second, small)
+    restore(second, steps=1)
+    waits_for(second, "Waiting: 1 other is before you")
+    assert any(path.name == "large.png" for path in served.visitors_files())
+    first.close()
+    waits_for(second, "1 restored")
+    deadline = time.monotonic() + HANGS_AFTER_S
+    while any(path.name == "large.png" for path in served.visitors_files()):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert any(path.name == "face.png" for path in served.visitors_files())
+
+
+def test_a_preset_moves_the_sliders_and_says_what_it_does(visit):
+    page = visit()
+    page.get_by_label("Preset").click()
+    page.get_by_role("option", name="few-step-mini").click()
+    page.wait_for_selector("text=/2 steps; only for models taught .*distill-mini.*Sets the sliders below/")
+    page.wait_for_function(
+        "() => document.querySelector('input[aria-label=\"number input for Steps\"]').value === '2'"
+    )
+
+
+def test_the_end_of_the_command_deletes_what_visitors_brought(visit, served, small):
+    """Last: it ends the page that the others share."""
+    page = visit()
+    upload(page, small)
+    assert any(path.name == "face.png" for path in served.visitors_files())
+    served.end()
+    assert list(served.temporary.glob("supir-web-*")) == []

@@ -18,6 +18,7 @@ function place() {
   const spare = [stage.clientWidth - eye.width * eye.scale, stage.clientHeight - eye.height * eye.scale];
   eye.x = spare[0] >= 0 ? spare[0] / 2 : Math.min(0, Math.max(spare[0], eye.x));
   eye.y = spare[1] >= 0 ? spare[1] / 2 : Math.min(0, Math.max(spare[1], eye.y));
+  stage.classList.toggle("fits", eye.isFit || !eye.width);  // a finger then moves the page past it
   const screen = eye.scale * window.devicePixelRatio;
   for (const image of element.querySelectorAll(".layer img")) {
     image.style.width = eye.width + "px";
