@@ -162,7 +162,7 @@ def test_another_config_under_the_same_name_is_refused(dataset: Path):
     place = with_one_part_captioned(dataset)
     record = {
         "config_hash": "0" * 16,
-        "config": tags_config("tags.sure_probability=0.9").made_by().model_dump(mode="json"),
+        "config": tags_config("tags.sure_probability=0.9").record(),
     }
     place.write_text(json.dumps(record))
     with pytest.raises(

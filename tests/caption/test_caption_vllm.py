@@ -17,9 +17,9 @@ import pytest
 from limits import HANGS_AFTER_S
 from PIL import Image
 from PIL.ImageOps import pad
+from supir_caption.vllm_engine import VllmEngine, answer_seed
 
 from supir_caption.config import QUESTION, CaptionConfig
-from supir_caption.vllm_engine import VllmEngine, answer_seed
 from supir_console import UserError
 from supir_shards import read_captions
 
