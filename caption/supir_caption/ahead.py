@@ -73,4 +73,4 @@ class Ahead(Generic[Item]):
 
     def _finish(self, read: Future[Any]) -> Item | None:
         item = read.result()
-        return item if item is _END else self._work(item)  # type: ignore[no-any-return]  # `_END` never leaves
+        return item if item is _END else self._work(item)

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from supir_caption.config import CaptionConfig
     from supir_shards import Box
 
+_MOST_AHEAD = 32  # pictures of some ten megabytes each
+
 
 @dataclass(slots=True)
 class _Place:
@@ -69,6 +71,7 @@ class AskingEngine:
         self._questions = {name: load_question(name) for name in config.questions.all_names()}
         self._answers = model
         self.model = model.name
+        self.num_ahead = min(_MOST_AHEAD, max(2, model.capacity // 2))
 
     def prepare(self, picture: Picture) -> list[tuple[_Place, Ask, Any]]:
         """Returns the places of a picture as the model is given them, each with its first question."""

@@ -83,7 +83,7 @@ class Model(Protocol):
         """Takes a question."""
 
     def collect(self) -> list[tuple[Ask, Answer]]:
-        """Returns answers as they are there; waits for at least one while any question is open.
+        """Returns answers that have come since; it works or waits a while for some, and may return none.
 
         Raises:
             UserError: the model answers nobody, and only the user can mend that.

@@ -114,29 +114,30 @@ class OpenAIModel:
                 return answer
         told = f"no answer in {self._limits.retries + 1} tries, the last: {reason}"
         last = self._last_answer
-        if last is not None and (last > began or self._lives()):  # it is this question then
+        if (
+            last is not None and last > began
+        ) or self._answers_a_plain_question():  # it is this question then
             return Answer("", error=told)
         raise UserError(
             f"{self._limits.address()} answers nobody: {told}; look after the server and repeat the command, which"
             " continues"
         )
 
-    def _lives(self) -> bool:
-        """Whether the server answers at all."""
-        import httpx
-        import openai
+    def _answers_a_plain_question(self) -> bool:
+        """Whether the server answers about a small grey picture: then the fault is another picture's."""
+        from PIL import Image
 
-        try:
-            self._client.models.list()
-        except (openai.OpenAIError, httpx.HTTPError, ValueError, TypeError, AttributeError):
-            return False
-        return True
+        grey = Image.new("RGB", (64, 64), (128, 128, 128))
+        ask = Ask("", 0, 0, 0, "Which colour is this?", grey, temperature=0.0, max_tokens=8, seed=0)
+        answer, _ = self._one_request(ask, self.prepare(ask))
+        return answer is not None and not answer.error
 
     def _one_request(self, ask: Ask, picture: str) -> tuple[Answer | None, str]:
         """The answer, or None and why the question is to be sent again."""
         import httpx
         import openai
 
+        garbage = (ValueError, TypeError, AttributeError, LookupError)  # the client checks no answer's fields
         try:
             return self._read(self._client.chat.completions.create(**self._request(ask, picture)))
         except openai.APIStatusError as error:
@@ -150,7 +151,7 @@ class OpenAIModel:
                 return Answer("", error=f"the endpoint refuses the question: {reason}"), ""
             self._pacing.quiet(self._asked_wait_s(error.response.headers.get("retry-after")))
             return None, reason
-        except (openai.OpenAIError, httpx.HTTPError, ValueError, TypeError, AttributeError) as error:
+        except (openai.OpenAIError, httpx.HTTPError, *garbage) as error:
             # No connection, no answer in time, cut off on the way, or no JSON of the protocol.
             return None, self._told(f"{type(error).__name__}: {short_reason(error)}")
 

@@ -92,9 +92,11 @@ class Engine(Protocol):
 
     Attributes:
         model: what the captions are signed with.
+        num_ahead: pictures that are prepared before it asks for them; each is held whole until then.
     """
 
     model: str
+    num_ahead: int
 
     def prepare(self, picture: Picture) -> Any:
         """Returns what `describe` needs of a picture; CPU work that may run beside `describe` in threads."""

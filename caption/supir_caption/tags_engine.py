@@ -52,6 +52,7 @@ class TagsEngine:
     """
 
     model = "tags: mobilenet_v2-b0353104, PP-OCRv6_det_small, measured attributes"
+    num_ahead = 2  # decoding is a small part of the work; more would only fill the memory of many actors
 
     def __init__(self, config: TagsConfig) -> None:
         import torch

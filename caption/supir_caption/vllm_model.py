@@ -14,7 +14,6 @@ with it, and vLLM's own scheduling is deterministic only then.
 from __future__ import annotations
 
 import os
-from collections import deque
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +58,7 @@ class VllmModel:
         self._view = view_for(self._processor, config.ask.max_megapixels)
         self._rendering = Lock()  # vLLM's picture cache knows one renderer
         self._open: dict[str, Ask] = {}
-        self._refused: deque[tuple[Ask, Answer]] = deque()
+        self._refused: list[tuple[Ask, Answer]] = []
         self._number = 0
 
     def view(self, image: Image) -> Image:
@@ -93,16 +92,13 @@ class VllmModel:
         return None
 
     def collect(self) -> list[tuple[Ask, Answer]]:
-        """Returns the next answers; the model works while this waits."""
-        if self._refused:
-            refused = [*self._refused]
-            self._refused.clear()
-            return refused
-        while self._open:
+        """Returns the answers that one step of the model brought: often none, so that new questions can join."""
+        answers = [*self._refused]
+        self._refused.clear()
+        if self._open and not answers:
             done = [output for output in self._llm.llm_engine.step() if output.finished]
-            if done:
-                return [(self._open.pop(output.request_id), _answer(output)) for output in done]
-        return []
+            answers = [(self._open.pop(output.request_id), _answer(output)) for output in done]
+        return answers
 
     def _refuse(self, ask: Ask, error: ValueError) -> None:
         reason = f"vLLM refuses the question: {short_reason(error)} (vllm.max_model_len, ask.max_megapixels)"

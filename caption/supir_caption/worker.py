@@ -159,8 +159,7 @@ class PartCaptioner:
             return Prepared(picture.key, picture.boxes, engine.prepare(picture))
 
         records = self._records(part, keys, unreadable, unfinished)
-        run = self._config.run
-        pictures = Ahead(records, prepared, depth=run.batch_images, threads=run.prepare_threads)
+        pictures = Ahead(records, prepared, depth=engine.num_ahead, threads=self._config.run.prepare_threads)
         try:
             for described in engine.describe(pictures):
                 yield self._finished(part, described)

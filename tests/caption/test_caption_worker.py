@@ -112,10 +112,11 @@ def test_two_runs_of_a_part_write_the_same_bytes_whatever_the_batch(
 
 
 class Deadly:
-    """The tags engine, but a picture of a width in `deadly` ends the process that takes it, as a worker's death does."""
+    """The tags engine, but a picture of a width in `deadly` ends the process that takes it, as a killed worker does."""
 
     def __init__(self, engine: TagsEngine, deadly: Sequence[int]) -> None:
-        self._engine, self._deadly, self.model, self.seen = engine, deadly, engine.model, Counter()
+        self._engine, self._deadly, self.seen = engine, deadly, Counter()
+        self.model, self.num_ahead = engine.model, engine.num_ahead
 
     def prepare(self, picture):
         return self._engine.prepare(picture)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-import time
+import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-COMPLETIONS, MODELS = "/v1/chat/completions", "/v1/models"
+from limits import HANGS_AFTER_S
+
 FAULTS = ("429", "500", "hang", "cut off", "garbage", "no choices", "no text", "closed")
 """What can befall a request."""
 
@@ -31,29 +32,19 @@ class FaultyEndpoint:
         *,
         upstream: str | None = None,
         answers: Answers | None = None,
-        hang_s: float = 2.0,
     ) -> None:
         self.asked: Counter[bytes] = Counter()
         self.answered: Counter[bytes] = Counter()
         self.meetings: Counter[str] = Counter()
         self.requests: list[dict[str, Any]] = []
         self.keys: set[str] = set()
-        self.lives = True
-        self._faults, self._upstream, self._answers, self._hang_s = (
-            tuple(faults),
-            upstream,
-            answers or echo,
-            hang_s,
-        )
+        self._faults, self._upstream, self._answers = tuple(faults), upstream, answers or echo
         self._lock = threading.Lock()
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 outer._post(self)
-
-            def do_GET(self) -> None:
-                _send(self, 200 if outer.lives else 503, b'{"object": "list", "data": []}')
 
             def log_message(self, *_arguments: object) -> None:
                 pass
@@ -94,7 +85,8 @@ class FaultyEndpoint:
         if fault in ("429", "500"):
             _send(handler, int(fault), b'{"error": {"message": "later"}}', {"Retry-After": "0.05"})
         elif fault == "hang":
-            time.sleep(self._hang_s)
+            handler.connection.settimeout(HANGS_AFTER_S)
+            handler.connection.recv(1)  # until the client has had enough of it and closes
             handler.close_connection = True
         elif fault == "cut off":
             _send(handler, 200, whole[: len(whole) // 2], {"Content-Length": str(len(whole))})
