@@ -66,6 +66,9 @@ class TagsConfig(Config):
     text_score: float = Field(
         default=0.6, ge=0.0, le=1.0, description="a text area counts from this detector score on"
     )
+    tells_detail: bool = Field(
+        default=True, description="say how fine and crisp the detail is; false for a picture to be restored"
+    )
 
 
 class RunConfig(Config):

@@ -96,7 +96,7 @@ class TagsEngine:
             text_sentence(areas, box),
             colour_sentence(attributes),
             light_sentence(attributes),
-            detail_sentence(attributes),
+            detail_sentence(attributes) if self._config.tells_detail else "",
             format_sentence(box) if is_whole else "",
         )
         return Description(" ".join(sentence for sentence in sentences if sentence))

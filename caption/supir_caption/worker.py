@@ -116,9 +116,12 @@ class PartCaptioner:
         unfinished.clear()
 
     def measure(self, part: str, num_images: int) -> Measured:
-        """Captions images of a part, stores nothing, and returns what that took; one more goes before, to warm up."""
+        """Captions images of a part, stores nothing, and returns what that took; one more goes before, to warm up.
+
+        Where the part has hardly any, the one that warms up is among the measured: the others may be unreadable.
+        """
         keys = self._keys(part)[: num_images + 1]
-        warm, timed = (keys[:1], keys[1:]) if len(keys) > 1 else (keys, keys)
+        warm, timed = keys[:1], keys[1:] if len(keys) > 2 else keys
         for _ in self._described(part, self._engine, warm, []):
             pass
         started = time.perf_counter()

@@ -32,6 +32,7 @@ from supir_infer import options as opt
 from supir_infer.settings import PRESETS, RestoreSettings, change_settings
 
 if TYPE_CHECKING:
+    from supir_infer.captioner import Captioner
     from supir_infer.folder import Failure
     from supir_infer.plan import Plan, Recipe
     from supir_model import Supir
@@ -61,6 +62,9 @@ def infer(
     tile_stride: opt.TileStrideOption = None,
     caption: opt.CaptionOption = None,
     captions: opt.CaptionsOption = None,
+    captioner: opt.CaptionerOption = None,
+    captioner_model: opt.CaptionerModelOption = None,
+    captioner_config: opt.CaptionerConfigOption = None,
     output_format: opt.FormatOption = None,
     bits: opt.BitsOption = None,
     quality: opt.QualityOption = None,
@@ -99,13 +103,16 @@ def infer(
         sys.stdout.write(config_yaml(settings))
         return
     source, output = _places(source, output)
+    from supir_infer import captioner as asking
     from supir_infer.captions import caption_source
     from supir_infer.plan import Recipe, find_jobs, names_result, plan_jobs
     from supir_infer.results import complete_results
 
     asked = caption_source(caption, captions, source)
     jobs = find_jobs(source, output, asked, settings.output_format)
-    recipe = Recipe(settings, seed, origin.name, origin.sha256())
+    captioning = asking.captioner_config(captioner, captioner_model, captioner_config)
+    label = asking.label_of(captioning) if captioning else None
+    recipe = Recipe(settings, seed, origin.name, origin.sha256(), label)
     plan = plan_jobs(jobs, recipe, redo=redo)
     if dry_run:
         _print_plan(plan, settings, load_model(origin, device, dtype), batch_size, as_json)
@@ -117,7 +124,8 @@ def infer(
     require_writable_file(results, "-o")
     supir = load_model(origin, device, dtype) if plan.open else None
     complete_results(results, plan)
-    failures = _restore(plan, recipe, supir, results, batch_size) if supir else []
+    speaker = asking.load_captioner(captioning, str(supir.device)) if supir and captioning else None
+    failures = _restore(plan, recipe, supir, results, batch_size, speaker) if supir else []
     sys.stderr.writelines(f"failed: {_about(failure.job.source, failure.reason)}\n" for failure in failures)
     failed = len(failures)
     counts: dict[str, Any] = {
@@ -189,11 +197,13 @@ def read_settings(
     return change_settings(PRESETS[preset], changes, overrides)
 
 
-def _restore(plan: Plan, recipe: Recipe, supir: Supir, results: Path, batch_size: int) -> list[Failure]:
+def _restore(
+    plan: Plan, recipe: Recipe, supir: Supir, results: Path, batch_size: int, captioner: Captioner | None
+) -> list[Failure]:
     from supir_infer.folder import run_jobs
     from supir_infer.restore import Restorer
 
-    return run_jobs(Restorer(supir, recipe.settings), plan.open, recipe, results, batch_size)
+    return run_jobs(Restorer(supir, recipe.settings), plan.open, recipe, results, batch_size, captioner)
 
 
 def _print_plan(plan: Plan, settings: RestoreSettings, supir: Supir, batch_size: int, as_json: bool) -> None:

@@ -60,6 +60,16 @@ CaptionOption = Annotated[str | None, typer.Option(help="One caption for every p
 CaptionsOption = Annotated[
     Path | None, typer.Option(help="JSON or Parquet with captions; without it NAME.txt beside the picture.")
 ]
+CaptionerOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="tags|vllm|openai|transformers", help="Engine that captions what has none, once cleaned."
+    ),
+]
+CaptionerModelOption = Annotated[str | None, typer.Option(help="Its model, as supir-caption --model.")]
+CaptionerConfigOption = Annotated[
+    Path | None, typer.Option(help="Its settings: a file of supir-caption --print-config.")
+]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seed of each picture's noise.")]
 BatchSizeOption = Annotated[int, typer.Option(min=1, help="Pictures of one size restored together.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]

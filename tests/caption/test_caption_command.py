@@ -143,8 +143,8 @@ def test_a_dry_run_counts_what_is_left_and_writes_nothing(dataset: Path):
         "image_bytes": sum(sum(index["bytes"].to_pylist()) for index in indexes),
     }
     assert {key: told[key] for key in counted} == counted
-    # The first part's two pictures: one warms up, and if it was not that one, the half picture fails.
-    assert (told["measured_images"], told["measured_captions"]) in [(1, 5), (0, 0)] or "note" in told
+    # The first part holds a picture with its regions, and the half one.
+    assert (told["measured_images"], told["measured_captions"]) == (1, 5)
     assert told["captions_per_s"] > 0
     assert told["worker_hours"] == pytest.approx(18 / told["captions_per_s"] / 3600, rel=0.6, abs=1e-3)
     assert (told["gpu_hours"], told["prompt_tokens"], told["cost"]) == (0, 0, 0)
