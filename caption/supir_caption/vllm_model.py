@@ -40,6 +40,9 @@ class VllmModel:
         config: the model, the decoding and the memory.
         num_gpus: GPUs this process may use; 0 runs on the CPU.
 
+    Attributes:
+        llm: the `vllm.LLM` behind it.
+
     Raises:
         UserError: vLLM is not installed, or it cannot load the model.
     """
@@ -51,7 +54,7 @@ class VllmModel:
         self.name = signature(config.vllm.model, config.vllm.revision)
         self.capacity = config.run.in_flight or (_CAPACITY if num_gpus else _CPU_CAPACITY)
         self._top_p = config.ask.top_p
-        self._llm = _load(config, num_gpus, self.capacity)
+        self.llm = _load(config, num_gpus, self.capacity)
         self._processor = load_processor(
             config.vllm.model, config.vllm.revision, trust_remote_code=config.vllm.trust_remote_code
         )
@@ -74,7 +77,7 @@ class VllmModel:
         }
         try:
             with self._rendering:
-                return self._llm.renderer.render_cmpl([prompt])[0]
+                return self.llm.renderer.render_cmpl([prompt])[0]
         except ValueError as error:
             return error
 
@@ -85,7 +88,7 @@ class VllmModel:
         self._number += 1
         number = str(self._number)
         try:
-            self._llm.llm_engine.add_request(number, prepared, self._sampling(ask))
+            self.llm.llm_engine.add_request(number, prepared, self._sampling(ask))
         except ValueError as error:
             return self._refuse(ask, error)
         self._open[number] = ask
@@ -96,7 +99,7 @@ class VllmModel:
         answers = [*self._refused]
         self._refused.clear()
         if self._open and not answers:
-            done = [output for output in self._llm.llm_engine.step() if output.finished]
+            done = [output for output in self.llm.llm_engine.step() if output.finished]
             answers = [(self._open.pop(output.request_id), _answer(output)) for output in done]
         return answers
 

@@ -61,16 +61,18 @@ class PartCaptioner:
         url: the dataset, absolute.
         config: the captioner.
         num_gpus: GPUs that this process may use.
+        engine: one that is loaded already; None loads the config's.
     """
 
-    def __init__(self, url: str, config: CaptionConfig, num_gpus: int) -> None:
+    def __init__(self, url: str, config: CaptionConfig, num_gpus: int, engine: Engine | None = None) -> None:
         self._dataset = Dataset(url)
         self._config = config
         self._num_gpus = num_gpus
+        self._given_engine = engine
 
     @cached_property
     def _engine(self) -> Engine:
-        return load_engine(self._config, self._num_gpus)
+        return self._given_engine or load_engine(self._config, self._num_gpus)
 
     @cached_property
     def _count(self) -> CountTokens:

@@ -87,8 +87,9 @@ def actor_of(driver: int) -> int | None:
 
 
 def caption_without_ray(folder: Path, tags: TagsEngine) -> None:
-    worker = PartCaptioner(str(folder), tags_config("run.batch_images=1"), 0)
-    worker.__dict__["_engine"] = tags  # the engine that this process has loaded already
+    worker = PartCaptioner(
+        str(folder), tags_config("run.batch_images=1"), 0, tags
+    )  # the engine that this process has loaded already
     for part in Dataset(folder).parts():
         list(worker.caption_part(part))
 

@@ -30,9 +30,7 @@ FAILURES = "report/captions/t/failures/part-000000.jsonl"
 @pytest.fixture
 def captioner(tags: TagsEngine) -> Callable[[Store], PartCaptioner]:
     def make(store: Store) -> PartCaptioner:
-        worker = PartCaptioner(store.url, CONFIG, 0)
-        worker.__dict__["_engine"] = tags  # the engine that this process has loaded already
-        return worker
+        return PartCaptioner(store.url, CONFIG, 0, tags)  # the engine that this process has loaded already
 
     return make
 
@@ -105,8 +103,7 @@ def test_two_runs_of_a_part_write_the_same_bytes_whatever_the_batch(
     list(captioner(store).caption_part("part-000000"))
     first = store.read(path)
     store.delete(path)
-    worker = PartCaptioner(store.url, CONFIG.model_copy(update={"run": RunConfig(batch_images=1)}), 0)
-    worker.__dict__["_engine"] = tags
+    worker = PartCaptioner(store.url, CONFIG.model_copy(update={"run": RunConfig(batch_images=1)}), 0, tags)
     assert len(list(worker.caption_part("part-000000"))) == 2
     assert store.read(path) == first
 
@@ -136,8 +133,7 @@ def tries_until_it_lives(store: Store, engine: Deadly, config: CaptionConfig) ->
     """Images of each batch of every worker that the part took."""
     tries: list[list[int]] = []
     while True:
-        worker = PartCaptioner(store.url, config, 0)
-        worker.__dict__["_engine"] = engine
+        worker = PartCaptioner(store.url, config, 0, engine)
         tries.append([])
         try:
             for batch in worker.caption_part("part-000000"):
@@ -165,8 +161,7 @@ def test_a_worker_that_dies_costs_the_pictures_in_its_hands_and_leaves_the_same_
     undisturbed = strips.read(path)
     strips.delete(path)
     once = Deadly(tags, [108])
-    worker = PartCaptioner(strips.url, CONFIG, 0)
-    worker.__dict__["_engine"] = once
+    worker = PartCaptioner(strips.url, CONFIG, 0, once)
     with pytest.raises(SystemExit):
         list(worker.caption_part("part-000000"))
     stored = {key for key, times in once.seen.items() if times}
@@ -198,8 +193,7 @@ def rows_key(rows: dict[str, int], width: int) -> str:
 
 
 def test_what_another_config_left_unfinished_is_not_taken(strips: Store, tags: TagsEngine):
-    worker = PartCaptioner(strips.url, CONFIG, 0)
-    worker.__dict__["_engine"] = Deadly(tags, [110])
+    worker = PartCaptioner(strips.url, CONFIG, 0, Deadly(tags, [110]))
     with pytest.raises(SystemExit):
         list(worker.caption_part("part-000000"))
     other = CONFIG.model_copy(update={"short_tokens": 20})
@@ -207,8 +201,7 @@ def test_what_another_config_left_unfinished_is_not_taken(strips: Store, tags: T
 
 
 def test_a_torn_line_of_what_is_unfinished_is_captioned_again(strips: Store, tags: TagsEngine):
-    worker = PartCaptioner(strips.url, CONFIG, 0)
-    worker.__dict__["_engine"] = Deadly(tags, [110])
+    worker = PartCaptioner(strips.url, CONFIG, 0, Deadly(tags, [110]))
     with pytest.raises(SystemExit):
         list(worker.caption_part("part-000000"))
     chunks = [path for path in strips.list("report/captions/t") if path.endswith("000000.jsonl")]
