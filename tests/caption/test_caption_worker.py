@@ -12,6 +12,7 @@ import pytest
 
 from supir_caption.ahead import Ahead
 from supir_caption.config import CaptionConfig, RegionConfig, RunConfig
+from supir_caption.forecast import forecast
 from supir_caption.tags_engine import TagsEngine
 from supir_caption.worker import PartCaptioner
 from supir_shards import Dataset, Role, Store, read_captions, shard_path
@@ -220,3 +221,27 @@ def test_work_made_ahead_keeps_its_order_and_its_error(depth: int):
     assert [next(made) for _ in range(20)] == list(range(20))
     with pytest.raises(OSError, match="the disk is gone"):
         next(made)
+
+
+@pytest.mark.parametrize(("num_images", "measured"), [(3, 3), (16, 9)])
+def test_a_try_measures_some_pictures_after_one_that_warms_up_and_stores_nothing(
+    strips: Store, tags: TagsEngine, num_images: int, measured: int
+):
+    before = strips.list("")
+    tried = PartCaptioner(strips.url, CONFIG, 0, tags).measure("part-000000", num_images)
+    assert (tried.batch.images, tried.batch.captions) == (measured, measured)
+    assert tried.seconds > 0
+    assert strips.list("") == before
+
+
+def test_a_try_of_a_part_of_one_picture_measures_that_one(
+    tmp_path: Path, tags: TagsEngine, photo, as_sample, write_dataset
+):
+    store = write_dataset(tmp_path / "d", [[as_sample(photo("chelsea"))]])
+    tried = PartCaptioner(store.url, CONFIG, 0, tags).measure("part-000000", 16)
+    assert tried.batch.images == 1
+    figures = forecast(30, tried, CONFIG, workers=2, num_gpus=0)
+    assert figures["worker_hours"] == pytest.approx(
+        30 / tried.batch.captions * tried.seconds / 3600, abs=1e-3
+    )
+    assert figures["elapsed_hours"] == pytest.approx(figures["worker_hours"] / 2, abs=1e-3)
