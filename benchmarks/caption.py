@@ -63,7 +63,16 @@ def pictures(folder: Path, size: tuple[int, int], count: int) -> Store:
         buffer = io.BytesIO()
         Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=92)
         data = buffer.getvalue()
-        samples.append(Sample(sample_key(data), data, "jpg", role=Role.PHOTO, width=size[0], height=size[1]))
+        samples.append(
+            Sample(
+                key=sample_key(data),
+                image=data,
+                extension="jpg",
+                role=Role.PHOTO,
+                width=size[0],
+                height=size[1],
+            )
+        )
     store = Store(folder)
     write_part(store, PART, samples)
     finish_dataset(store, command="supir-curate run", config={}, config_hash="0" * 16)

@@ -21,9 +21,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from supir_caption.cleaning import clean
 from supir_caption.models import STOP, Answer, Ask, Model, answer_seed
 from supir_caption.picture import NO_TOKENS, Described, Description, Picture, Prepared, Tokens
 from supir_caption.question_files import Question, load_question
+from supir_caption.splitting import ENDS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -32,6 +34,10 @@ if TYPE_CHECKING:
     from supir_caption.config import CaptionConfig
     from supir_shards import Box
 
+ASK_AGAIN = frozenset({"finish_reason", "not_json"})
+"""What is wrong with an answer that is asked for again."""
+
+_WORDS_A_TOKEN = 0.7  # of English, in CLIP's vocabulary
 _MOST_AHEAD = 32  # pictures of some ten megabytes each
 
 
@@ -136,7 +142,7 @@ class AskingEngine:
             return None
         question = place.questions[ask.stage]
         text, checks = _read(answer, question)
-        if checks and ask.attempt < len(self._ask.retry_temperatures):
+        if checks.keys() & ASK_AGAIN and ask.attempt < len(self._ask.retry_temperatures):
             temperature = self._ask.retry_temperatures[ask.attempt]
             return self._again(ask, ask.attempt + 1, temperature)
         place.texts.append(text)
@@ -148,6 +154,7 @@ class AskingEngine:
 
     def _first_ask(self, key: str, region: int, place: _Place, stage: int = 0) -> Ask:
         question = place.questions[stage]
+        place.values["short_words"] = str(max(6, round(_WORDS_A_TOKEN * self._config.short_tokens)))
         place.values |= {"width": str(place.image.width), "height": str(place.image.height)}
         return Ask(
             key,
@@ -200,7 +207,7 @@ def _description(place: _Place) -> Description:
 
 
 def _read(answer: Answer, question: Question) -> tuple[str, dict[str, str]]:
-    """One paragraph and what is wrong with the answer; a cut-off one loses its last, unfinished sentence."""
+    """One clean paragraph and what is wrong with the answer; a cut-off one loses its last, unfinished sentence."""
     text, checks = answer.text, {}
     if answer.finish_reason != STOP:
         checks["finish_reason"] = answer.finish_reason
@@ -209,11 +216,13 @@ def _read(answer: Answer, question: Question) -> tuple[str, dict[str, str]]:
         if found is None:
             checks["not_json"] = question.name
         text = text if found is None else found
-    text = " ".join(text.split())
+    cleaned = clean(text)
+    if cleaned.removed:
+        checks["cleaned"] = cleaned.check()
     if answer.finish_reason == STOP:
-        return text, checks
-    finished = re.match(r".*[.!?]", text)
-    return finished.group() if finished else text, checks
+        return cleaned.text, checks
+    finished = re.match(rf".*[{re.escape(ENDS)}]", cleaned.text)
+    return finished.group() if finished else cleaned.text, checks
 
 
 def _json_field(text: str, name: str) -> str | None:

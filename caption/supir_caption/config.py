@@ -36,6 +36,8 @@ PRESETS: dict[str, tuple[str, ...]] = {
 """Settings to start from, as --set would give them."""
 
 CLIP_CONTEXT_TOKENS = 75  # 77 less the start and the end token
+# SUPIR's quality words, which the trainer adds to some captions and the restorer to all, and the full stop before them.
+QUALITY_SUFFIX_TOKENS = 54
 
 
 class RegionConfig(Config):
@@ -135,10 +137,10 @@ class CaptionConfig(Config):
     )
     ask: AskConfig = Field(default=AskConfig(), description="how a model answers; not for tags")
     short_tokens: int = Field(
-        default=CLIP_CONTEXT_TOKENS,
+        default=CLIP_CONTEXT_TOKENS - QUALITY_SUFFIX_TOKENS,
         ge=8,
         le=CLIP_CONTEXT_TOKENS,
-        description="CLIP tokens of the short text at most",
+        description="CLIP tokens of the short text at most; behind 21 the quality suffix of the readers fits",
     )
     seed: int = Field(
         default=0, ge=0, description="seed of the sampling, mixed with each sample's key and region"

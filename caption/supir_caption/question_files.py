@@ -35,6 +35,7 @@ KNOWN = {
     "height": "of the picture that is shown, px",
     "place": "where a region lies: upper left part",
     "caption": "the answer to the question before",
+    "short_words": "words that short_tokens are about",
 }
 """What may stand in a question as `{name}`."""
 

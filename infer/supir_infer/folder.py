@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,7 +137,7 @@ def _run_batch(
             yield Failure(job, reason_of(error))
     said = [_said(restorer, job, picture, captioner) for job, picture in pictures]
     asked = [
-        (picture, job.caption or (one.text if one else ""))
+        (replace(job, caption=one.text) if one else job, picture)
         for (job, picture), one in zip(pictures, said, strict=True)
     ]
     outcomes = _outcomes(restorer, asked, recipe.seed, lambda _: count_steps(len(pictures)))
@@ -166,17 +166,18 @@ def _said(restorer: Restorer, job: Job, picture: Picture, captioner: Captioner |
 
 
 def _outcomes(
-    restorer: Restorer, pictures: Sequence[tuple[Picture, str]], seed: int, on_step: OnStep
+    restorer: Restorer, pictures: Sequence[tuple[Job, Picture]], seed: int, on_step: OnStep
 ) -> Sequence[Result | Exception]:
     """What became of each picture; where a batch fails its pictures are tried alone, so that the others get theirs."""
     if not pictures:
         return []
     try:
         return restorer.restore_batch(
-            [picture.rgb for picture, _ in pictures],
-            [caption for _, caption in pictures],
+            [picture.rgb for _, picture in pictures],
+            [job.caption for job, _ in pictures],
             [seed] * len(pictures),
             on_step=on_step,
+            regions=[job.regions for job, _ in pictures],
         )
     except Exception as error:
         if len(pictures) == 1:

@@ -88,7 +88,10 @@ def test_the_picture_comes_first_and_the_question_quotes_what_is_known(
     cat = dataclasses.replace(as_sample(photo("chelsea")), text='my "cat"\nin the sun')
     store = write_dataset(tmp_path / "d", [[cat]])
     with FaultyEndpoint() as endpoint:
-        caption(store, far(endpoint.url, "regions.max_regions=0", "openai.picture_format=png"))
+        caption(
+            store,
+            far(endpoint.url, "regions.max_regions=0", "openai.picture_format=png", "short_tokens=75"),
+        )
     first, second = endpoint.requests
     picture, question = first["messages"][0]["content"]
     shown = Image.open(io.BytesIO(base64.b64decode(picture["image_url"]["url"].partition(",")[2])))

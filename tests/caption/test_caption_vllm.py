@@ -28,6 +28,7 @@ from limits import HANGS_AFTER_S
 from PIL import Image
 from PIL.ImageOps import pad
 
+from supir_caption.cleaning import clean
 from supir_caption.config import CaptionConfig
 from supir_caption.models import answer_seed
 from supir_caption.question_files import load_question
@@ -72,7 +73,7 @@ def expected_text(llava, image: Image.Image) -> tuple[str, bool]:
     shown = pad(image, (SIDE, SIDE), method=Image.Resampling.BICUBIC, color=GREY)
     tokens = llava.answer(shown, f"USER: <image>\n{QUESTION} ASSISTANT:", MAX_TOKENS)
     stops = tokens[-1] == llava.processor.tokenizer.eos_token_id
-    text = " ".join(llava.processor.tokenizer.decode(tokens, skip_special_tokens=True).split())
+    text = clean(llava.processor.tokenizer.decode(tokens, skip_special_tokens=True)).text
     end = max(text.rfind(mark) for mark in ".!?")
     return text if stops or end < 0 else text[: end + 1], stops
 
@@ -192,7 +193,7 @@ def _records(store: Store):
 
 
 def _to_its_last_sentence(text: str) -> str:
-    text = " ".join(text.split())
+    text = clean(text).text
     end = max(text.rfind(mark) for mark in ".!?")
     return text if end < 0 else text[: end + 1]
 
