@@ -34,6 +34,7 @@ from supir_infer import options as opt
 from supir_infer.settings import PRESETS, RestoreSettings, change_settings
 
 if TYPE_CHECKING:
+    from supir_infer.captioner import Captioner
     from supir_infer.folder import Failure
     from supir_infer.plan import Plan, Recipe
     from supir_model import Supir
@@ -68,6 +69,9 @@ def infer(
     size_condition: opt.SizeConditionOption = None,
     caption: opt.CaptionOption = None,
     captions: opt.CaptionsOption = None,
+    captioner: opt.CaptionerOption = None,
+    captioner_model: opt.CaptionerModelOption = None,
+    captioner_config: opt.CaptionerConfigOption = None,
     caption_text: opt.CaptionTextOption = "text",
     tile_captions: opt.TileCaptionsOption = None,
     output_format: opt.FormatOption = None,
@@ -122,6 +126,7 @@ def infer(
         sys.stderr.write(f"{needed}\n")
     execution = Execution(offload, compiled)
     source, output = _places(source, output)
+    from supir_infer import captioner as asking
     from supir_infer.captions import caption_source
     from supir_infer.plan import Recipe, find_jobs, names_result, plan_jobs
     from supir_infer.regions import TileCaptions
@@ -132,7 +137,9 @@ def infer(
     regions_for = None if tile_captions is None else TileCaptions(tile_captions, source, caption_text)
     if regions_for:
         jobs = [replace(job, regions=regions_for(job.source, job.sha256)) for job in jobs]
-    recipe = Recipe(settings, seed, origin.described(), origin.sha256())
+    captioning = asking.captioner_config(captioner, captioner_model, captioner_config)
+    label = asking.label_of(captioning) if captioning else None
+    recipe = Recipe(settings, seed, origin.described(), origin.sha256(), label)
     plan = plan_jobs(jobs, recipe, redo=redo)
     if dry_run:
         _print_plan(plan, settings, load_model(origin, device, dtype, execution), batch_size, as_json)
@@ -144,7 +151,8 @@ def infer(
     require_writable_file(results, "-o")
     supir = load_model(origin, device, dtype, execution) if plan.open else None
     complete_results(results, plan)
-    failures = _restore(plan, recipe, supir, results, batch_size) if supir else []
+    speaker = asking.load_captioner(captioning, str(supir.device)) if supir and captioning else None
+    failures = _restore(plan, recipe, supir, results, batch_size, speaker) if supir else []
     sys.stderr.writelines(f"failed: {_about(failure.job.source, failure.reason)}\n" for failure in failures)
     failed = len(failures)
     counts: dict[str, Any] = {
@@ -217,11 +225,13 @@ def read_settings(
     return change_settings(PRESETS[preset], changes, overrides)
 
 
-def _restore(plan: Plan, recipe: Recipe, supir: Supir, results: Path, batch_size: int) -> list[Failure]:
+def _restore(
+    plan: Plan, recipe: Recipe, supir: Supir, results: Path, batch_size: int, captioner: Captioner | None
+) -> list[Failure]:
     from supir_infer.folder import run_jobs
     from supir_infer.restore import Restorer
 
-    return run_jobs(Restorer(supir, recipe.settings), plan.open, recipe, results, batch_size)
+    return run_jobs(Restorer(supir, recipe.settings), plan.open, recipe, results, batch_size, captioner)
 
 
 def _print_plan(plan: Plan, settings: RestoreSettings, supir: Supir, batch_size: int, as_json: bool) -> None:

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from supir_console import Progress, UserError, installed_version
+from supir_infer.captioner import told
 from supir_infer.images import ImageError, Picture, picture_size, read_picture, resize, to_bytes, to_deep
 from supir_infer.plan import Job, Recipe, settings_hash
 from supir_infer.restore import Restorer, Result
@@ -27,6 +28,10 @@ from supir_infer.settings import RestoreSettings
 from supir_infer.sizes import plan_sizes
 from supir_model.estimator import Degradation
 from supir_model.sampler import OnStep
+
+if TYPE_CHECKING:
+    from supir_caption.inline import Said
+    from supir_infer.captioner import Captioner
 
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -40,7 +45,12 @@ class Failure:
 
 
 def run_jobs(
-    restorer: Restorer, jobs: Sequence[Job], recipe: Recipe, results: Path, batch_size: int
+    restorer: Restorer,
+    jobs: Sequence[Job],
+    recipe: Recipe,
+    results: Path,
+    batch_size: int,
+    captioner: Captioner | None = None,
 ) -> list[Failure]:
     """Returns the pictures that failed, after all were tried.
 
@@ -50,14 +60,15 @@ def run_jobs(
         recipe: what is written into every output.
         results: the .jsonl file that lines are appended to.
         batch_size: neighbouring pictures of one working size that are restored together.
+        captioner: says what is in the pictures that have no caption.
 
     Raises:
-        UserError: the disk is full.
+        UserError: the disk is full, or the captioner answers nobody.
     """
     failures: list[Failure] = []
     with Progress(len(jobs) * restorer.num_steps, "restore", "steps") as progress:
         for batch in batches(jobs, restorer, batch_size):
-            for failure in _run_batch(restorer, batch, recipe, results, progress):
+            for failure in _run_batch(restorer, batch, recipe, results, progress, captioner):
                 append_failure(results, failure.job, failure.reason)
                 failures.append(failure)
     return failures
@@ -103,7 +114,12 @@ def _read(job: Job, settings: RestoreSettings) -> Picture:
 
 
 def _run_batch(
-    restorer: Restorer, batch: list[Job], recipe: Recipe, results: Path, progress: Progress
+    restorer: Restorer,
+    batch: list[Job],
+    recipe: Recipe,
+    results: Path,
+    progress: Progress,
+    captioner: Captioner | None,
 ) -> Iterator[Failure]:
     """Restores the readable pictures of a batch; yields those of it that failed."""
     pictures: list[tuple[Job, Picture]] = []
@@ -119,14 +135,34 @@ def _run_batch(
             pictures.append((job, _read(job, restorer.settings)))
         except Exception as error:  # whatever is wrong with one picture costs that picture
             yield Failure(job, reason_of(error))
-    outcomes = _outcomes(restorer, pictures, recipe.seed, lambda _: count_steps(len(pictures)))
+    said = [_said(restorer, job, picture, captioner) for job, picture in pictures]
+    asked = [
+        (replace(job, caption=one.text) if one else job, picture)
+        for (job, picture), one in zip(pictures, said, strict=True)
+    ]
+    outcomes = _outcomes(restorer, asked, recipe.seed, lambda _: count_steps(len(pictures)))
     count_steps(steps_left)  # of what was not restored, or was clean already
-    for (job, picture), outcome in zip(pictures, outcomes, strict=True):
+    for (job, picture), one, outcome in zip(pictures, said, outcomes, strict=True):
         reason = reason_of(outcome) if isinstance(outcome, Exception) else ""
         if isinstance(outcome, Result):
-            reason = _write(job, picture, outcome, recipe, restorer, results)
+            made = {"captioned": told(one)} if one else {}
+            reason = _write(job, picture, outcome, recipe, restorer, results, made)
         if reason:
             yield Failure(job, reason)
+
+
+def _said(restorer: Restorer, job: Job, picture: Picture, captioner: Captioner | None) -> Said | None:
+    """What the captioner says about a picture without a caption; what goes wrong with one picture costs its text."""
+    if captioner is None or job.caption:
+        return None
+    from supir_caption.inline import Said
+
+    try:
+        return captioner.describe([restorer.cleaned(picture.rgb)])[0]
+    except UserError:
+        raise
+    except Exception as error:
+        return Said("", abstains=reason_of(error))
 
 
 def _outcomes(
@@ -150,11 +186,17 @@ def _outcomes(
 
 
 def _write(
-    job: Job, picture: Picture, outcome: Result, recipe: Recipe, restorer: Restorer, results: Path
+    job: Job,
+    picture: Picture,
+    outcome: Result,
+    recipe: Recipe,
+    restorer: Restorer,
+    results: Path,
+    made: dict[str, Any],
 ) -> str:
     """Writes a result and its line; returns why it could not be written, "" if it was."""
     try:
-        metadata = write_result(job, picture, outcome, recipe, restorer)
+        metadata = write_result(job, picture, outcome, recipe, restorer, made)
     except OSError as error:
         if error.errno in DISK_IS_FULL:
             raise UserError(
@@ -179,15 +221,21 @@ def reason_of(error: Exception) -> str:
 
 
 def write_result(
-    job: Job, picture: Picture, outcome: Result, recipe: Recipe, restorer: Restorer
+    job: Job,
+    picture: Picture,
+    outcome: Result,
+    recipe: Recipe,
+    restorer: Restorer,
+    made: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Writes the job's result, alpha included, and returns the metadata it carries."""
+    """Writes the job's result, alpha included, and returns the metadata it carries, `made` among them."""
     origin = recipe.origin(job)
     settings = restorer.settings
     sizes = outcome.sizes
     metadata = origin | {
         "settings_hash": settings_hash(origin["settings"]),
         "prompt": outcome.prompt,
+        **(made or {}),
         "size": {"input": sizes.source, "working": sizes.working, "output": sizes.output},
         "tiles": outcome.num_tiles,
         "strength": round(outcome.strength, 3),

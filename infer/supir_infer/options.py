@@ -80,6 +80,16 @@ CaptionOption = Annotated[str | None, typer.Option(help="One caption for every p
 CaptionsOption = Annotated[
     Path | None, typer.Option(help="JSON or Parquet with captions; without it NAME.txt beside the picture.")
 ]
+CaptionerOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="tags|vllm|openai|transformers", help="Engine that captions what has none, once cleaned."
+    ),
+]
+CaptionerModelOption = Annotated[str | None, typer.Option(help="Its model, as supir-caption --model.")]
+CaptionerConfigOption = Annotated[
+    Path | None, typer.Option(help="Its settings: a file of supir-caption --print-config.")
+]
 TileCaptionsOption = Annotated[
     Path | None,
     typer.Option(help="JSON with boxes and texts, or a caption part of supir-caption: a text for each tile."),

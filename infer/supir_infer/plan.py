@@ -47,12 +47,13 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What all pictures of a run share."""
+    """What all pictures of a run share; `captioner` is who captions those that have no caption, see `captioner`."""
 
     settings: RestoreSettings
     seed: int
     model: str
     model_sha256: str
+    captioner: str | None = None
 
     def origin(self, job: Job) -> dict[str, Any]:
         """Returns all that decides the pixels of the job's output; it is written into the output."""
@@ -63,6 +64,7 @@ class Recipe:
             "model": self.model,
             "model_sha256": self.model_sha256,
             "caption": job.caption,
+            "captioner": None if job.caption else self.captioner,
             **({"tile_captions": tile_captions} if tile_captions else {}),
             "seed": self.seed,
             "settings": settings,
@@ -234,7 +236,7 @@ def _difference(metadata: dict[str, Any] | None, origin: dict[str, Any]) -> str 
         return "was made from another picture"
     if metadata.get("model_sha256") != origin["model_sha256"]:
         return f"was made with another model ({metadata.get('model')}, now {origin['model']})"
-    for key in ("seed", "caption", "tile_captions"):
+    for key in ("seed", "caption", "captioner", "tile_captions"):
         if metadata.get(key) != origin.get(key):
             return f"was made with {key}={metadata.get(key)!r}, now {origin.get(key)!r}"
     before, now = metadata.get("settings"), origin["settings"]

@@ -34,7 +34,7 @@ from supir_infer.colour import fix_colour
 from supir_infer.conditioning import LATENT_PX as LATENT_PX
 from supir_infer.conditioning import Texts, Told, denoise_with, prompt_of, tile_prompts
 from supir_infer.finish import finished
-from supir_infer.images import FloatImage, resize, to_rgb
+from supir_infer.images import FloatImage, resize, to_bytes, to_rgb
 from supir_infer.noise import Noise, noise_of
 from supir_infer.regions import Region
 from supir_infer.sampling import noise_levels, sample
@@ -162,6 +162,19 @@ class Restorer:
             )
             for array, rgb, size, seed, prompt, strength, estimate in rows
         ]
+
+    @torch.no_grad()
+    def cleaned(self, image: Image.Image | npt.NDArray[Any]) -> Image.Image:
+        """Returns the picture as the robust encoder sees it, decoded, at the working size: what a captioner is shown.
+
+        Args:
+            image: as `restore` takes it.
+        """
+        rgb = to_rgb(image)
+        working = plan_sizes((rgb.shape[1], rgb.shape[0]), self.settings).working
+        lq = torch.from_numpy(resize(rgb, working)).permute(2, 0, 1)[None].to(self.supir.device) * 2 - 1
+        decoded = self._codec.decode(self._codec.encode_lq(lq))
+        return Image.fromarray(to_bytes(((decoded[0].permute(1, 2, 0) + 1) / 2).float().cpu().numpy()))
 
     def _strengths(
         self, pictures: Sequence[FloatImage], sizes: Sequence[Sizes]

@@ -1,0 +1,114 @@
+"""Captions of pictures in hand, by a dataset's engines, questions and checks; of what is unfit, the reason.
+
+Place in the flow: `supir-infer --captioner` asks here about the cleaned picture before it is restored. The law: one
+text or one reason for each picture, in their order; a text that a check calls unfit never becomes a prompt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from supir_caption.ahead import Ahead
+from supir_caption.assemble import captions_of
+from supir_caption.budget import clip_token_counter
+from supir_caption.engines import load_engine
+from supir_caption.picture import Picture, Prepared
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from supir_caption.config import CaptionConfig
+    from supir_caption.picture import Described
+
+UNFIT = ("empty", "refusal", "degradation", "repetition", "language", "not_json")
+"""Checks whose finding makes a text no prompt: above all words for faults, which a restorer would paint."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a captioner said about a picture.
+
+    Attributes:
+        text: at most 75 tokens of each of SDXL's tokenizers; "" where it abstains.
+        dense: the whole answer, whatever became of it.
+        checks: what was found in it, by check.
+        abstains: why there is no text, "" where there is.
+        model: who answered.
+        prompt: which questions were asked.
+    """
+
+    text: str
+    dense: str = ""
+    checks: Mapping[str, str] = field(default_factory=dict)
+    abstains: str = ""
+    model: str = ""
+    prompt: str = ""
+
+
+class InlineCaptioner:
+    """Captions whole pictures with the engine of a config.
+
+    Args:
+        config: the captioner; regions play no part.
+        num_gpus: GPUs that this process may use.
+
+    Raises:
+        UserError: the engine cannot be loaded.
+    """
+
+    def __init__(self, config: CaptionConfig, num_gpus: int = 0) -> None:
+        self._engine = load_engine(config, num_gpus)
+        self._short_tokens = config.short_tokens
+        self._count = clip_token_counter()
+
+    def describe(self, images: Sequence[Image]) -> list[Said]:
+        """Returns what is said about each picture (RGB, any size), in their order; it depends on no other picture.
+
+        Raises:
+            UserError: the engine answers nobody.
+        """
+        said: dict[str, Said] = {}
+        keys = [_key(image) for image in images]  # seeds of sampling are made of it
+        pictures = {
+            key: Picture(key, image, ((0, 0, image.width, image.height),))
+            for key, image in zip(keys, images, strict=True)
+        }
+        prepared = Ahead(
+            pictures.values(),
+            lambda picture: Prepared(picture.key, picture.boxes, self._engine.prepare(picture)),
+            depth=self._engine.num_ahead,
+        )
+        try:
+            for described in self._engine.describe(prepared):
+                said[described.picture.key] = self._said(described)
+        finally:
+            prepared.close()
+        return [said[key] for key in keys]
+
+    def _said(self, described: Described) -> Said:
+        if described.problem:
+            return Said("", abstains=described.problem, model=self._engine.model)
+        caption = captions_of(
+            described.picture.key,
+            described.picture.boxes,
+            described.descriptions,
+            model=self._engine.model,
+            count=self._count,
+            short_tokens=self._short_tokens,
+        )[0]
+        unfit = [f"{name}: {caption.checks[name]}" for name in UNFIT if name in caption.checks]
+        return Said(
+            "" if unfit else caption.short_text,
+            dense=caption.text,
+            checks=caption.checks,
+            abstains="; ".join(unfit),
+            model=caption.model,
+            prompt=caption.prompt,
+        )
+
+
+def _key(image: Image) -> str:
+    return hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest()[:32]

@@ -1,0 +1,88 @@
+"""The captioner of a run: which engine says what is in a picture that nobody has captioned.
+
+Place in the flow: `cli` names it in the recipe and loads it once there is work; `folder` shows it the cleaned picture
+(the robust encoder's latent, decoded), as the paper does. Heavy imports happen inside.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from supir_console import UserError, load_config
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from supir_caption.config import CaptionConfig
+    from supir_caption.inline import Said
+
+ENGINES = ("tags", "vllm", "openai", "transformers")
+_MEMORY_SHARE = 0.4  # of a GPU that vLLM shares with the restorer; a config file says otherwise
+
+
+class Captioner(Protocol):
+    """What says what is in pictures: `supir_caption.inline.InlineCaptioner`."""
+
+    def describe(self, images: Sequence[Image]) -> list[Said]:
+        """Returns what is said about each picture, in order."""
+
+
+def captioner_config(engine: str | None, model: str | None, path: Path | None) -> CaptionConfig | None:
+    """Returns the config of the captioner that a command line asks for, None for none.
+
+    Args:
+        engine: one of `ENGINES`.
+        model: as `supir-caption --model`.
+        path: YAML file, as `supir-caption --print-config` writes it.
+
+    Raises:
+        UserError: the engine is unknown or left out, or the file is no such config.
+    """
+    if engine is None and path is None:
+        if model is not None:
+            raise UserError(f"--captioner-model {model} needs --captioner, one of {', '.join(ENGINES)}")
+        return None
+    if engine is not None and engine not in ENGINES:
+        raise UserError(f"--captioner {engine} is unknown; use one of {', '.join(ENGINES)}")
+    from supir_caption.config import CaptionConfig
+
+    # What the given picture's detail is like is what is to be changed: the prompt must not ask for it.
+    changes = ["tags.tells_detail=false"]
+    if engine is not None:
+        changes.append(f"engine={engine}")
+    if path is None:
+        changes.append(f"run.memory_share={_MEMORY_SHARE}")
+    config = load_config(CaptionConfig, path, changes)
+    if model is None:
+        return config
+    key = "tags.weights" if config.engine == "tags" else f"{config.engine}.model"
+    return load_config(CaptionConfig, path, [*changes, f"{key}={json.dumps(model)}"])
+
+
+def label_of(config: CaptionConfig) -> str:
+    """Returns the engine and the hash of all that shapes its captions: what a result is told to be made with."""
+    return f"{config.engine}#{config.made_by_hash()}"
+
+
+def load_captioner(config: CaptionConfig, device: str) -> Captioner:
+    """Returns the captioner, its engine loaded.
+
+    Args:
+        config: see `captioner_config`.
+        device: of the restorer; a model beside it uses the GPU where it does.
+
+    Raises:
+        UserError: a package or model is missing.
+    """
+    from supir_caption.inline import InlineCaptioner
+
+    return InlineCaptioner(config, num_gpus=int(device.startswith("cuda")))
+
+
+def told(said: Said) -> dict[str, Any]:
+    """Returns what was said as a result carries it."""
+    return asdict(said)
