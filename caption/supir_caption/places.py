@@ -23,6 +23,11 @@ def all_failures_path(name: str) -> str:
     return f"{_folder(name)}/failures.jsonl"
 
 
+def examined_path(name: str, kind: str) -> str:
+    """Returns the path of the figures of an examination of the captions, `audit` or `quiz`; its rows end in .jsonl."""
+    return f"{_folder(name)}/{kind}.json"
+
+
 def _folder(name: str) -> str:
     captions = caption_path(name, "part-000000").rpartition("/")[0]  # refuses a name that is none
     return f"report/{captions}"
