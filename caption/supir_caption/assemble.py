@@ -16,7 +16,6 @@ def captions_of(
     descriptions: Sequence[Description],
     *,
     model: str,
-    prompt: str,
     count: CountTokens,
     short_tokens: int,
 ) -> list[Caption]:
@@ -27,13 +26,12 @@ def captions_of(
         boxes: px of the stored picture.
         descriptions: the engine's text for each box.
         model: what the captions are signed with.
-        prompt: the question that was asked.
         count: from `budget.clip_token_counter`.
         short_tokens: CLIP tokens of the short text at most.
     """
     captions: list[Caption] = []
     for region, (box, description) in enumerate(zip(boxes, descriptions, strict=True)):
-        sentences = facts(description.text)
+        sentences = facts(description.short or description.text)
         short = shorten(sentences, count, short_tokens)
         checks = {
             **lint(description.text),
@@ -51,7 +49,7 @@ def captions_of(
                 num_tokens_clip_g=short.counts.clip_g,
                 checks=checks,
                 model=model,
-                prompt=prompt,
+                prompt=description.prompt,
             )
         )
     return captions

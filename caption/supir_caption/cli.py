@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from supir_caption import page_cli
-from supir_caption.config import CaptionConfig
+from supir_caption.config import PRESETS, CaptionConfig
 from supir_console import (
     ConfigOption,
     DryRunOption,
@@ -39,10 +39,17 @@ def caption(
     ] = None,
     engine: Annotated[
         str | None,
-        typer.Option(help="vllm (a LLaVA model, the default) or tags (a plain measured description)."),
+        typer.Option(
+            help="vllm (a vision model here), openai (an endpoint), transformers or tags (no model)."
+        ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="vllm: model folder or hub id. tags: MobileNetV2 weights file.")
+        str | None,
+        typer.Option(help="Folder or hub id; openai: its name there; tags: MobileNetV2 weights file."),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help=f"Settings to start from: {', '.join(PRESETS)} (SUPIR's LLaVA and question)."),
     ] = None,
     name: Annotated[
         str | None,
@@ -59,7 +66,7 @@ def caption(
     Captions go to DATASET/captions/NAME as Parquet, part by part; the same command again does the parts that
     are missing. Runs on Ray: on this machine, or on the cluster that RAY_ADDRESS names.
     """
-    settings = _settings(config, overrides, engine=engine, name=name, model=model)
+    settings = _settings(config, overrides, engine=engine, name=name, model=model, preset=preset)
     if print_config:
         sys.stdout.write(config_yaml(settings))
         return
@@ -67,28 +74,47 @@ def caption(
         raise UserError(
             "DATASET is missing; type: supir-caption DATASET, a folder or URL that supir-curate finished"
         )
-    from supir_caption.run import caption_dataset, plan
+    from supir_caption import run
 
     if dry_run:
-        finish({"dataset": dataset, "name": settings.folder, **plan(dataset, settings).summary()}, as_json)
+        finish({"dataset": dataset, "name": settings.folder, **run.dry_run(dataset, settings)}, as_json)
         return
-    summary = caption_dataset(dataset, settings)
+    summary = run.caption_dataset(dataset, settings)
     finish(summary, as_json, failed=summary["failed"])
 
 
 def _settings(
-    config: Path | None, overrides: Sequence[str], *, engine: str | None, name: str | None, model: str | None
+    config: Path | None,
+    overrides: Sequence[str],
+    *,
+    engine: str | None,
+    name: str | None,
+    model: str | None,
+    preset: str | None,
 ) -> CaptionConfig:
     flags = [
         f"{key}={json.dumps(value)}"
         for key, value in (("engine", engine), ("name", name))
         if value is not None
     ]
-    settings = load_config(CaptionConfig, config, [*overrides, *flags])
+    given = [*_of_preset(preset, config), *overrides, *flags]
+    settings = load_config(CaptionConfig, config, given)
     if model is None:
         return settings
-    key = "vllm.model" if settings.engine == "vllm" else "tags.weights"
-    return load_config(CaptionConfig, config, [*overrides, *flags, f"{key}={json.dumps(model)}"])
+    key = "tags.weights" if settings.engine == "tags" else f"{settings.engine}.model"
+    return load_config(CaptionConfig, config, [*given, f"{key}={json.dumps(model)}"])
+
+
+def _of_preset(preset: str | None, config: Path | None) -> tuple[str, ...]:
+    if preset is None:
+        return ()
+    if preset not in PRESETS:
+        raise UserError(f"--preset {preset} is unknown; use one of {', '.join(PRESETS)}")
+    if config is not None:
+        raise UserError(
+            f"--preset and --config exclude each other; type: supir-caption --preset {preset} --print-config > FILE"
+        )
+    return PRESETS[preset]
 
 
 def dispatch(args: Sequence[str]) -> None:

@@ -1,20 +1,40 @@
 """Everything a captioning run can be told, with its unit and where the default comes from.
 
-`made_by()` is the part that shapes the captions; `run` only says how fast they are made, so that a run may be
+`record()` is the part that shapes the captions; `run` only says how fast they are made, so that a run may be
 continued with other workers.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
-from supir_console import Config, config_hash
+from supir_caption.model_config import (
+    AskConfig,
+    OpenAIConfig,
+    QuestionsConfig,
+    TransformersConfig,
+    VllmConfig,
+)
+from supir_caption.question_files import load_question
+from supir_console import Config, hash_of
 
-# The question and the decoding of SUPIR (arXiv 2401.13627, A.2 and its demo).
-QUESTION = "Describe this image and its style in a very detailed manner."
+EngineName = Literal["vllm", "openai", "transformers", "tags"]
+
+PRESETS: dict[str, tuple[str, ...]] = {
+    "dense": (),
+    # SUPIR's model, question and decoding: arXiv 2401.13627, A.2 and its demo.
+    "paper": (
+        "vllm.model=llava-hf/llava-1.5-13b-hf",
+        "transformers.model=llava-hf/llava-1.5-13b-hf",
+        "questions={photo: [paper], region: [paper], face: [paper]}",
+        "ask={temperature: 0.2, top_p: 0.7, max_tokens: 512}",
+    ),
+}
+"""Settings to start from, as --set would give them."""
+
 CLIP_CONTEXT_TOKENS = 75  # 77 less the start and the end token
 # SUPIR's quality words, which the trainer adds to some captions and the restorer to all, and the full stop before them.
 QUALITY_SUFFIX_TOKENS = 54
@@ -29,40 +49,6 @@ class RegionConfig(Config):
     )
     max_regions: int = Field(
         default=4, ge=0, le=64, description="regions of one image at most; 0 captions whole images only"
-    )
-
-
-class VllmConfig(Config):
-    """What the vision-language model is asked, and how it answers."""
-
-    model: str = Field(
-        default="llava-hf/llava-1.5-13b-hf", description="LLaVA-architecture model: a folder or a hub id"
-    )
-    revision: str | None = Field(
-        default=None, description="branch, tag or commit of a hub id; null is its main branch"
-    )
-    question: str = Field(
-        default=QUESTION, min_length=1, description="what the model is asked about each picture"
-    )
-    temperature: float = Field(default=0.2, ge=0.0, description="sampling temperature; 0 is greedy")
-    top_p: float = Field(default=0.7, gt=0.0, le=1.0, description="nucleus of the sampling")
-    max_tokens: int = Field(default=512, ge=1, description="tokens of one answer at most")
-    retries: int = Field(
-        default=1, ge=0, le=5, description="new tries for an answer that does not end by itself"
-    )
-    retry_temperature: float = Field(default=0.5, gt=0.0, description="sampling temperature of a new try")
-    image_fit: Literal["pad", "shrink"] = Field(
-        default="pad",
-        description="pad: square with grey borders, as LLaVA-1.5 was trained; shrink: keep the shape (NeXT)",
-    )
-    image_side_px: int = Field(
-        default=336, ge=16, description="longest side of the picture that the model is given, px"
-    )
-    max_model_len: int = Field(
-        default=2048, ge=64, description="tokens of picture, question and answer together at most"
-    )
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
-        default="auto", description="weights and arithmetic"
     )
 
 
@@ -90,7 +76,7 @@ class RunConfig(Config):
     workers: int | None = Field(
         default=None,
         ge=1,
-        description="Ray actors; null: one for each GPU (vllm) or CPU (tags) of the cluster",
+        description="Ray actors; null: one for each GPU (vllm, transformers) or CPU core (tags), one for openai",
     )
     cpus_per_worker: float = Field(
         default=1.0, gt=0.0, description="CPU cores that Ray reserves for an actor"
@@ -98,10 +84,19 @@ class RunConfig(Config):
     gpus_per_worker: int | None = Field(
         default=None,
         ge=0,
-        description="GPUs of an actor (tensor parallel when above 1); null: vllm takes 1 where there are any",
+        description="GPUs of an actor (tensor parallel when above 1); null: 1 where there are any and it has a use",
     )
     batch_images: int = Field(
-        default=64, ge=1, description="images that an actor hands to its engine at once"
+        default=64, ge=1, description="images after which what is done is stored: what a crash costs"
+    )
+    in_flight: int | None = Field(
+        default=None,
+        ge=1,
+        description="questions that an engine works on at once; null: 256 for vllm (64 on a CPU), 32 for openai,"
+        " 8 for transformers",
+    )
+    prepare_threads: int = Field(
+        default=2, ge=1, description="threads of an actor that decode, crop and scale beside the model"
     )
     memory_share: float = Field(
         default=0.9, gt=0.0, le=1.0, description="share of the GPU's (or CPU's) memory that vLLM takes"
@@ -110,10 +105,13 @@ class RunConfig(Config):
         default=None, gt=0.0, description="vLLM's key-value cache, GiB; null: what memory_share leaves"
     )
     attempts: int = Field(default=3, ge=1, description="times that a part is tried when its worker dies")
-    captions_per_s: float = Field(
-        default=2.5,
-        gt=0.0,
-        description="expected rate of one worker, only for the forecast of --dry-run; measure your own",
+    measure_images: int = Field(
+        default=16, ge=0, description="images that --dry-run captions to measure the engine; 0 only counts"
+    )
+    price_per_worker_hour: float = Field(
+        default=0.0,
+        ge=0.0,
+        description="of a worker's machine, in your currency, for the forecast of --dry-run",
     )
 
 
@@ -123,13 +121,18 @@ class CaptionConfig(Config):
     name: str | None = Field(
         default=None, description="folder under captions/ that is written; null: the engine's name"
     )
-    engine: Literal["vllm", "tags"] = Field(
-        default="vllm", description="vllm: a LLaVA; tags: a plain measured description"
+    engine: EngineName = Field(
+        default="vllm",
+        description="vllm, transformers: a model in the worker; openai: an endpoint; tags: a measured description",
     )
     roles: tuple[Literal["photo", "face", "negative"], ...] = Field(
         default=("photo", "face"),
         description="sample roles to caption; negatives are trained on the negative prompt",
     )
+    questions: QuestionsConfig = Field(
+        default=QuestionsConfig(), description="what a model is asked; not for tags"
+    )
+    ask: AskConfig = Field(default=AskConfig(), description="how a model answers; not for tags")
     short_tokens: int = Field(
         default=CLIP_CONTEXT_TOKENS - QUALITY_SUFFIX_TOKENS,
         ge=8,
@@ -141,6 +144,8 @@ class CaptionConfig(Config):
     )
     regions: RegionConfig = Field(default=RegionConfig(), description="regions with a caption of their own")
     vllm: VllmConfig = Field(default=VllmConfig(), description="engine vllm")
+    openai: OpenAIConfig = Field(default=OpenAIConfig(), description="engine openai")
+    transformers: TransformersConfig = Field(default=TransformersConfig(), description="engine transformers")
     tags: TagsConfig = Field(default=TagsConfig(), description="engine tags")
     run: RunConfig = Field(default=RunConfig(), description="speed and placement")
 
@@ -149,11 +154,25 @@ class CaptionConfig(Config):
         """The captioner's name: its folder under captions/."""
         return self.name or self.engine
 
-    def made_by(self) -> CaptionConfig:
-        """Returns the config with everything that does not shape its captions set back to the default."""
-        unused = {"tags": TagsConfig()} if self.engine == "vllm" else {"vllm": VllmConfig()}
-        return self.model_copy(update={"name": self.folder, "run": RunConfig(), **unused})
+    def record(self) -> dict[str, Any]:
+        """Returns what shapes the captions, and nothing else: two configs with the same record make the same ones.
+
+        Questions stand in it by name, version and hash, and with their words, wherever their files lie.
+        """
+        shared = {"engine", "roles", "short_tokens", "seed", "regions"}
+        record = self.model_dump(mode="json", include={*shared, self.engine}) | {"name": self.folder}
+        if self.engine == "openai":
+            del record["openai"]["endpoint"]
+        if self.engine != "tags":
+            record["ask"] = self.ask.model_dump(mode="json")
+            asked = {name: load_question(name) for name in self.questions.all_names()}
+            record["questions"] = {
+                role: [asked[name].label for name in names]
+                for role, names in self.questions.model_dump().items()
+            }
+            record["asked"] = {one.label: one.model_dump(mode="json") for one in asked.values()}
+        return record
 
     def made_by_hash(self) -> str:
         """Returns 16 hex digits that are equal for two configs whose captions are equal."""
-        return config_hash(self.made_by())
+        return hash_of(self.record())

@@ -28,6 +28,11 @@ def examined_path(name: str, kind: str) -> str:
     return f"{_folder(name)}/{kind}.json"
 
 
+def unfinished_folder(name: str, config_hash: str, part: str) -> str:
+    """Returns the folder of what a part has come to before it is whole, by a config."""
+    return f"{_folder(name)}/unfinished/{config_hash}/{part}"
+
+
 def _folder(name: str) -> str:
     captions = caption_path(name, "part-000000").rpartition("/")[0]  # refuses a name that is none
     return f"report/{captions}"

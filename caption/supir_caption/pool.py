@@ -1,15 +1,24 @@
 """The Ray side of a run: how many actors the cluster holds for the config, and the parts that they caption.
 
-Place in the flow: `run.py` calls it inside a `ray_session`; `supir_console.run_on_actors` replaces dead workers.
+Place in the flow: `run.py` calls it inside a `ray_session`; `supir_console.run_on_actors` replaces dead
+workers. A part whose tries are used up is begun again while they bring something: more pictures, or the one
+that the workers die of.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from supir_caption.config import CaptionConfig
-from supir_caption.worker import BatchDone, PartCaptioner
-from supir_console import Outcome, Progress, UserError, run_on_actors
+from supir_caption.places import unfinished_folder
+from supir_caption.unfinished import Unfinished
+from supir_caption.worker import BatchDone, Measured, PartCaptioner
+from supir_console import Outcome, Progress, UserError, raise_if_about_input, run_on_actors
+from supir_shards import Dataset
+
+ON_GPU = ("vllm", "transformers")
+"""Engines that have a use for a GPU."""
 
 
 def gpus_per_worker(config: CaptionConfig) -> int:
@@ -23,7 +32,7 @@ def gpus_per_worker(config: CaptionConfig) -> int:
     there = int(ray.cluster_resources().get("GPU", 0))
     asked = config.run.gpus_per_worker
     if asked is None:
-        return 1 if config.engine == "vllm" and there else 0
+        return 1 if config.engine in ON_GPU and there else 0
     if asked > there:
         raise UserError(f"run.gpus_per_worker={asked} but Ray sees {there} GPUs; set it to {there} or less")
     return asked
@@ -38,8 +47,8 @@ def num_workers(config: CaptionConfig, num_gpus: int, num_parts: int) -> int:
         wanted = config.run.workers
     elif num_gpus:
         wanted = int(resources.get("GPU", 0)) // num_gpus
-    elif config.engine == "vllm":
-        wanted = 1  # on a CPU one model takes all memory and all cores
+    elif config.engine != "tags":
+        wanted = 1  # a model on a CPU takes all memory and all cores; an endpoint is asked by threads
     else:
         wanted = int(resources.get("CPU", 1) // config.run.cpus_per_worker)
     return max(1, min(wanted, num_parts))
@@ -61,9 +70,56 @@ def caption_parts(
     Raises:
         UserError, DatasetError: a worker says that the user's input is wrong.
     """
+    dataset = Dataset(url)
+    folder, made_by = config.folder, config.made_by_hash()
+
+    def state(part: str) -> tuple[int, str]:
+        return Unfinished(dataset.store, unfinished_folder(folder, made_by, part)).state()
+
+    waiting = list(parts)
+    for rounds_left in reversed(range(config.run.attempts)):
+        before = {part: state(part) for part in waiting}
+        waiting = []
+        for outcome in _one_round(url, list(before), config, workers, num_gpus, progress):
+            if outcome.error and rounds_left and state(outcome.item) != before[outcome.item]:
+                waiting.append(outcome.item)
+            else:
+                yield outcome
+        if not waiting:
+            return
+
+
+def measure(url: str, part: str, config: CaptionConfig, num_gpus: int) -> Measured:
+    """Returns what the engine did with some images of a part, in an actor as the run will have them.
+
+    Raises:
+        UserError: the engine cannot be loaded.
+    """
     import ray
 
-    actor_class = ray.remote(num_cpus=config.run.cpus_per_worker, num_gpus=num_gpus)(PartCaptioner)
+    actor = _actor_class(config, num_gpus).remote(url, config, num_gpus)
+    try:
+        measured: Measured = ray.get(actor.measure.remote(part, config.run.measure_images))
+    except ray.exceptions.RayError as error:
+        raise_if_about_input(error)
+        raise UserError(
+            f"the engine died while it was measured: {' '.join(str(error).split())[-300:]}"
+        ) from error
+    finally:
+        ray.kill(actor)
+    return measured
+
+
+def _actor_class(config: CaptionConfig, num_gpus: int) -> Any:
+    import ray
+
+    return ray.remote(num_cpus=config.run.cpus_per_worker, num_gpus=num_gpus)(PartCaptioner)
+
+
+def _one_round(
+    url: str, parts: Sequence[str], config: CaptionConfig, workers: int, num_gpus: int, progress: Progress
+) -> Iterator[Outcome[str, BatchDone]]:
+    actor_class = _actor_class(config, num_gpus)
     return run_on_actors(
         parts,
         make_actor=lambda: actor_class.remote(url, config, num_gpus),

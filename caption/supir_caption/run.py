@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from supir_caption.config import CaptionConfig
+from supir_caption.forecast import forecast, money
+from supir_caption.picture import Tokens
 from supir_caption.places import all_failures_path, config_path, failures_path
 from supir_caption.regions import region_boxes
 from supir_caption.tags_engine import find_weights
@@ -29,7 +31,7 @@ COMMAND = "supir-caption"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run has before it, and what it is expected to cost.
+    """What a run has before it.
 
     Attributes:
         parts: parts to caption.
@@ -37,8 +39,6 @@ class Plan:
         images: images to caption.
         captions: captions to make, regions included.
         image_bytes: bytes of pictures to read.
-        max_new_tokens: tokens that the model may write at most, 0 for `tags`.
-        worker_hours: hours of one worker at `run.captions_per_s`.
     """
 
     parts: list[str]
@@ -46,8 +46,6 @@ class Plan:
     images: int
     captions: int
     image_bytes: int
-    max_new_tokens: int
-    worker_hours: float
 
     def summary(self) -> dict[str, Any]:
         """Returns the plan as JSON-serialisable figures."""
@@ -57,8 +55,6 @@ class Plan:
             "images": self.images,
             "captions": self.captions,
             "image_bytes": self.image_bytes,
-            "max_new_tokens": self.max_new_tokens,
-            "worker_hours": round(self.worker_hours, 3),
         }
 
 
@@ -90,9 +86,25 @@ def plan(url: str, config: CaptionConfig) -> Plan:
         images=images,
         captions=captions,
         image_bytes=image_bytes,
-        max_new_tokens=captions * config.vllm.max_tokens if config.engine == "vllm" else 0,
-        worker_hours=captions / config.run.captions_per_s / 3600,
     )
+
+
+def dry_run(url: str, config: CaptionConfig) -> dict[str, Any]:
+    """Returns the plan and what it will cost, by what the engine did with a few of the images.
+
+    Raises:
+        DatasetError, UserError: as `plan`, or the engine cannot be loaded.
+    """
+    todo = plan(url, config)
+    if not todo.captions or not config.run.measure_images:
+        return todo.summary()
+    from supir_caption.pool import gpus_per_worker, measure, num_workers
+
+    with ray_session():
+        num_gpus = gpus_per_worker(config)
+        workers = num_workers(config, num_gpus, len(todo.parts))
+        tried = measure(absolute_url(url), todo.parts[0], _with_absolute_files(config), num_gpus)
+    return todo.summary() | forecast(todo.captions, tried, config, workers=workers, num_gpus=num_gpus)
 
 
 def caption_dataset(url: str, config: CaptionConfig) -> dict[str, Any]:
@@ -114,6 +126,7 @@ def caption_dataset(url: str, config: CaptionConfig) -> dict[str, Any]:
     dataset.store.write(config_path(config.folder), _config_record(config))
     images = captions = 0
     checks: Counter[str] = Counter()
+    tokens = Tokens()
     part_errors: list[dict[str, str]] = []
     for outcome in _outcomes(absolute_url(url), todo, config):
         if outcome.error:
@@ -124,11 +137,12 @@ def caption_dataset(url: str, config: CaptionConfig) -> dict[str, Any]:
             images += batch.images
             captions += batch.captions
             checks.update(batch.checks)
+            tokens += batch.tokens
     failed = _write_failures(dataset, config.folder, part_errors)
     finish_dataset(
         dataset.store,
         command=COMMAND,
-        config=config.made_by().model_dump(mode="json"),
+        config=config.record(),
         config_hash=config.made_by_hash(),
     )
     return {
@@ -139,6 +153,7 @@ def caption_dataset(url: str, config: CaptionConfig) -> dict[str, Any]:
         "images": images,
         "captions": captions,
         "checks": dict(sorted(checks.items())),
+        **money(tokens, config),
         "elapsed_s": round(time.monotonic() - started, 1),
         "failed": failed,
         "failures": all_failures_path(config.folder) if failed else None,
@@ -164,20 +179,26 @@ def _outcomes(url: str, todo: Plan, config: CaptionConfig) -> Iterator[Outcome[s
 
 
 def _with_absolute_files(config: CaptionConfig) -> CaptionConfig:
-    model = config.vllm.model
-    if Path(model).is_dir():
-        model = absolute_url(model)
+    """The config for actors, whose working folder is another; its record must be the one of the config as given."""
     weights = config.tags.weights and config.tags.weights.absolute()
     return config.model_copy(
         update={
-            "vllm": config.vllm.model_copy(update={"model": model}),
+            "vllm": config.vllm.model_copy(update={"model": _absolute(config.vllm.model)}),
+            "transformers": config.transformers.model_copy(
+                update={"model": _absolute(config.transformers.model)}
+            ),
             "tags": config.tags.model_copy(update={"weights": weights}),
+            "questions": config.questions.with_absolute_files(),
         }
     )
 
 
+def _absolute(model: str) -> str:
+    return absolute_url(model) if Path(model).is_dir() else model
+
+
 def _config_record(config: CaptionConfig) -> bytes:
-    record = {"config_hash": config.made_by_hash(), "config": config.made_by().model_dump(mode="json")}
+    record = {"config_hash": config.made_by_hash(), "config": config.record()}
     return json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
 
 
@@ -188,7 +209,7 @@ def _require_same_config(dataset: Dataset, config: CaptionConfig) -> None:
     record = _read_record(dataset.store, path, config.folder)
     if record["config_hash"] == config.made_by_hash():
         return
-    before, now = _flat(record["config"]), _flat(config.made_by().model_dump(mode="json"))
+    before, now = _flat(record["config"]), _flat(config.record())
     changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     raise UserError(
         f"captions named {config.folder!r} were made with another config ({', '.join(changed)} differ);"

@@ -10,7 +10,8 @@ Weights: torchvision's MobileNetV2 (IMAGENET1K_V1, BSD-3), PP-OCRv6 small text d
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from supir_caption.attributes import measure
-from supir_caption.picture import Description, Picture
+from supir_caption.picture import Described, Description, Picture, Prepared
 from supir_caption.subjects import subject
 from supir_caption.text_areas import text_finder
 from supir_caption.wording import (
@@ -51,7 +52,7 @@ class TagsEngine:
     """
 
     model = "tags: mobilenet_v2-b0353104, PP-OCRv6_det_small, measured attributes"
-    prompt = ""
+    num_ahead = 2  # decoding is a small part of the work; more would only fill the memory of many actors
 
     def __init__(self, config: TagsConfig) -> None:
         import torch
@@ -76,9 +77,10 @@ class TagsEngine:
         """Returns the picture: all work of this engine is CPU work."""
         return picture
 
-    def describe(self, prepared: Sequence[Picture]) -> list[list[Description]]:
-        """Returns one description for each box of each picture."""
-        return [self._describe_one(picture) for picture in prepared]
+    def describe(self, pictures: Iterable[Prepared]) -> Iterator[Described]:
+        """Yields each picture, in order, with one description for each of its boxes."""
+        for picture in pictures:
+            yield Described(replace(picture, work=None), tuple(self._describe_one(picture.work)))
 
     def _describe_one(self, picture: Picture) -> list[Description]:
         areas = self._find_text(picture.image)

@@ -2,47 +2,56 @@
 
 Place in the flow: `run.py` starts these and hands them part names; no picture passes through the driver or
 Ray's object store. The law: a part's captions appear in one step, after its list of failures, so a part is
-either committed or not begun; killed and started again, it gives the same bytes.
+either committed or not; until then each batch of finished pictures is stored (`unfinished`), so a worker that
+is killed costs a batch, and the next one goes on where it stood and leaves the same bytes. A picture that ends
+its worker every time is listed as a failure.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING
 
+from supir_caption.ahead import Ahead
 from supir_caption.assemble import captions_of
 from supir_caption.budget import CountTokens, clip_token_counter
 from supir_caption.config import CaptionConfig
-from supir_caption.picture import Description, Engine, read_picture
-from supir_caption.places import failures_path
+from supir_caption.engines import load_engine
+from supir_caption.picture import NO_TOKENS, Described, Engine, Prepared, Tokens, read_picture
+from supir_caption.places import failures_path, unfinished_folder
+from supir_caption.unfinished import Finished, Unfinished
 from supir_images import BadImage
-from supir_shards import Box, Caption, Dataset, Quarantined, write_captions
+from supir_shards import Dataset, Quarantined, write_captions
 
-Item = TypeVar("Item")
+if TYPE_CHECKING:
+    from supir_shards import Record
+
+UNANSWERED, ENGINE_DIED = "unanswered", "engine_died"
+"""Reasons of failures, beside those of reading: the engine will not caption a picture; no engine outlives it."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchDone:
-    """What one batch came to: images and captions made, and how many captions have each check."""
+    """What one batch came to: images and captions made, how many captions have each check, and the tokens used."""
 
     images: int
     captions: int
     checks: dict[str, int] = field(default_factory=dict)
+    tokens: Tokens = NO_TOKENS
 
 
 @dataclass(frozen=True, slots=True)
-class _Prepared:
-    """A picture after the CPU half of the engine's work; its pixels are no longer held but by `work`."""
+class Measured:
+    """What an engine did in a try, and the seconds it took."""
 
-    key: str
-    boxes: tuple[Box, ...]
-    work: Any
+    batch: BatchDone
+    seconds: float
 
 
 class PartCaptioner:
@@ -61,13 +70,7 @@ class PartCaptioner:
 
     @cached_property
     def _engine(self) -> Engine:
-        if self._config.engine == "tags":
-            from supir_caption.tags_engine import TagsEngine
-
-            return TagsEngine(self._config.tags)
-        from supir_caption.vllm_engine import VllmEngine
-
-        return VllmEngine(self._config, self._num_gpus)
+        return load_engine(self._config, self._num_gpus)
 
     @cached_property
     def _count(self) -> CountTokens:
@@ -80,72 +83,155 @@ class PartCaptioner:
             part: name of a committed part of the dataset.
 
         Raises:
-            UserError: the engine cannot be loaded.
+            UserError: the engine cannot be loaded, or its endpoint answers nobody.
             DatasetError: the part's index cannot be read.
         """
         engine = self._engine  # loaded here, in the actor's own thread
-        batch_images = self._config.run.batch_images
-        failures: list[dict[str, str]] = []
-        captions: list[Caption] = []
-        pictures = ahead(self._prepared(part, failures), batch_images)
-        while batch := list(islice(pictures, batch_images)):
-            described = engine.describe([picture.work for picture in batch])
-            made = [
-                caption
-                for picture, descriptions in zip(batch, described, strict=True)
-                for caption in self._captions(picture, descriptions)
-            ]
-            captions += made
-            yield BatchDone(
-                len(batch), len(made), dict(Counter(name for caption in made for name in caption.checks))
-            )
-        self._commit(part, captions, failures)
+        config = self._config
+        unfinished = Unfinished(
+            self._dataset.store, unfinished_folder(config.folder, config.made_by_hash(), part)
+        )
+        finished, alone, given_up = unfinished.begin()
+        died = [_failed(part, key, ENGINE_DIED, "no worker outlived it") for key in given_up]
+        unfinished.add(died)
+        finished += died
+        if finished:
+            yield _batch(finished)
+        for key in alone:
+            unfinished.taken_alone(key)
+            one = list(self._described(part, engine, [key], []))
+            unfinished.add(one)
+            unfinished.survived(key)
+            finished += one
+            yield _batch(one)
+        done = {one.key for one in finished}
+        todo = [key for key in self._keys(part) if key not in done]
+        unreadable: list[dict[str, str]] = []
+        rest = self._described(part, engine, todo, unreadable, unfinished)
+        while batch := list(islice(rest, config.run.batch_images)):
+            unfinished.add(batch)
+            finished += batch
+            yield _batch(batch)
+        self._commit(part, finished, unreadable)
+        unfinished.clear()
 
-    def _prepared(self, part: str, failures: list[dict[str, str]]) -> Iterator[_Prepared]:
-        def note(bad: Quarantined) -> None:
-            failures.append(
-                {"part": part, "sample": bad.name, "reason": str(bad.reason), "detail": bad.detail}
-            )
+    def measure(self, part: str, num_images: int) -> Measured:
+        """Captions images of a part, stores nothing, and returns what that took; one more goes before, to warm up."""
+        keys = self._keys(part)[: num_images + 1]
+        warm, timed = (keys[:1], keys[1:]) if len(keys) > 1 else (keys, keys)
+        for _ in self._described(part, self._engine, warm, []):
+            pass
+        started = time.perf_counter()
+        batch = _batch(list(self._described(part, self._engine, timed, [])))
+        return Measured(batch, time.perf_counter() - started)
 
-        for record in self._dataset.samples([part], on_bad=note):
-            if record.role not in self._config.roles:
-                continue
+    def _keys(self, part: str) -> list[str]:
+        """The samples of a part that are to be captioned, in their order."""
+        rows = self._dataset.index(part).select(["key", "role"]).to_pylist()
+        return [row["key"] for row in rows if row["role"] in self._config.roles]
+
+    def _described(
+        self,
+        part: str,
+        engine: Engine,
+        keys: Sequence[str],
+        unreadable: list[dict[str, str]],
+        unfinished: Unfinished | None = None,
+    ) -> Iterator[Finished]:
+        """The samples of these keys, as the engine is done with them; what cannot be read goes to `unreadable`."""
+
+        def prepared(record: Record) -> Prepared | None:
             try:
-                picture = read_picture(record.key, record.image, self._config.regions)
-            except BadImage as error:
-                failures.append(
-                    {"part": part, "sample": record.key, "reason": str(error.reason), "detail": error.detail}
+                picture = read_picture(
+                    record.key,
+                    record.image,
+                    self._config.regions,
+                    role=str(record.role),
+                    metadata={
+                        "alt_text": record.text,
+                        "source": record.source,
+                        "licence": record.licence,
+                    },
                 )
-                continue
-            yield _Prepared(picture.key, picture.boxes, self._engine.prepare(picture))
+            except BadImage as error:
+                unreadable.append(_failure(part, record.key, str(error.reason), error.detail))
+                return None
+            return Prepared(picture.key, picture.boxes, engine.prepare(picture))
 
-    def _captions(self, picture: _Prepared, descriptions: list[Description]) -> list[Caption]:
-        return captions_of(
+        records = self._records(part, keys, unreadable, unfinished)
+        pictures = Ahead(records, prepared, depth=engine.num_ahead, threads=self._config.run.prepare_threads)
+        try:
+            for described in engine.describe(pictures):
+                yield self._finished(part, described)
+        finally:
+            pictures.close()
+
+    def _records(
+        self,
+        part: str,
+        keys: Sequence[str],
+        unreadable: list[dict[str, str]],
+        unfinished: Unfinished | None,
+    ) -> Iterator[Record]:
+        """The records of these keys, in order; before one is handed on, it is noted as in work, with the next ones."""
+
+        def note(bad: Quarantined) -> None:
+            unreadable.append(_failure(part, bad.name, str(bad.reason), bad.detail))
+
+        wanted = {key: number for number, key in enumerate(keys)}
+        noted = 0
+        for record in self._dataset.samples([part], on_bad=note):
+            number = wanted.get(record.key)
+            if number is None:
+                continue
+            if unfinished is not None and number >= noted:
+                noted = number + self._config.run.batch_images
+                unfinished.taken(keys[number:noted])
+            yield record
+            if unfinished is None and number == len(keys) - 1:
+                return  # what else the part holds was, or will be, read by a whole pass
+
+    def _finished(self, part: str, described: Described) -> Finished:
+        picture = described.picture
+        if described.problem:
+            return _failed(part, picture.key, UNANSWERED, described.problem, described.tokens)
+        captions = captions_of(
             picture.key,
             picture.boxes,
-            descriptions,
+            described.descriptions,
             model=self._engine.model,
-            prompt=self._engine.prompt,
             count=self._count,
             short_tokens=self._config.short_tokens,
         )
+        return Finished(picture.key, tuple(captions), described.tokens)
 
-    def _commit(self, part: str, captions: list[Caption], failures: list[dict[str, str]]) -> None:
+    def _commit(self, part: str, finished: Sequence[Finished], unreadable: list[dict[str, str]]) -> None:
         path = failures_path(self._config.folder, part)
+        failures = [*unreadable, *(one.failure for one in finished if one.failure)]
         if failures:
+            failures.sort(key=lambda failure: (failure["sample"], failure["reason"]))
             lines = (json.dumps(failure, sort_keys=True, ensure_ascii=False) for failure in failures)
             self._dataset.store.write(path, "".join(f"{line}\n" for line in lines).encode())
         else:
             self._dataset.store.delete(path)
+        captions = (caption for one in finished for caption in one.captions)
         write_captions(self._dataset.store, self._config.folder, part, captions)
 
 
-def ahead(items: Iterable[Item], depth: int) -> Iterator[Item]:
-    """Yields `items` unchanged and in order while a thread makes up to `depth` of the next ones."""
-    end = object()
-    source = iter(items)
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        waiting = deque(thread.submit(next, source, end) for _ in range(depth))
-        while (item := waiting.popleft().result()) is not end:
-            waiting.append(thread.submit(next, source, end))
-            yield item  # type: ignore[misc]  # `end` never leaves the loop
+def _failure(part: str, sample: str, reason: str, detail: str) -> dict[str, str]:
+    return {"part": part, "sample": sample, "reason": reason, "detail": detail}
+
+
+def _failed(part: str, key: str, reason: str, detail: str, tokens: Tokens = NO_TOKENS) -> Finished:
+    return Finished(key, (), tokens, _failure(part, key, reason, detail))
+
+
+def _batch(finished: Iterable[Finished]) -> BatchDone:
+    finished = list(finished)
+    captions = [caption for one in finished for caption in one.captions]
+    return BatchDone(
+        images=sum(1 for one in finished if one.captions),
+        captions=len(captions),
+        checks=dict(Counter(name for caption in captions for name in caption.checks)),
+        tokens=sum((one.tokens for one in finished), NO_TOKENS),
+    )

@@ -4,13 +4,13 @@ Place in the flow: below every stage that has a command, above nothing. `shards`
 and do not use it.
 """
 
-from supir_console.config import Config, config_hash, config_yaml, load_config
+from supir_console.config import Config, config_hash, config_yaml, hash_of, load_config
 from supir_console.entry import Unfinished, UserError, entry, is_our_word_on_input
 from supir_console.options import ConfigOption, DryRunOption, JsonOption, PrintConfigOption, SetOption
 from supir_console.outputs import require_outside, require_writable_file, require_writable_folder
 from supir_console.progress import Progress, track
 from supir_console.ray_nodes import NodeWait
-from supir_console.ray_pool import Outcome, run_on_actors
+from supir_console.ray_pool import Outcome, raise_if_about_input, run_on_actors
 from supir_console.ray_session import ray_session
 from supir_console.summary import finish, json_line, one_line
 from supir_console.versions import installed_version
@@ -31,11 +31,13 @@ __all__ = [
     "config_yaml",
     "entry",
     "finish",
+    "hash_of",
     "installed_version",
     "is_our_word_on_input",
     "json_line",
     "load_config",
     "one_line",
+    "raise_if_about_input",
     "ray_session",
     "require_outside",
     "require_writable_file",

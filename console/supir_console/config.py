@@ -49,7 +49,12 @@ def load_config(model: type[AnyConfig], path: Path | None = None, overrides: Seq
 
 def config_hash(config: Config) -> str:
     """Returns the first 16 hex digits of the SHA-256 of the config's canonical JSON."""
-    canonical = json.dumps(config.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return hash_of(config.model_dump(mode="json"))
+
+
+def hash_of(values: dict[str, Any]) -> str:
+    """Returns the first 16 hex digits of the SHA-256 of JSON values in their canonical form."""
+    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 

@@ -162,7 +162,7 @@ class _Pool(Generic[Item, Result]):
     def _failed(self, job: _Job[Item, Result], actor: Any, error: Exception) -> Outcome[Item, Result] | None:
         import ray
 
-        _raise_if_about_input(error)
+        raise_if_about_input(error)
         ray.kill(actor)
         if job.attempt >= self._attempts:
             return Outcome(job.item, error=_in_one_line(error))
@@ -174,7 +174,8 @@ def _in_one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[-_MAX_ERROR:]}"
 
 
-def _raise_if_about_input(error: Exception) -> None:
+def raise_if_about_input(error: Exception) -> None:
+    """Raises what a worker said about the user's input, if that is what ended it."""
     cause = getattr(error, "cause", None)
     if is_our_word_on_input(cause):
         raise cause from error

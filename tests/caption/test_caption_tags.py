@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from supir_caption.config import TagsConfig
-from supir_caption.picture import Picture
+from supir_caption.picture import Picture, Prepared
 from supir_caption.subjects import KINDS, PEOPLE_AND_CLOTHES, subject
 from supir_caption.tags_engine import TagsEngine, find_weights
 from supir_caption.text_areas import is_line
@@ -19,13 +19,13 @@ from supir_console import UserError
 Photo = Callable[[str], Image.Image]
 
 
-def whole(image: Image.Image, *regions: tuple[int, int, int, int]) -> Picture:
+def whole(image: Image.Image, *regions: tuple[int, int, int, int]) -> Prepared:
     boxes = ((0, 0, *image.size), *regions)
-    return Picture("k", image, boxes)
+    return Prepared("k", boxes, Picture("k", image, boxes))
 
 
 def describe(tags: TagsEngine, image: Image.Image) -> str:
-    return tags.describe([whole(image)])[0][0].text
+    return next(tags.describe([whole(image)])).descriptions[0].text
 
 
 @pytest.mark.parametrize(
@@ -49,8 +49,8 @@ def test_people_are_not_named_and_a_dull_guess_is_silence(tags: TagsEngine, phot
 
 def test_the_same_pixels_give_the_same_sentences_in_any_company(tags: TagsEngine, photo: Photo):
     cat, cup = whole(photo("chelsea"), (0, 0, 200, 200)), whole(photo("coffee"))
-    together = tags.describe([cup, cat, cat])
-    assert together[1] == together[2] == tags.describe([cat])[0]
+    together = [done.descriptions for done in tags.describe([cup, cat, cat])]
+    assert together[1] == together[2] == next(tags.describe([cat])).descriptions
     assert [len(descriptions) for descriptions in together] == [1, 2, 2]
 
 

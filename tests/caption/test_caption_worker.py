@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from supir_caption.ahead import Ahead
 from supir_caption.config import CaptionConfig, RegionConfig, RunConfig
 from supir_caption.tags_engine import TagsEngine
-from supir_caption.worker import PartCaptioner, ahead
+from supir_caption.worker import PartCaptioner
 from supir_shards import Dataset, Role, Store, read_captions, shard_path
 
 CONFIG = CaptionConfig(
@@ -109,13 +111,119 @@ def test_two_runs_of_a_part_write_the_same_bytes_whatever_the_batch(
     assert store.read(path) == first
 
 
+class Deadly:
+    """The tags engine, but a picture of a width in `deadly` ends the process that takes it, as a killed worker does."""
+
+    def __init__(self, engine: TagsEngine, deadly: Sequence[int]) -> None:
+        self._engine, self._deadly, self.seen = engine, deadly, Counter()
+        self.model, self.num_ahead = engine.model, engine.num_ahead
+
+    def prepare(self, picture):
+        return self._engine.prepare(picture)
+
+    def describe(self, pictures):
+        def watched():
+            for picture in pictures:
+                self.seen[picture.key] += 1
+                if picture.work.image.width in self._deadly:
+                    raise SystemExit(f"killed by {picture.key}")
+                yield picture
+
+        return self._engine.describe(watched())
+
+
+def tries_until_it_lives(store: Store, engine: Deadly, config: CaptionConfig) -> list[list[int]]:
+    """Images of each batch of every worker that the part took."""
+    tries: list[list[int]] = []
+    while True:
+        worker = PartCaptioner(store.url, config, 0)
+        worker.__dict__["_engine"] = engine
+        tries.append([])
+        try:
+            for batch in worker.caption_part("part-000000"):
+                tries[-1].append(batch.images)
+            return tries
+        except SystemExit:
+            assert len(tries) < 9
+            continue
+
+
+@pytest.fixture
+def strips(tmp_path: Path, photo, as_sample, write_dataset) -> Store:
+    """A part of ten narrow cut-outs, 101 to 110 px wide, that take no regions."""
+    rocket = photo("rocket")
+    return write_dataset(
+        tmp_path / "d", [[as_sample(rocket.crop((40 * n, 0, 40 * n + 101 + n, 90))) for n in range(10)]]
+    )
+
+
+def test_a_worker_that_dies_costs_the_pictures_in_its_hands_and_leaves_the_same_bytes(
+    strips: Store, tags: TagsEngine
+):
+    path = "captions/t/part-000000.parquet"
+    assert tries_until_it_lives(strips, Deadly(tags, []), CONFIG) == [[2, 2, 2, 2, 2]]
+    undisturbed = strips.read(path)
+    strips.delete(path)
+    once = Deadly(tags, [108])
+    worker = PartCaptioner(strips.url, CONFIG, 0)
+    worker.__dict__["_engine"] = once
+    with pytest.raises(SystemExit):
+        list(worker.caption_part("part-000000"))
+    stored = {key for key, times in once.seen.items() if times}
+    after = Deadly(tags, [])
+    assert tries_until_it_lives(strips, after, CONFIG) == [[6, 2, 2]]
+    assert len(stored & after.seen.keys()) == 2  # the seventh, and the one that died of the eighth
+    assert strips.read(path) == undisturbed
+    assert strips.list("report/captions/t") == []
+    assert set(once.seen.values()) | set(after.seen.values()) == {1}
+
+
+def test_a_poisoned_picture_is_found_listed_and_costs_no_other(strips: Store, tags: TagsEngine):
+    engine = Deadly(tags, [104, 109])
+    tries = tries_until_it_lives(strips, engine, CONFIG)
+    failures = [json.loads(line) for line in strips.read(FAILURES).splitlines()]
+    rows = {row["key"]: row["width"] for row in Dataset(strips).index("part-000000").to_pylist()}
+    assert [rows[failure["sample"]] for failure in failures] == sorted(
+        [104, 109], key=lambda w: rows_key(rows, w)
+    )
+    assert {failure["reason"] for failure in failures} == {"engine_died"}
+    captions = read_captions(strips, "t", "part-000000")
+    assert sorted(rows[key] for key in captions) == [101, 102, 103, 105, 106, 107, 108, 110]
+    # Two deaths among others, one alone, for each of the two.
+    assert len(tries) == 7
+
+
+def rows_key(rows: dict[str, int], width: int) -> str:
+    return next(key for key, value in rows.items() if value == width)
+
+
+def test_what_another_config_left_unfinished_is_not_taken(strips: Store, tags: TagsEngine):
+    worker = PartCaptioner(strips.url, CONFIG, 0)
+    worker.__dict__["_engine"] = Deadly(tags, [110])
+    with pytest.raises(SystemExit):
+        list(worker.caption_part("part-000000"))
+    other = CONFIG.model_copy(update={"short_tokens": 20})
+    assert tries_until_it_lives(strips, Deadly(tags, []), other) == [[2, 2, 2, 2, 2]]
+
+
+def test_a_torn_line_of_what_is_unfinished_is_captioned_again(strips: Store, tags: TagsEngine):
+    worker = PartCaptioner(strips.url, CONFIG, 0)
+    worker.__dict__["_engine"] = Deadly(tags, [110])
+    with pytest.raises(SystemExit):
+        list(worker.caption_part("part-000000"))
+    chunks = [path for path in strips.list("report/captions/t") if path.endswith("000000.jsonl")]
+    strips.write(chunks[0], strips.read(chunks[0])[:-40])
+    assert tries_until_it_lives(strips, Deadly(tags, []), CONFIG) == [[7, 2, 1]]
+    assert len(read_captions(strips, "t", "part-000000")) == 10
+
+
 @pytest.mark.parametrize("depth", [1, 3, 50])
 def test_work_made_ahead_keeps_its_order_and_its_error(depth: int):
     def numbers():
         yield from range(20)
         raise OSError("the disk is gone")
 
-    made = ahead(numbers(), depth)
+    made = Ahead(numbers(), lambda number: number, depth=depth, threads=3)
     assert [next(made) for _ in range(20)] == list(range(20))
     with pytest.raises(OSError, match="the disk is gone"):
         next(made)

@@ -14,7 +14,7 @@ from supir_curate.forecasting.forecast import Range
 
 CAPTIONS, NEGATIVES = "captions", "negatives"
 CAPTIONS_A_PICTURE = 5  # the whole and up to four regions, as supir-caption makes them
-# Captions a second of one H100, a 4B model (Qwen3-VL-4B): long ones, as supir-caption's own dry run assumes, and GPIC's
+# Captions a second of one H100, a 4B model (Qwen3-VL-4B): long ones, and GPIC's
 # whole corpus of short, medium and long ones (arXiv 2605.30341: 1500 H100-hours, 18.8 a second).
 ASSUMED_CAPTIONS_A_SECOND, AT_BEST = 2.5, 18.8
 NEGATIVES_A_PICTURE = 100_000 / 20_000_000  # SUPIR, section 4.1

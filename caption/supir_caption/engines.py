@@ -1,0 +1,38 @@
+"""Which engine a config names, loaded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from supir_caption.config import CaptionConfig
+    from supir_caption.picture import Engine
+
+
+def load_engine(config: CaptionConfig, num_gpus: int) -> Engine:
+    """Returns the config's engine, its model loaded.
+
+    Args:
+        config: the captioner.
+        num_gpus: GPUs that this process may use.
+
+    Raises:
+        UserError: a package, the model or its weights are missing, or cannot be loaded.
+    """
+    if config.engine == "tags":
+        from supir_caption.tags_engine import TagsEngine
+
+        return TagsEngine(config.tags)
+    from supir_caption.asking import AskingEngine
+
+    if config.engine == "openai":
+        from supir_caption.openai_model import OpenAIModel
+
+        return AskingEngine(config, OpenAIModel(config))
+    if config.engine == "transformers":
+        from supir_caption.transformers_model import TransformersModel
+
+        return AskingEngine(config, TransformersModel(config, num_gpus))
+    from supir_caption.vllm_model import VllmModel
+
+    return AskingEngine(config, VllmModel(config, num_gpus))
