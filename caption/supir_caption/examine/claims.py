@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import Any
 
-from supir_caption.examine.json_values import object_in
+from supir_caption.cleaning import without_thinking
+from supir_caption.json_answers import object_in
 from supir_caption.splitting import split_sentences
 
 SHOWN, NOT_SHOWN, UNSURE = "shown", "not shown", "cannot be told"
@@ -66,7 +67,7 @@ def verdicts_in(answer: str, num_claims: int) -> tuple[str, ...] | None:
         answer: a model's.
         num_claims: how many were asked about.
     """
-    given = object_in(answer).get("verdicts")
+    given = object_in(without_thinking(answer)).get("verdicts")
     if not isinstance(given, list) or len(given) != num_claims:
         return None
     verdicts = tuple(str(one).strip().lower().replace("_", " ") for one in given)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from supir_caption.cleaning import without_thinking
-from supir_caption.examine.json_values import object_in
+from supir_caption.json_answers import object_in
 
 NUM_OPTIONS = 4
 LETTERS = "ABCDE"
@@ -65,7 +65,7 @@ def making_schema(number: int) -> dict[str, Any]:
 
 def items_in(answer: str, most: int) -> list[Item]:
     """Returns the questions of an answer that are whole: four options that differ; at most `most`, none twice."""
-    given = object_in(answer).get("questions")
+    given = object_in(without_thinking(answer)).get("questions")
     items: dict[str, Item] = {}
     for one in given if isinstance(given, list) else []:
         item = _item(one)
