@@ -1,4 +1,4 @@
-"""Answers that are no captions are asked again, handed to the fallback or left out; captions examined over an endpoint."""
+"""Answers that are no captions: asked again, handed to the fallback, left out; captions examined over an endpoint."""
 
 from __future__ import annotations
 

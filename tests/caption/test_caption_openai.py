@@ -196,7 +196,7 @@ def test_a_server_that_answers_nobody_ends_the_run_and_the_same_command_continue
 def test_a_negative_is_asked_for_json_and_the_field_is_kept(tmp_path: Path, photo, as_sample, write_dataset):
     bad = as_sample(photo("coffee"), role=Role.NEGATIVE)
     store = write_dataset(tmp_path / "d", [[bad]])
-    texts = iter(['{"caption": "Blurred on the left."}', "Blurred. No JSON.", "Still none."])
+    texts = iter(['{"caption": "Blurred on the left."}', "Blurred. No JSON.", "No.", "Still none."])
 
     def answers(request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         asked.append(request)
@@ -214,7 +214,7 @@ def test_a_negative_is_asked_for_json_and_the_field_is_kept(tmp_path: Path, phot
     assert "response_format" not in asked[1]
     row = read_captions(store, "far", "part-000000")[bad.key][0]
     assert (row.text, row.checks["not_json"]) == ("Still none.", "negative")
-    assert [request["temperature"] for request in asked] == [0.2, 0.2, 0.5]
+    assert [request["temperature"] for request in asked] == [0.2, 0.2, 0.5, 0.8]
 
 
 def test_an_answer_that_is_cut_off_is_asked_for_again_and_then_kept_to_its_last_sentence(
