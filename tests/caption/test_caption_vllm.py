@@ -30,9 +30,11 @@ from PIL.ImageOps import pad
 
 from supir_caption.cleaning import clean
 from supir_caption.config import CaptionConfig
+from supir_caption.examine.examiner import Exam, ModelExaminer
 from supir_caption.models import answer_seed
 from supir_caption.question_files import load_question
 from supir_caption.splitting import finished_part
+from supir_caption.transformers_model import TransformersModel
 from supir_caption.vllm_model import VllmModel
 from supir_caption.worker import PartCaptioner
 from supir_console import UserError, load_config
@@ -196,6 +198,29 @@ def _records(store: Store):
     from supir_shards import Dataset
 
     return Dataset(store).samples()
+
+
+def test_an_examiner_asks_about_words_alone_and_about_a_picture(tiny_qwen):
+    settings = {"transformers__model": tiny_qwen.folder, "transformers__dtype": "float32"}
+    examiner = ModelExaminer(TransformersModel(qwen("transformers", "tf", **settings), 0), seed=0)
+    image = Image.new("RGB", (112, 112), "red")
+    exams = [
+        Exam("k", 0, "Say more.", max_tokens=8),
+        Exam("k", 1, "Say more.", image, max_tokens=8),
+        Exam("k", 0, "Say it again.", max_tokens=8),
+    ]
+    answers = examiner.answers(exams)
+    decode = tiny_qwen.processor.tokenizer.decode
+    assert answers[1] == decode(tiny_qwen.answer(image, "Say more.", 8), skip_special_tokens=True)
+    for exam, answer in zip(exams[::2], answers[::2], strict=True):
+        message = {"role": "user", "content": [{"type": "text", "text": exam.words}]}
+        prompt = tiny_qwen.processor.apply_chat_template(
+            [message], add_generation_prompt=True, tokenize=False
+        )
+        inputs = tiny_qwen.processor.tokenizer(prompt, return_tensors="pt")
+        tokens = tiny_qwen.model.generate(**inputs, do_sample=False, max_new_tokens=8)
+        assert answer == decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    assert len(set(answers)) == 3
 
 
 @needs_vllm
