@@ -71,7 +71,7 @@ def command(*arguments: str, **settings: object) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
-TAKEN_AS_IT_COMES = {"fit.ask_again": "[finish_reason]", "fit.leave_out": "[]"}
+TAKEN_AS_IT_COMES: dict[str, object] = {"fit.ask_again": ["finish_reason"], "fit.leave_out": []}
 """A random model talks gibberish, which is no language."""
 
 
