@@ -14,18 +14,18 @@ is made from.
 
 from __future__ import annotations
 
-import json
-import re
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from supir_caption.cleaning import clean
+from supir_caption.cleaning import clean, without_thinking
+from supir_caption.fitness import findings, reason
+from supir_caption.json_answers import object_in
 from supir_caption.models import STOP, Answer, Ask, Model, answer_seed
 from supir_caption.picture import NO_TOKENS, Described, Description, Picture, Prepared, Tokens
 from supir_caption.question_files import Question, load_question
-from supir_caption.splitting import ENDS
+from supir_caption.splitting import finished_part
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -74,6 +74,7 @@ class AskingEngine:
     def __init__(self, config: CaptionConfig, model: Model) -> None:
         self._config = config
         self._ask = config.ask
+        self._fit = config.fit
         self._questions = {name: load_question(name) for name in config.questions.all_names()}
         self._answers = model
         self.model = model.name
@@ -142,12 +143,18 @@ class AskingEngine:
             return None
         question = place.questions[ask.stage]
         text, checks = _read(answer, question)
-        if checks.keys() & ASK_AGAIN and ask.attempt < len(self._ask.retry_temperatures):
+        found = findings(text, checks)
+        if reason(found, self._fit.ask_again) and ask.attempt < len(self._ask.retry_temperatures):
             temperature = self._ask.retry_temperatures[ask.attempt]
             return self._again(ask, ask.attempt + 1, temperature)
+        is_fit = not reason(found, self._fit.leave_out)
+        if ask.stage and not is_fit:
+            return None  # the short text is made from the text then
         place.texts.append(text)
         place.checks |= checks
-        if not text or ask.stage + 1 == len(place.questions):
+        if ask.attempt:
+            place.checks["tries"] = str(ask.attempt + 1)
+        if not is_fit or ask.stage + 1 == len(place.questions):
             return None
         place.values["caption"] = text
         return self._first_ask(ask.key, ask.region, place, ask.stage + 1)
@@ -212,24 +219,12 @@ def _read(answer: Answer, question: Question) -> tuple[str, dict[str, str]]:
     if answer.finish_reason != STOP:
         checks["finish_reason"] = answer.finish_reason
     if question.answer is not None:
-        found = _json_field(text, question.answer.field)
-        if found is None:
+        value = object_in(without_thinking(text)).get(question.answer.field)
+        if isinstance(value, str):
+            text = value
+        else:
             checks["not_json"] = question.name
-        text = text if found is None else found
     cleaned = clean(text)
     if cleaned.removed:
         checks["cleaned"] = cleaned.check()
-    if answer.finish_reason == STOP:
-        return cleaned.text, checks
-    finished = re.match(rf".*[{re.escape(ENDS)}]", cleaned.text)
-    return finished.group() if finished else cleaned.text, checks
-
-
-def _json_field(text: str, name: str) -> str | None:
-    """A text field of the JSON object in an answer, whatever stands around the object; None without it."""
-    start, end = text.find("{"), text.rfind("}")
-    try:
-        value = json.loads(text[start : end + 1])[name]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-    return value if isinstance(value, str) else None
+    return cleaned.text if answer.finish_reason == STOP else finished_part(cleaned.text), checks

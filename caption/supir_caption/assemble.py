@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from supir_caption.budget import CountTokens, facts, shorten
+from supir_caption.fitness import NO_CAPTION
 from supir_caption.lint import lint
 from supir_caption.picture import Description
 from supir_shards import Box, Caption
@@ -34,9 +35,9 @@ def captions_of(
         sentences = facts(description.short or description.text)
         short = shorten(sentences, count, short_tokens)
         checks = {
-            **lint(description.text),
+            **({} if NO_CAPTION in description.checks else lint(description.text)),
             **description.checks,
-            "facts_in_short": f"{short.num_facts}/{len(sentences)}",
+            **({"facts_in_short": f"{short.num_facts}/{len(sentences)}"} if sentences else {}),
         }
         captions.append(
             Caption(
@@ -48,7 +49,7 @@ def captions_of(
                 num_tokens_clip_l=short.counts.clip_l,
                 num_tokens_clip_g=short.counts.clip_g,
                 checks=checks,
-                model=model,
+                model=description.model or model,
                 prompt=description.prompt,
             )
         )

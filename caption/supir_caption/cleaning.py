@@ -112,6 +112,11 @@ def clean(answer: str) -> Cleaned:
     return Cleaned(text.strip(), {kind: times for kind, times in removed.items() if times})
 
 
+def without_thinking(answer: str) -> str:
+    """Returns an answer without the thinking that a model wrote before it."""
+    return _THOUGHT_ENDS.sub("", _THOUGHT.sub("", answer))
+
+
 def _without_opening(text: str, removed: Counter[str]) -> str:
     text, times = without_opening(text)
     removed["opening"] += times

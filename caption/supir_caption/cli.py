@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from supir_caption import page_cli
+from supir_caption import examine_cli, page_cli
 from supir_caption.config import PRESETS, CaptionConfig
 from supir_console import (
     ConfigOption,
@@ -27,7 +27,12 @@ from supir_console import (
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
-COMMANDS = {"report": page_cli.report_app, "compare": page_cli.compare_app}
+COMMANDS = {
+    "report": page_cli.report_app,
+    "compare": page_cli.compare_app,
+    "audit": examine_cli.audit_app,
+    "quiz": examine_cli.quiz_app,
+}
 
 
 @app.command(

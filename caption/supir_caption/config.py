@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from supir_caption.fitness import FitConfig
 from supir_caption.model_config import (
     AskConfig,
     OpenAIConfig,
@@ -136,6 +137,11 @@ class CaptionConfig(Config):
         default=QuestionsConfig(), description="what a model is asked; not for tags"
     )
     ask: AskConfig = Field(default=AskConfig(), description="how a model answers; not for tags")
+    fit: FitConfig = Field(default=FitConfig(), description="what is done about answers that are no captions")
+    fallback: Literal["openai", "transformers", "tags"] | None = Field(
+        default=None,
+        description="engine that is asked where the first one has no fit caption, without a GPU; null: none",
+    )
     short_tokens: int = Field(
         default=CLIP_CONTEXT_TOKENS - QUALITY_SUFFIX_TOKENS,
         ge=8,
@@ -162,11 +168,12 @@ class CaptionConfig(Config):
 
         Questions stand in it by name, version and hash, and with their words, wherever their files lie.
         """
-        shared = {"engine", "roles", "short_tokens", "seed", "regions"}
-        record = self.model_dump(mode="json", include={*shared, self.engine}) | {"name": self.folder}
-        if self.engine == "openai":
+        shared = {"engine", "roles", "short_tokens", "seed", "regions", "fit", "fallback"}
+        engines = {self.engine, *((self.fallback,) if self.fallback else ())}
+        record = self.model_dump(mode="json", include={*shared, *engines}) | {"name": self.folder}
+        if "openai" in engines:
             del record["openai"]["endpoint"]
-        if self.engine != "tags":
+        if engines != {"tags"}:
             record["ask"] = self.ask.model_dump(mode="json")
             asked = {name: load_question(name) for name in self.questions.all_names()}
             record["questions"] = {

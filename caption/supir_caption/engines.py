@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from supir_console import UserError
+
 if TYPE_CHECKING:
     from supir_caption.config import CaptionConfig
+    from supir_caption.models import Model
     from supir_caption.picture import Engine
 
 
@@ -25,14 +28,29 @@ def load_engine(config: CaptionConfig, num_gpus: int) -> Engine:
         return TagsEngine(config.tags)
     from supir_caption.asking import AskingEngine
 
+    return AskingEngine(config, load_model(config, num_gpus))
+
+
+def load_model(config: CaptionConfig, num_gpus: int) -> Model:
+    """Returns what answers the config's questions, loaded.
+
+    Args:
+        config: the captioner.
+        num_gpus: GPUs that this process may use.
+
+    Raises:
+        UserError: the engine has no model that could answer, or it cannot be loaded.
+    """
     if config.engine == "openai":
         from supir_caption.openai_model import OpenAIModel
 
-        return AskingEngine(config, OpenAIModel(config))
+        return OpenAIModel(config)
     if config.engine == "transformers":
         from supir_caption.transformers_model import TransformersModel
 
-        return AskingEngine(config, TransformersModel(config, num_gpus))
+        return TransformersModel(config, num_gpus)
+    if config.engine == "tags":
+        raise UserError("engine tags answers no questions; use --engine openai, vllm or transformers")
     from supir_caption.vllm_model import VllmModel
 
-    return AskingEngine(config, VllmModel(config, num_gpus))
+    return VllmModel(config, num_gpus)

@@ -38,6 +38,23 @@ def text_of_json(answer: str) -> str | None:
     return _text(value) or None
 
 
+def object_in(answer: str) -> dict[str, Any]:
+    """Returns the first JSON object of an answer; {} if there is none.
+
+    Args:
+        answer: as the model wrote it, without its thinking (`cleaning.without_thinking`).
+    """
+    decoder, start = json.JSONDecoder(strict=False), answer.find("{")
+    while start >= 0:
+        try:
+            value, _ = decoder.raw_decode(answer[start:])
+        except (ValueError, RecursionError):
+            start = answer.find("{", start + 1)
+            continue
+        return value if isinstance(value, dict) else {}
+    return {}
+
+
 def _python_text(answer: str) -> str | None:
     """The text of an object that is written as Python writes it, in single quotation marks."""
     try:

@@ -18,7 +18,7 @@ _MIN_WORDS = 4
 _LONG_WORDS = 9
 _SCRIPTS = {"CJK": "Chinese or Japanese", "HIRAGANA": "Japanese", "KATAKANA": "Japanese", "HANGUL": "Korean"}
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+|(?<=[。！？।])")
-_WORD = re.compile(r"[^\W\d_]+")
+_WORD = re.compile(r"(?<!\w)[^\W\d_]+(?!\w)")  # no piece of a number plate or a file name
 
 _LISTS = word_lists("languages")
 _SHARED = _LISTS["shared"]

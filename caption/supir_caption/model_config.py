@@ -71,9 +71,9 @@ class AskConfig(Config):
     top_p: float = Field(default=0.7, gt=0.0, le=1.0, description="nucleus of the sampling")
     max_tokens: int = Field(default=512, ge=1, description="tokens of one answer at most")
     retry_temperatures: tuple[float, ...] = Field(
-        default=(0.5,),
+        default=(0.5, 0.8),
         max_length=8,
-        description="sampling temperatures of the new tries for an answer that does not end by itself",
+        description="sampling temperatures of the new tries for an answer that is none (fit.ask_again)",
     )
     max_megapixels: float | None = Field(
         default=None,

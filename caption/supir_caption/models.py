@@ -28,7 +28,7 @@ class Ask:
         stage: which of the place's questions, from 0.
         attempt: from 0.
         words: the question.
-        image: RGB, as the model is given it.
+        image: RGB, as the model is given it; None for a question about words alone.
         temperature: of the sampling, 0 is greedy.
         max_tokens: of the answer.
         seed: of the sampling.
@@ -40,7 +40,7 @@ class Ask:
     stage: int
     attempt: int
     words: str
-    image: Image
+    image: Image | None
     temperature: float
     max_tokens: int
     seed: int

@@ -78,7 +78,9 @@ class OpenAIModel:
         return self._view.of(image)
 
     def prepare(self, ask: Ask) -> str:
-        """Returns the picture as a data URL."""
+        """Returns the picture as a data URL, "" without one."""
+        if ask.image is None:
+            return ""
         buffer = io.BytesIO()
         if self._settings.picture_format == "png":
             ask.image.save(buffer, "PNG", compress_level=1)
@@ -168,10 +170,8 @@ class OpenAIModel:
         return Answer(text, STOP if finish_reason == "stop" else finish_reason, Tokens(*map(int, counts))), ""
 
     def _request(self, ask: Ask, picture: str) -> dict[str, Any]:
-        content = [
-            {"type": "image_url", "image_url": {"url": picture}},
-            {"type": "text", "text": ask.words},
-        ]
+        shown = [{"type": "image_url", "image_url": {"url": picture}}] if picture else []
+        content = [*shown, {"type": "text", "text": ask.words}]
         request: dict[str, Any] = {
             "model": self._settings.model,
             "messages": [{"role": "user", "content": content}],

@@ -60,12 +60,14 @@ class Description:
         checks: the engine's own, such as `finish_reason`.
         short: the answer to a second question, in few words; "" where none was asked.
         prompt: which questions were asked, "" if none.
+        model: who answered, "" for the engine that was asked first.
     """
 
     text: str
     checks: dict[str, str] = field(default_factory=dict)
     short: str = ""
     prompt: str = ""
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,11 @@ def all_failures_path(name: str) -> str:
     return f"{_folder(name)}/failures.jsonl"
 
 
+def examined_path(name: str, kind: str) -> str:
+    """Returns the path of the figures of an examination of the captions, `audit` or `quiz`; its rows end in .jsonl."""
+    return f"{_folder(name)}/{kind}.json"
+
+
 def unfinished_folder(name: str, config_hash: str, part: str) -> str:
     """Returns the folder of what a part has come to before it is whole, by a config."""
     return f"{_folder(name)}/unfinished/{config_hash}/{part}"

@@ -13,7 +13,7 @@ from supir_caption.views import View, view_of
 from supir_console import UserError
 
 # LLaVA-1.5's template (vicuna_v1 without its system line): early LLaVA files bring none.
-_VICUNA_TEMPLATE = "USER: {image}\n{question} ASSISTANT:"
+_VICUNA_TEMPLATE = "USER: {image}{question} ASSISTANT:"
 _MAX_REASON = 300  # characters of a library's own message that a user is shown
 
 
@@ -45,20 +45,29 @@ def view_for(processor: Any, max_megapixels: float | None) -> View:
     return view_of(processor.image_processor.to_dict(), max_megapixels)
 
 
-def prompt_of(processor: Any, question: str) -> str:
+def prompt_of(processor: Any, question: str, num_pictures: int = 1) -> str:
     """Returns the model's chat template around the picture and then the question.
+
+    Args:
+        processor: the model's.
+        question: the words.
+        num_pictures: 0 for a question about words alone.
 
     Raises:
         UserError: the model brings no chat template.
     """
     if getattr(processor, "chat_template", None) is None:
         if type(processor).__name__ == "LlavaProcessor":
-            return _VICUNA_TEMPLATE.format(image=processor.image_token, question=question)
+            image = f"{processor.image_token}\n" * num_pictures
+            return _VICUNA_TEMPLATE.format(image=image, question=question)
         raise UserError(
             "the model's processor has no chat template; save one in its folder (chat_template.jinja), or serve"
             " it with vllm serve --chat-template FILE and use --engine openai"
         )
-    message = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}
+    message = {
+        "role": "user",
+        "content": [*[{"type": "image"}] * num_pictures, {"type": "text", "text": question}],
+    }
     prompt: str = processor.apply_chat_template([message], add_generation_prompt=True, tokenize=False)
     return prompt
 

@@ -40,8 +40,9 @@ from supir_caption.noun_phrases import (
     phrase_at,
     word_at,
 )
-from supir_caption.subject_of import subject_of
+from supir_caption.subject_of import antecedent, subject_of
 
+OWNERS = frozenset(["its", "their", "his", "her", "our", "my", "your"])
 _MADE_REACH = 6  # words from "make" to "noise"
 
 
@@ -55,12 +56,23 @@ def said_of(words: Sequence[str], start: int, end: int, family: Family, before: 
         family: the defect's.
         before: the sentence before, for what "it" is.
     """
-    told = _said_after(words, start, end, family, before)
+    told = _owner(words, start, family, before) or _said_after(words, start, end, family, before)
     if told == "picture" and not family.bare and HELD & set(words) and HELD_AT & set(words[end:]):
         return "thing"  # a torn photograph that somebody holds, or that hangs on the wall
     if told == "unknown":
         told = _noun_before(words, start, family)
     return subject_of(words, start, family, before) if told == "unknown" else told
+
+
+def _owner(words: Sequence[str], start: int, family: Family, before: Sequence[str]) -> Target | None:
+    """Whose a defect is that a pronoun gives to something: "its fine grain", "their scratches"."""
+    position = start - 1
+    while is_adverb(word_at(words, position)) or is_adjective(word_at(words, position)):
+        position -= 1
+    if family.form != "noun" or word_at(words, position) not in OWNERS:
+        return None
+    is_pictures = set(words[:position]) & PICTURE or antecedent(before, family) == "picture"
+    return "picture" if words[position] == "its" and is_pictures else "thing"
 
 
 def _said_after(words: Sequence[str], start: int, end: int, family: Family, before: Sequence[str]) -> Target:

@@ -52,6 +52,18 @@ def split_sentences(text: str) -> list[str]:
     return [sentence for sentence in found if sentence]
 
 
+def finished_part(text: str) -> str:
+    """Returns a text that was cut off without its last, unfinished sentence; as it is if no sentence is finished.
+
+    Args:
+        text: one paragraph.
+    """
+    last = split_sentences(text)[-1:]
+    if not last or last[0].rstrip(_CLOSERS)[-1:] in ENDS:
+        return text
+    return text[: text.rindex(last[0])].rstrip() or text
+
+
 def end_mark(sentence: str) -> str:
     """Returns what a sentence of the same script ends with: "。" for Chinese, "।" for Hindi, else "."."""
     last = sentence.rstrip(_CLOSERS)[-1:]

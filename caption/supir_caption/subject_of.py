@@ -75,7 +75,7 @@ def _subject(words: Sequence[str], verb: int, family: Family, before: Sequence[s
     if set(phrase) & BEHIND:
         return "thing"
     if phrase[-1] in _PRONOUNS and len(phrase) <= 2:
-        return _antecedent(before, family)
+        return antecedent(before, family)
     return "unknown" if phrase[0] == "there" else _head(phrase, family)
 
 
@@ -92,8 +92,8 @@ def _head(phrase: Sequence[str], family: Family) -> Target:
     return "picture" if is_part else "thing"
 
 
-def _antecedent(before: Sequence[str], family: Family) -> Target:
-    """What "it" is: the picture, where the sentence before says what the picture is and not what it shows."""
+def antecedent(before: Sequence[str], family: Family) -> Target:
+    """Returns what "it" is: the picture, where the sentence before says what the picture is and not what it shows."""
     verb = next((index for index, word in enumerate(before) if word in LINKS), None)
     if verb is None:
         return "picture" if set(before[:3]) & PICTURE else "unknown"

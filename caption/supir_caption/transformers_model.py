@@ -55,7 +55,7 @@ class TransformersModel:
 
     def prepare(self, ask: Ask) -> str:
         """Returns the prompt."""
-        return prompt_of(self._processor, ask.words)
+        return prompt_of(self._processor, ask.words, num_pictures=int(ask.image is not None))
 
     def submit(self, ask: Ask, prepared: str) -> None:
         """Puts the question with those that are answered next."""
@@ -65,11 +65,10 @@ class TransformersModel:
         """Returns the answers to all that was submitted."""
         waiting, self._waiting = self._waiting, []
         greedy = [one for one in waiting if one[0].temperature == 0]
-        answers = self._together(greedy) if greedy else []
-        for one in waiting:
-            if one[0].temperature > 0:
-                answers += self._together([one])
-        return answers
+        seeing = [one for one in greedy if one[0].image is not None]
+        reading = [one for one in greedy if one[0].image is None]
+        sampled = [[one] for one in waiting if one[0].temperature > 0]
+        return [answer for batch in (seeing, reading, *sampled) if batch for answer in self._together(batch)]
 
     def _together(self, asked: list[tuple[Ask, str]]) -> list[tuple[Ask, Answer]]:
         """Answers greedy questions in one batch, or a single sampled one."""
@@ -77,7 +76,7 @@ class TransformersModel:
 
         first = asked[0][0]
         inputs = self._processor(
-            images=[[ask.image] for ask, _ in asked],
+            images=None if first.image is None else [[ask.image] for ask, _ in asked],
             text=[prompt for _, prompt in asked],
             padding=True,
             padding_side="left",

@@ -70,11 +70,11 @@ class VllmModel:
 
     def prepare(self, ask: Ask) -> Any:
         """Returns the rendered request, or the error that says why vLLM refuses it."""
-        prompt = {
-            "prompt": prompt_of(self._processor, ask.words),
-            "multi_modal_data": {"image": ask.image},
-            "multi_modal_uuids": {"image": ask.view},
+        prompt: dict[str, Any] = {
+            "prompt": prompt_of(self._processor, ask.words, num_pictures=int(ask.image is not None))
         }
+        if ask.image is not None:
+            prompt |= {"multi_modal_data": {"image": ask.image}, "multi_modal_uuids": {"image": ask.view}}
         try:
             with self._rendering:
                 return self.llm.renderer.render_cmpl([prompt])[0]

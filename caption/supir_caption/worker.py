@@ -23,11 +23,12 @@ from supir_caption.assemble import captions_of
 from supir_caption.budget import CountTokens, clip_token_counter
 from supir_caption.config import CaptionConfig
 from supir_caption.engines import load_engine
-from supir_caption.picture import NO_TOKENS, Described, Engine, Prepared, Tokens, read_picture
+from supir_caption.fallback import Settling
+from supir_caption.picture import NO_TOKENS, Described, Engine, Picture, Prepared, Tokens, read_picture
 from supir_caption.places import failures_path, unfinished_folder
 from supir_caption.unfinished import Finished, Unfinished
 from supir_images import BadImage
-from supir_shards import Dataset, Quarantined, write_captions
+from supir_shards import Dataset, DatasetError, Quarantined, write_captions
 
 if TYPE_CHECKING:
     from supir_shards import Record
@@ -73,6 +74,31 @@ class PartCaptioner:
     @cached_property
     def _engine(self) -> Engine:
         return self._given_engine or load_engine(self._config, self._num_gpus)
+
+    @cached_property
+    def _second_engine(self) -> Engine | None:
+        """The fallback engine; the GPUs are the first one's."""
+        name = self._config.fallback
+        return load_engine(self._config.model_copy(update={"engine": name}), 0) if name else None
+
+    def _settling(self, part: str) -> Settling:
+        def read(key: str) -> Picture | None:
+            row = next(row for row in self._dataset.index(part).to_pylist() if row["key"] == key)
+            try:
+                return self._picture(self._dataset.read_sample(part, row))
+            except (BadImage, DatasetError):
+                return None
+
+        return Settling(self._config.fit, lambda: self._second_engine, read)
+
+    def _picture(self, record: Record) -> Picture:
+        return read_picture(
+            record.key,
+            record.image,
+            self._config.regions,
+            role=str(record.role),
+            metadata={"alt_text": record.text, "source": record.source, "licence": record.licence},
+        )
 
     @cached_property
     def _count(self) -> CountTokens:
@@ -147,17 +173,7 @@ class PartCaptioner:
 
         def prepared(record: Record) -> Prepared | None:
             try:
-                picture = read_picture(
-                    record.key,
-                    record.image,
-                    self._config.regions,
-                    role=str(record.role),
-                    metadata={
-                        "alt_text": record.text,
-                        "source": record.source,
-                        "licence": record.licence,
-                    },
-                )
+                picture = self._picture(record)
             except BadImage as error:
                 unreadable.append(_failure(part, record.key, str(error.reason), error.detail))
                 return None
@@ -166,7 +182,7 @@ class PartCaptioner:
         records = self._records(part, keys, unreadable, unfinished)
         pictures = Ahead(records, prepared, depth=engine.num_ahead, threads=self._config.run.prepare_threads)
         try:
-            for described in engine.describe(pictures):
+            for described in self._settling(part).settled(engine.describe(pictures)):
                 yield self._finished(part, described)
         finally:
             pictures.close()

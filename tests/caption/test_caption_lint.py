@@ -38,6 +38,8 @@ def test_what_is_reported(text: str, expected: dict[str, str]):
         "Egyptian artifacts in a museum.",
         "A fine-grained wooden table; grain in a field.",
         "A tree on a hill. A tree on a hill.",
+        "A table made of oak. Its grain is fine, and its deep scratches show.",
+        "A number plate e3e69eaf-a3-o9e on a car of oak.",
         'A sign reads "Sorry, no blurry photos. Perhaps tomorrow."',
     ],
 )
@@ -59,6 +61,8 @@ def test_what_is_not(text: str):
         ("A torn photograph of a sailor.", "A torn photograph of a sailor hangs on the wall."),
         ("The image is of poor quality.", "The road is of poor quality."),
         ("The image is noisy.", "The image is not noisy."),
+        ("The photo is old. Its grain is heavy.", "The desk is old. Its grain is heavy."),
+        ("The photo is old and its scratches show.", "The desk is old and its scratches show."),
     ],
 )
 def test_a_defect_counts_by_what_it_is_said_of(picture: str, thing: str):

@@ -103,7 +103,10 @@ def test_the_picture_comes_first_and_the_question_quotes_what_is_known(
     assert f'This is a description of the image: "{said}"' in second["messages"][0]["content"][1]["text"]
     row = read_captions(store, "far", "part-000000")[cat.key][0]
     assert row.text == said
-    assert row.short_text == echo(second)[1]["choices"][0]["message"]["content"]
+    short = echo(second)[1]["choices"][0]["message"]["content"]
+    assert short != said
+    assert short.startswith(row.short_text)
+    assert row.checks["facts_in_short"] == "3/3"
     assert [label.partition("#")[0] for label in row.prompt.split(" > ")] == ["dense@1", "short@1"]
     assert (first["temperature"], first["top_p"], first["max_tokens"], second["max_tokens"]) == (
         0.2,
@@ -199,7 +202,7 @@ def test_a_server_that_answers_nobody_ends_the_run_and_the_same_command_continue
 def test_a_negative_is_asked_for_json_and_the_field_is_kept(tmp_path: Path, photo, as_sample, write_dataset):
     bad = as_sample(photo("coffee"), role=Role.NEGATIVE)
     store = write_dataset(tmp_path / "d", [[bad]])
-    texts = iter(['{"caption": "Blurred on the left."}', "Blurred. No JSON.", "Still none."])
+    texts = iter(['{"caption": "Blurred on the left."}', "Blurred. No JSON.", "No.", "Still none."])
 
     def answers(request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         asked.append(request)
@@ -217,7 +220,7 @@ def test_a_negative_is_asked_for_json_and_the_field_is_kept(tmp_path: Path, phot
     assert "response_format" not in asked[1]
     row = read_captions(store, "far", "part-000000")[bad.key][0]
     assert (row.text, row.checks["not_json"]) == ("Still none.", "negative")
-    assert [request["temperature"] for request in asked] == [0.2, 0.2, 0.5]
+    assert [request["temperature"] for request in asked] == [0.2, 0.2, 0.5, 0.8]
 
 
 def test_an_answer_that_is_cut_off_is_asked_for_again_and_then_kept_to_its_last_sentence(

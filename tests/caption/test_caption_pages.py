@@ -47,7 +47,10 @@ def dataset(tmp_path_factory: pytest.TempPathFactory, as_sample, write_dataset) 
             caption(keys[0], "A <b>blurry</b> photo.", degradation="blurry"),
             caption(keys[0], "A red wall.", 1),
         ],
-        [caption(keys[2], "A blue door.", cleaned="heading 2, think 1")],
+        [
+            caption(keys[2], "A blue door.", cleaned="heading 2, think 1"),
+            caption(keys[3], "", no_caption="refusal: i'm sorry, i can't"),
+        ],
     ]
     other = [
         [caption(keys[0], "A red wall in the sun."), caption(keys[1], "A green field.")],
@@ -66,21 +69,29 @@ def dataset(tmp_path_factory: pytest.TempPathFactory, as_sample, write_dataset) 
 def test_a_report_counts_each_check_by_whole_pictures_and_regions_and_shows_it(dataset: Dataset):
     page, summary = report(open_captions(dataset, "one", 9), examples=4)
     text = page.decode()
-    assert (summary["captions"], summary["with_check"]) == (3, 1)
-    assert summary["checks"] == {"degradation": {"captions": 1, "rate": 0.33333}}
+    assert (summary["captions"], summary["with_check"]) == (4, 2)
+    assert summary["checks"] == {
+        "degradation": {"captions": 1, "rate": 0.25},
+        "no_caption": {"captions": 1, "rate": 0.25},
+    }
+    assert '<td class="words">refusal (1)</td>' in text
+    assert (
+        '<span class="badge">no_caption: refusal: i&#39;m sorry, i can&#39;t</span><p class="none">'
+        in text.replace("\n", "")
+    )
     assert "A &lt;b&gt;<mark>blurry</mark>&lt;/b&gt; photo." in text
     assert "<b>blurry" not in text
     assert "heading (2), think (1)" in text
     assert re.search(r"truncated</td><td class=\"number\">1</td><td class=\"words\">&lt;cut&gt;", text)
     assert "unreadable line" in text
-    assert text.count("data:image/jpeg;base64,") == 3
+    assert text.count("data:image/jpeg;base64,") == 4
     assert not re.search(r"<script|https?://", text)
     assert report(open_captions(dataset, "one", 9), examples=4)[0] == page
 
 
 def test_two_captioners_are_compared_where_both_say_something(dataset: Dataset):
     page, summary = compare(*open_both(dataset, ("one", "other"), 9), examples=4)
-    assert (summary["both"], summary["only"]) == (2, {"one": 1, "other": 1})
+    assert (summary["both"], summary["only"]) == (2, {"one": 2, "other": 1})
     assert summary["checks"] == {
         "degradation": {"one": 1, "other": 0, "both": 0},
         "hedging": {"one": 0, "other": 1, "both": 0},

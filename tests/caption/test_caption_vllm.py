@@ -30,8 +30,11 @@ from PIL.ImageOps import pad
 
 from supir_caption.cleaning import clean
 from supir_caption.config import CaptionConfig
+from supir_caption.examine.examiner import Exam, ModelExaminer
 from supir_caption.models import answer_seed
 from supir_caption.question_files import load_question
+from supir_caption.splitting import finished_part
+from supir_caption.transformers_model import TransformersModel
 from supir_caption.vllm_model import VllmModel
 from supir_caption.worker import PartCaptioner
 from supir_console import UserError, load_config
@@ -68,14 +71,17 @@ def command(*arguments: str, **settings: object) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
+TAKEN_AS_IT_COMES: dict[str, object] = {"fit.ask_again": ["finish_reason"], "fit.leave_out": []}
+"""A random model talks gibberish, which is no language."""
+
+
 def expected_text(llava, image: Image.Image) -> tuple[str, bool]:
     """What transformers answers about a view, and whether it stops by itself."""
     shown = pad(image, (SIDE, SIDE), method=Image.Resampling.BICUBIC, color=GREY)
     tokens = llava.answer(shown, f"USER: <image>\n{QUESTION} ASSISTANT:", MAX_TOKENS)
     stops = tokens[-1] == llava.processor.tokenizer.eos_token_id
     text = clean(llava.processor.tokenizer.decode(tokens, skip_special_tokens=True)).text
-    end = max(text.rfind(mark) for mark in ".!?")
-    return text if stops or end < 0 else text[: end + 1], stops
+    return text if stops else finished_part(text), stops
 
 
 def let_it_stop(llava, image: Image.Image) -> None:
@@ -102,6 +108,7 @@ def test_a_llava_captions_a_dataset_through_ray(tmp_path: Path, photo, as_sample
         "ask__temperature": 0,
         "ask__retry_temperatures": [0.01],  # as good as greedy: the second answer must be the first
         "ask__max_tokens": MAX_TOKENS,
+        **{key.replace(".", "__"): value for key, value in TAKEN_AS_IT_COMES.items()},
         "vllm__max_model_len": 256,
         "run__kv_cache_gib": 0.03125,
         "regions__size_px": 256,
@@ -133,6 +140,7 @@ def test_a_llava_captions_a_dataset_through_ray(tmp_path: Path, photo, as_sample
 
 
 SETTINGS = {
+    **TAKEN_AS_IT_COMES,
     "ask.temperature": 0,
     "ask.retry_temperatures": "[]",
     "ask.max_tokens": 12,
@@ -182,7 +190,7 @@ def test_transformers_says_what_the_model_says_alone(pictures: Store, rows: byte
         words = question.words({"place": "right part" if one.region == 2 else "left part"})
         tokens = tiny_qwen.answer(view, words, 12)
         text = tiny_qwen.processor.tokenizer.decode(tokens, skip_special_tokens=True)
-        assert one.text == _to_its_last_sentence(text)
+        assert one.text == finished_part(clean(text).text)
         assert one.model == "tiny-qwen"
 
 
@@ -192,10 +200,27 @@ def _records(store: Store):
     return Dataset(store).samples()
 
 
-def _to_its_last_sentence(text: str) -> str:
-    text = clean(text).text
-    end = max(text.rfind(mark) for mark in ".!?")
-    return text if end < 0 else text[: end + 1]
+def test_an_examiner_asks_about_words_alone_and_about_a_picture(tiny_qwen):
+    settings = {"transformers__model": tiny_qwen.folder, "transformers__dtype": "float32"}
+    examiner = ModelExaminer(TransformersModel(qwen("transformers", "tf", **settings), 0), seed=0)
+    image = Image.new("RGB", (112, 112), "red")
+    exams = [
+        Exam("k", 0, "Say more.", max_tokens=8),
+        Exam("k", 1, "Say more.", image, max_tokens=8),
+        Exam("k", 0, "Say it again.", max_tokens=8),
+    ]
+    answers = examiner.answers(exams)
+    decode = tiny_qwen.processor.tokenizer.decode
+    assert answers[1] == decode(tiny_qwen.answer(image, "Say more.", 8), skip_special_tokens=True)
+    for exam, answer in zip(exams[::2], answers[::2], strict=True):
+        message = {"role": "user", "content": [{"type": "text", "text": exam.words}]}
+        prompt = tiny_qwen.processor.apply_chat_template(
+            [message], add_generation_prompt=True, tokenize=False
+        )
+        inputs = tiny_qwen.processor.tokenizer(prompt, return_tensors="pt")
+        tokens = tiny_qwen.model.generate(**inputs, do_sample=False, max_new_tokens=8)
+        assert answer == decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    assert len(set(answers)) == 3
 
 
 @needs_vllm

@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from typing import Any
 
+from supir_caption.pages.examined import told
 from supir_caption.pages.marking import marked
 from supir_caption.pages.rendering import chart, percent, place_of, render, side_of
 from supir_caption.pages.stored import Stored
@@ -56,7 +57,7 @@ def report(stored: Stored, examples: int) -> tuple[bytes, dict[str, Any]]:
         ],
         charts=charts([tally]),
         figures=list(zip(FIGURES, figures(tally), strict=True)),
-        audits=[],
+        audits=told(stored.dataset.store, stored.name),
         failures=_failures(stored),
         failures_path=all_failures_path(stored.name),
         groups=[

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from supir_caption.config import CLIP_CONTEXT_TOKENS
+from supir_caption.fitness import NO_CAPTION
 from supir_caption.splitting import count_words
 from supir_shards import Caption
 
@@ -157,6 +158,8 @@ def faults_of(caption: Caption) -> dict[str, str]:
 
 def found_words(check: str, words: str) -> list[str]:
     """Returns the single findings of a check's words: ["blurry", "noisy"] of "blurry, noisy"."""
+    if check == NO_CAPTION:
+        return [words.partition(":")[0]]
     if check == "repetition":
         times, between, rest = words.partition(" x ")
         return [rest if between and times.isdecimal() else words]
