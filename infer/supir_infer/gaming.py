@@ -5,7 +5,9 @@ Three marks: a metric without a reference improves while one that knows the refe
 (sharpening, noise, invented texture); one backbone of LPIPS improves while another witness gets worse (a network
 trained against that backbone); a grid of a few pixels stands in the pictures.
 The law it keeps: an alarm tells figures and names pictures to look at; it changes no figure. A change counts where
-its 95 % interval leaves zero out; of a single picture, by its sign.
+its 95 % interval leaves zero out; of a single picture, by its sign. That a metric without a reference claims an
+improvement needs less: a better mean and two of three pictures, as a few pictures' intervals leave zero out only
+where all agree.
 Limits: an LQ's own noise and blocks count as consistency with it, so a run that cleans more is less consistent;
 where all witnesses (LPIPS on two backbones, DISTS; two at least) call it nearer, that is no alarm.
 """
@@ -22,6 +24,7 @@ WITNESSES = ("lpips", "lpips_vgg", "dists")
 CONSISTENCY = "consistency"
 GRID_LEVELS = 0.5  # RMS; the eye sees it in a sky
 GRID_FACTOR = 2.0  # over what the picture had before
+MOST = 2 / 3
 NUM_NAMED = 3
 
 Identities = Mapping[str, Mapping[str, Any]]
@@ -39,7 +42,7 @@ def alarms(
     """
     gained = [name for name in changes if _verdict(changes[name], identities[name]) > 0]
     lost = [name for name in changes if _verdict(changes[name], identities[name]) < 0]
-    prettier = [name for name in gained if name in NO_REFERENCE]
+    prettier = [name for name in changes if name in NO_REFERENCE and _claims(changes[name], identities[name])]
     further = [name for name in lost if name in WITNESSES]
     nearer = [name for name in gained if name in WITNESSES]
     witnessed = [name for name in changes if name in WITNESSES]
@@ -103,6 +106,13 @@ def _verdict(change: PairedChange, identity: Mapping[str, Any]) -> int:
     low, high = change.interval or (change.after - change.before,) * 2
     sign = (low > 0) - (high < 0)
     return sign if identity["better"] == "higher" else -sign
+
+
+def _claims(change: PairedChange, identity: Mapping[str, Any]) -> bool:
+    """Whether a table of this metric would show an improvement."""
+    gain = change.after - change.before if identity["better"] == "higher" else change.before - change.after
+    count = change.num_better + change.num_worse + change.num_equal
+    return _verdict(change, identity) > 0 or (gain > 0 and change.num_better >= MOST * count)
 
 
 def _list(names: list[str], changes: Mapping[str, PairedChange]) -> str:

@@ -49,7 +49,7 @@ def vote(
     session = _session(runs, lq, output, voter, seed, limit)
     if not result and not session.is_finished():
         _serve(session, host, port)
-    _tell(session, as_json)
+    _tell(session, as_json, asked=not result)
 
 
 def _session(
@@ -89,20 +89,25 @@ def _serve(session: VoteSession, host: str, port: int) -> None:
             sys.stderr.write("\n")
 
 
-def _tell(session: VoteSession, as_json: bool) -> None:
+def _tell(session: VoteSession, as_json: bool, *, asked: bool) -> None:
+    """Prints the result, and what is not in it; of this voter's questions only where they were asked."""
     from supir_infer.vote_result import result, text
     from supir_infer.vote_session import missing_pictures
 
     found = result(list(session.methods), session.answers())
     apart: dict[str, Any] = {
-        "open": session.state()["total"] - session.state()["answered"],
-        "identical": session.identical,
-        "left_out": session.left_out,
         "missing": missing_pictures(session.methods),
         "votes_on_other_files": session.stale,
         "lines_that_are_no_votes": session.box.bad_lines,
     }
+    if asked:
+        state = session.state()
+        apart = {
+            "open": state["total"] - state["answered"],
+            "identical": session.identical,
+            "left_out": session.left_out,
+        } | apart
     told = {key: value for key, value in apart.items() if value}
     if not as_json:
         sys.stdout.write(text(found))
-    finish({**found, **told} if as_json else told, as_json, len(session.left_out))
+    finish({**found, **told} if as_json else told, as_json, len(session.left_out) if asked else 0)

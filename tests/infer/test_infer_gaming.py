@@ -127,8 +127,10 @@ def test_a_true_improvement_and_no_change_raise_no_alarm(told, report):
     assert told("better") == told("plain") == ""
 
 
-def change(before: float, after: float, interval: tuple[float, float] | None) -> PairedChange:
-    return PairedChange(before, after, interval, 0.01, 0.01, 1, 0, 0, [("a", before, after)])
+def change(
+    before: float, after: float, interval: tuple[float, float] | None, counts: tuple[int, int] = (0, 1)
+) -> PairedChange:
+    return PairedChange(before, after, interval, 0.01, 0.01, *counts, 0, [("a", before, after)])
 
 
 IDENTITIES = {
@@ -145,6 +147,14 @@ def test_what_chance_may_have_done_is_no_alarm_and_a_single_picture_counts_by_it
     assert alarms({"niqe": better, "lpips": unclear}, **consistent) == []
     assert alarms({"niqe": unclear, "lpips": worse}, **consistent) == []
     assert len(alarms({"niqe": change(5, 4, None), "lpips": change(0.2, 0.3, None)}, **consistent)) == 1
+
+
+@pytest.mark.parametrize(("counts", "told"), [((2, 1), 1), ((1, 2), 0), ((3, 0), 1)])
+def test_a_better_mean_and_two_of_three_pictures_are_a_claim_though_the_interval_is_wide(counts, told):
+    claim, worse = change(6.6, 6.0, (-2, 1.4), counts), change(0.2, 0.3, (0.05, 0.15))
+    assert len(alarms({"niqe": claim, "lpips": worse}, IDENTITIES, judges_consistency=True)) == told
+    worse_mean = change(6.6, 6.9, (-2, 2.4), counts)
+    assert alarms({"niqe": worse_mean, "lpips": worse}, IDENTITIES, judges_consistency=True) == []
 
 
 def test_less_consistency_is_no_alarm_where_a_reference_says_that_it_is_nearer_or_one_side_is_the_lq():

@@ -86,3 +86,26 @@ def test_votes_by_button_and_key_back_the_given_picture_and_pixels(browser, aske
         assert all(answer.seconds > 0 for answer in asked.answers())
         assert troubles == []
         page.close()
+
+
+def test_a_page_that_another_was_faster_than_catches_up_and_says_when_the_vote_has_ended(browser, asked):
+    with served(asked) as url:
+        first, second = (browser.new_page() for _ in range(2))
+        for page in (first, second):
+            page.set_default_timeout(HANGS_AFTER_S * 1000)
+            page.goto(url)
+            page.wait_for_function(READY)
+        first.click("#left")
+        first.wait_for_function(f"document.getElementById('count').textContent === '1 / 2' && {READY}")
+        second.click("#right")
+        second.wait_for_function(f"document.getElementById('count').textContent === '1 / 2' && {READY}")
+        assert "has its answer already" in second.text_content("#error")
+        second.click("#tie")
+        second.wait_for_selector("#done", state="visible")
+        assert second.text_content("#error") == ""
+        assert [answer.choice for answer in asked.answers()] == ["left", "tie"]
+        first.context.set_offline(True)
+        first.click("#right")
+        first.wait_for_function("document.getElementById('error').textContent.includes('has ended')")
+        first.close()
+        second.close()
