@@ -36,7 +36,7 @@ from supir_infer.settings import PRESETS, RestoreSettings, change_settings
 if TYPE_CHECKING:
     from supir_infer.captioner import Captioner
     from supir_infer.folder import Failure
-    from supir_infer.plan import Plan, Recipe
+    from supir_infer.plan import Job, Plan, Recipe
     from supir_model import Supir
 
 RESULTS = "results.jsonl"
@@ -86,6 +86,7 @@ def infer(
     float8: opt.Float8Option = False,
     offload: opt.OffloadOption = None,
     compiled: opt.CompileOption = False,
+    fit: opt.FitOption = None,
     config: ConfigOption = None,
     overrides: SetOption = [],  # noqa: B006 - typer copies it
     dry_run: DryRunOption = False,
@@ -139,20 +140,25 @@ def infer(
         jobs = [replace(job, regions=regions_for(job.source, job.sha256)) for job in jobs]
     captioning = asking.captioner_config(captioner, captioner_model, captioner_config)
     label = asking.label_of(captioning) if captioning else None
+    supir = load_model(origin, device, dtype, execution) if fit or dry_run else None
+    if supir and fit:
+        settings = _fitted(jobs, settings, supir, fit, batch_size)
     recipe = Recipe(settings, seed, origin.described(), origin.sha256(), label)
     plan = plan_jobs(jobs, recipe, redo=redo)
-    if dry_run:
-        _print_plan(plan, settings, load_model(origin, device, dtype, execution), batch_size, as_json)
+    if dry_run and supir:
+        _print_plan(plan, settings, supir, batch_size, as_json)
         return
     resolve_precision(device, dtype)
     folder = output.parent if source.is_file() and names_result(output) else output
     require_writable_folder(folder, "-o")
     results = folder / RESULTS
     require_writable_file(results, "-o")
-    supir = load_model(origin, device, dtype, execution) if plan.open else None
+    supir = supir or (load_model(origin, device, dtype, execution) if plan.open else None)
     complete_results(results, plan)
-    speaker = asking.load_captioner(captioning, str(supir.device)) if supir and captioning else None
-    failures = _restore(plan, recipe, supir, results, batch_size, speaker) if supir else []
+    speaker = (
+        asking.load_captioner(captioning, str(supir.device)) if supir and plan.open and captioning else None
+    )
+    failures = _restore(plan, recipe, supir, results, batch_size, speaker) if supir and plan.open else []
     sys.stderr.writelines(f"failed: {_about(failure.job.source, failure.reason)}\n" for failure in failures)
     failed = len(failures)
     counts: dict[str, Any] = {
@@ -232,6 +238,16 @@ def _restore(
     from supir_infer.restore import Restorer
 
     return run_jobs(Restorer(supir, recipe.settings), plan.open, recipe, results, batch_size, captioner)
+
+
+def _fitted(
+    jobs: Sequence[Job], settings: RestoreSettings, supir: Supir, size: str, batch_size: int
+) -> RestoreSettings:
+    from supir_infer.memory_fit import fit
+
+    fitted = fit(jobs, settings, supir, size, batch_size)
+    sys.stderr.write(f"--fit {size}: {fitted.describe()}\n")
+    return fitted.settings
 
 
 def _print_plan(plan: Plan, settings: RestoreSettings, supir: Supir, batch_size: int, as_json: bool) -> None:

@@ -3,7 +3,7 @@
 Place in the flow: `supir-infer --dry-run`. Seconds are those of a denoising step on one tile, times steps
 and tiles, plus those of the VAE, times pixels. Memory is what the process holds with the model loaded, plus the
 larger of two measured peaks: one tile restored, and everything but the network, which grows with the picture: it
-is measured at two sizes and drawn out to the largest picture as a line.
+is measured at three sizes and drawn out to the others, in the picture's pixels and, for strips, its width.
 Limits: good to about a factor of 1.5; a busy machine gives busy figures. On a CPU the peaks are read from
 Linux's /proc, after glibc was told to give freed memory back, and are left out elsewhere; on a GPU they are
 those of torch's allocator.
@@ -15,7 +15,7 @@ import ctypes
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,13 @@ import torch
 from supir_infer.images import ImageError, picture_size
 from supir_infer.plan import Job
 from supir_infer.restore import Restorer
+from supir_infer.settings import RestoreSettings
 from supir_infer.sizes import Sizes, plan_sizes
 
 PROBE_STEPS = 2
-SMALLEST_SIDE_PX = 256
-"""Of the pictures whose memory is drawn out to larger ones: that of smaller ones is lost in what libraries take."""
+SIDE_PX = 512
+"""Of the pictures whose memory is drawn out to larger ones, and twice that: two strips high, and more than is lost in
+what libraries take."""
 PROBE_START_SIGMA = 1.0
 """High enough for two steps; a step costs the same wherever it is."""
 LARGE_STRETCH = 100  # working px an output px; a short side of a tenth of min_size_px
@@ -41,18 +43,26 @@ CLEAR, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes held before the run, and the two peaks above that: of one tile, and of a picture of some px."""
+    """Bytes held before the run, and the two peaks above that: of one tile, and of a picture by its size."""
 
     held: int
     tile: int
-    picture: int
-    picture_px: int
-    bytes_per_px: float
+    base: float
+    per_column: float
+    per_px: float
 
-    def peak(self, largest_px: int, batch_size: int) -> float:
-        """Returns the bytes of a run whose largest working image has `largest_px`."""
-        picture = self.picture + self.bytes_per_px * (largest_px - self.picture_px)
-        return self.held + batch_size * max(self.tile, picture)
+    def with_tile(self, share: float) -> Memory:
+        """Returns the same with a tile of `share` of its pixels."""
+        return replace(self, tile=int(self.tile * share))
+
+    def picture(self, working: tuple[int, int]) -> float:
+        """Returns the bytes of a working image of (width, height) px, without the network."""
+        width, height = working
+        return self.base + self.per_column * width + self.per_px * width * height
+
+    def peak(self, working: Sequence[tuple[int, int]], batch_size: int) -> float:
+        """Returns the bytes of a run over working images of (width, height) px."""
+        return self.held + batch_size * max(self.tile, *map(self.picture, working), 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,16 +123,16 @@ def plan_pictures(jobs: Sequence[Job], restorer: Restorer) -> list[PicturePlan]:
     return plans
 
 
+def tile_side(settings: RestoreSettings) -> int:
+    """Returns the side of the tile that is measured, px: no larger than the smallest working image."""
+    return min(settings.tile_px, max(settings.min_size_px, settings.snap_px))
+
+
 def measure_cost(restorer: Restorer) -> Cost:
     """Returns the cost of one tile on this device; takes about as long as four denoising steps on it."""
-    settings, supir = restorer.settings, restorer.supir
-    side = min(settings.tile_px, max(settings.min_size_px, settings.snap_px))
-    changes = {"steps": PROBE_STEPS, "upscale": 1.0, "min_size_px": settings.snap_px, "strength": 1.0}
-    if settings.start_sigma is not None:
-        changes["start_sigma"] = PROBE_START_SIGMA
-    probe = Restorer(supir, settings.model_copy(update=changes))
-    memory = _measure_memory(probe, side)  # also pays for first-use allocations
-    timings = probe.restore(_grey(side)).timings
+    supir, side = restorer.supir, tile_side(restorer.settings)
+    memory = measure_memory(restorer)  # also pays for first-use allocations
+    timings = _probe(restorer).restore(_grey(side, side)).timings
     return Cost(
         step_s=timings["sample"] / PROBE_STEPS,
         vae_s_per_px=(timings["encode"] + timings["decode"]) / side**2,
@@ -144,7 +154,8 @@ def estimate(plans: Sequence[PicturePlan], cost: Cost, num_steps: int, batch_siz
     steps = sum(plan.num_tiles for plan in plans) * num_steps
     pixels = [math.prod(size.working) for size in sizes]
     together = min(batch_size, max(1, len(sizes)))
-    peak = None if cost.memory is None else cost.memory.peak(max(pixels, default=0), together)
+    working = [size.working for size in sizes]
+    peak = None if cost.memory is None else cost.memory.peak(working, together)
     return {
         "network_steps": steps,
         "seconds": round(steps * cost.step_s + sum(pixels) * cost.vae_s_per_px, 1),
@@ -161,24 +172,37 @@ class _WithoutNetwork(Restorer):
         return unit_noise
 
 
-def _measure_memory(probe: Restorer, side: int) -> Memory | None:
-    """The peaks of one tile of `side` px, and of larger pictures of two sizes."""
-    probe.restore(_grey(side))
+def _probe(restorer: Restorer) -> Restorer:
+    """The restorer in two steps, whose working image is the picture."""
+    settings = restorer.settings
+    changes = {"steps": PROBE_STEPS, "upscale": 1.0, "min_size_px": settings.snap_px, "strength": 1.0}
+    if settings.start_sigma is not None:
+        changes["start_sigma"] = PROBE_START_SIGMA
+    return Restorer(restorer.supir, settings.model_copy(update=changes))
+
+
+def measure_memory(restorer: Restorer) -> Memory | None:
+    """Returns the peaks of one tile of `tile_side` px and of larger pictures; None where they cannot be read."""
+    probe, side = _probe(restorer), tile_side(restorer.settings)
+    probe.restore(_grey(side, side))
     device, snap = probe.supir.device, probe.settings.snap_px
     held = _held_bytes(device)
     if held is None:
         return None
-    tile = _peak_bytes(device, partial(probe.restore, _grey(side)))
+    tile = _peak_bytes(device, partial(probe.restore, _grey(side, side)))
     rest = _WithoutNetwork(probe.supir, probe.settings)
-    first = max(side, math.ceil(SMALLEST_SIDE_PX / snap) * snap)
-    sides = (first, math.ceil(1.5 * first / snap) * snap)
-    small, large = (_peak_bytes(device, partial(rest.restore, _grey(side))) for side in sides)
-    per_px = max(0.0, (large - small) / (sides[1] ** 2 - sides[0] ** 2))
-    return Memory(held, tile, large, sides[1] ** 2, per_px)
+    short = math.ceil(SIDE_PX / snap) * snap
+    small, high, wide = (
+        _peak_bytes(device, partial(rest.restore, _grey(width, height)))
+        for width, height in ((short, short), (short, 2 * short), (2 * short, short))
+    )
+    per_px = max(0.0, (high - small) / short**2)
+    per_column = max(0.0, (wide - small) / short - per_px * short)
+    return Memory(held, tile, small - per_column * short - per_px * short**2, per_column, per_px)
 
 
-def _grey(side: int) -> npt.NDArray[np.float32]:
-    return np.full((side, side, 3), 0.5, dtype=np.float32)
+def _grey(width: int, height: int) -> npt.NDArray[np.float32]:
+    return np.full((height, width, 3), 0.5, dtype=np.float32)
 
 
 def _held_bytes(device: torch.device) -> int | None:

@@ -15,11 +15,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from supir_console import Progress, UserError, installed_version
 from supir_infer.captioner import told
 from supir_infer.images import ImageError, Picture, picture_size, read_picture, resize, to_bytes, to_deep
+from supir_infer.out_of_memory import is_out_of_memory
 from supir_infer.plan import Job, Recipe, settings_hash
 from supir_infer.restore import Restorer, Result
 from supir_infer.results import append_failure, append_success
@@ -213,9 +212,10 @@ def _write(
 def reason_of(error: Exception) -> str:
     """Returns why a picture could not be restored, in one line with a way on."""
     text = " ".join(str(error).split())
-    if isinstance(error, torch.OutOfMemoryError):
+    if is_out_of_memory(error):
         return (
-            f"out of memory: use a smaller --tile and, with SDXL's VAE, --set vae_strip_px=256 ({text[:160]})"
+            "out of memory, with the smallest tiles too: use --dtype bfloat16, --offload, or a smaller --upscale or "
+            f"--min-size ({text[:160]})"
         )
     return text if isinstance(error, UserError | ImageError) else f"{type(error).__name__}: {text[:240]}"
 
@@ -238,6 +238,7 @@ def write_result(
         **(made or {}),
         "size": {"input": sizes.source, "working": sizes.working, "output": sizes.output},
         "tiles": outcome.num_tiles,
+        "tile_px": outcome.settings.tile_px,  # less than the settings' where memory did not suffice
         "strength": round(outcome.strength, 3),
         "degradation": _rounded(outcome.degradation),
         "seconds": {name: round(seconds, 3) for name, seconds in outcome.timings.items()},

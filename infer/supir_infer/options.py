@@ -76,6 +76,13 @@ RedoOption = Annotated[
 ]
 TileOption = Annotated[int | None, typer.Option(help="Side of a sampling tile, px.")]
 TileStrideOption = Annotated[int | None, typer.Option(help="Distance of two sampling tiles, px.")]
+FitOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="Memory to stay within, as 8GB: chooses the VAE's strips and the size of the tiles.",
+    ),
+]
 CaptionOption = Annotated[str | None, typer.Option(help="One caption for every picture.")]
 CaptionsOption = Annotated[
     Path | None, typer.Option(help="JSON or Parquet with captions; without it NAME.txt beside the picture.")

@@ -2,15 +2,14 @@
 
 Promise: RGB of any size in (H, W, 3), uint8 out at round(upscale * H, upscale * W). Nothing is padded: the
 working image is resized onto the grid. Errors a user can meet: `ImageError` (no RGB picture), `UserError`
-(working image too large, a setting the model has not), out of memory (smaller `tile_px`, or
-`vae_strip_px`).
-Order: LQ, bicubic to the working size -> robust encoder (mode) = z_lq -> decoded = stage-one image -> VAE
-encoder (sample) = restoration centre -> pure noise, or z_lq plus `start_sigma` of it, sampled with z_lq as control
+(working image too large, a setting the model has not). Where memory does not suffice the work goes on in strips, then
+in smaller tiles, see `out_of_memory`.
+Order: LQ, bicubic to the working size -> robust encoder (mode) = z_lq -> decoded = stage-one image -> VAE encoder
+(sample) = restoration centre -> pure noise, or z_lq plus `start_sigma` of it, sampled with z_lq as control
 and text guidance -> decoded -> colours of the given or the stage-one image -> resized to the output, and mixed with
 the given picture by `strength`. A working image larger than a tile is sampled in tiles that overlap by tile_px -
 tile_stride_px; the network's memory depends on the tile, the VAE's on the working image.
-Place in the flow: `folder`, `web` and any script call `Restorer.restore`; tensors are (B, 3, H, W) or (B,
-C, h, w).
+Place in the flow: `folder`, `web` and any script call `Restorer.restore`; tensors are (B, 3, H, W) or (B, C, h, w).
 The law it keeps: a picture depends on its pixels, caption, seed, settings and weights, never on its
 neighbours in a batch. All noise is drawn on the CPU from one generator for each (seed, purpose), so another
 device or batch size changes rounding only.
@@ -19,6 +18,7 @@ Source: arXiv 2401.13627, figure 2 and section 3; tests compare with a recorded 
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,6 +36,7 @@ from supir_infer.conditioning import Texts, Told, denoise_with, prompt_of, tile_
 from supir_infer.finish import finished
 from supir_infer.images import FloatImage, resize, to_bytes, to_rgb
 from supir_infer.noise import Noise, noise_of
+from supir_infer.out_of_memory import is_out_of_memory, smaller
 from supir_infer.regions import Region
 from supir_infer.sampling import noise_levels, sample
 from supir_infer.saving import Levels
@@ -52,6 +53,7 @@ from supir_model.sampler import Denoise, OnStep
 class Result:
     """A restored picture: `image` (H, W, 3) at the output size, uint8 or by `output_bits` uint16, and its making.
 
+    `settings` are those it was made with, whose tiles may be smaller than asked for, for want of memory.
     `strength` is the share of the restoration in it, `degradation` the estimate that it was chosen by, if it was.
     `timings` are seconds of the batch's encode, sample and decode steps divided by its pictures.
     """
@@ -73,13 +75,12 @@ class Restorer:
     Args:
         supir: the network, already on its device.
         settings: applied to every picture.
-
     """
 
     def __init__(self, supir: Supir, settings: RestoreSettings) -> None:
         self.supir = supir
         self.settings = settings
-        self._codec = Codec(supir, settings.vae_strip_px)
+        self._codec = Codec(supir, settings.vae_strip_px, settings.vae_maps_gib)
         self._texts = Texts(supir)
         self._sigmas = noise_levels(settings)
 
@@ -133,6 +134,35 @@ class Restorer:
         Raises:
             ValueError: the working sizes differ.
         """
+        try:
+            return self._together(images, captions, seeds, on_step, regions)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            lesser = self if len(images) > 1 else self._smaller(images[0])
+            if lesser is None:
+                raise
+        alone = zip(images, captions, seeds, regions or [()] * len(images), strict=True)
+        return [lesser.restore(image, caption, seed, on_step, told) for image, caption, seed, told in alone]
+
+    def _smaller(self, image: Image.Image | npt.NDArray[Any]) -> Restorer | None:
+        """This with less at once; None where it cannot be less."""
+        size = image.size if isinstance(image, Image.Image) else (image.shape[1], image.shape[0])
+        settings = smaller(self.settings, plan_sizes(size, self.settings).working)
+        if settings is None:
+            return None
+        lesser = copy.copy(self)
+        lesser.settings = settings
+        return lesser
+
+    def _together(
+        self,
+        images: Sequence[Image.Image | npt.NDArray[Any]],
+        captions: Sequence[str],
+        seeds: Sequence[int],
+        on_step: OnStep | None,
+        regions: Sequence[Sequence[Region]],
+    ) -> list[Result]:
         pictures = [to_rgb(image) for image in images]
         sizes = [plan_sizes((rgb.shape[1], rgb.shape[0]), self.settings) for rgb in pictures]
         if len({size.working for size in sizes}) != 1:
@@ -241,8 +271,8 @@ class Restorer:
         centre = self._codec.encode(stage_one, noise.posterior) if pulls else None
         colours = stage_one if takes_colours else lq
         clock.lap("encode")
-        windows = self.windows((lq.shape[-1], lq.shape[-2]))
-        denoise = denoise_with(self.supir, self.settings, z_lq, Told(positive, negative), windows)
+        windows, told = self.windows((lq.shape[-1], lq.shape[-2])), Told(positive, negative)
+        denoise = denoise_with(self.supir, self.settings, z_lq, told, windows)
         latent = self._sample(denoise, z_lq, noise, centre, on_step)
         clock.lap("sample")
         restored = fix_colour(self._codec.decode(latent), colours, self.settings.colour_fix)

@@ -37,7 +37,7 @@ class RestoreSettings(Config):
         default=32, ge=32, multiple_of=32, description="The working sides are multiples of this, px."
     )
     max_megapixels: float = Field(
-        default=64.0,
+        default=128.0,
         gt=0,
         description="Largest working image accepted, million px; larger ones fail with their size.",
     )
@@ -128,7 +128,13 @@ class RestoreSettings(Config):
     vae_strip_px: int = Field(
         default=0,
         ge=0,
-        description="Rows of the image the VAE handles at once, px (exact, slower, less memory); 0 = all.",
+        description="Rows of the image the VAE handles at once, px (the same result in less memory); 0 = all.",
+    )
+    vae_maps_gib: float | None = Field(
+        default=None,
+        ge=0,
+        description="With vae_strip_px and SDXL's VAE: main memory for its maps, GiB; those beyond it lie in temporary "
+        "files (TMPDIR); null = all in memory.",
     )
 
     @model_validator(mode="after")
@@ -166,7 +172,7 @@ _STUDENT: dict[str, Any] = {
     "s_churn": 0.0,
 }
 # How a picture is computed, not what it is: these may change between two runs over the same folder.
-EXECUTION_KEYS = frozenset({"max_megapixels", "tile_batch", "vae_strip_px"})
+EXECUTION_KEYS = frozenset({"max_megapixels", "tile_batch", "vae_strip_px", "vae_maps_gib"})
 
 PRESETS: dict[str, RestoreSettings] = {
     "mini": RestoreSettings(
@@ -179,6 +185,7 @@ PRESETS: dict[str, RestoreSettings] = {
         strength="auto",
         colour_fix="mean",
         colour_reference="lq",
+        vae_strip_px=256,
     ),
     "paper": RestoreSettings(
         **_SDXL, steps=100, guidance_scale=7.5, guidance_scale_start=None, restore_guidance=4.0, s_noise=1.003

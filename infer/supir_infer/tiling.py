@@ -97,11 +97,12 @@ def tiled(
     """
     weights = [torch.from_numpy(weight).to(z_lq) for weight in normalised_weights(windows, *z_lq.shape[-2:])]
     groups = [slice(first, min(first + batch, len(windows))) for first in range(0, len(windows), batch)]
-    denoisers = [denoise_for(_crops(z_lq, windows[group]), group) for group in groups]
 
     def denoise(x: torch.Tensor, sigma_hat: float, sigma: float) -> torch.Tensor:
         blended = torch.zeros_like(x)
-        for group, denoise_group in zip(groups, denoisers, strict=True):
+        for group in groups:
+            # made anew at every step: what it prepares is little work, and of all tiles together much memory
+            denoise_group = denoise_for(_crops(z_lq, windows[group]), group)
             estimates = denoise_group(_crops(x, windows[group]), sigma_hat, sigma).split(len(x))
             for window, weight, estimate in zip(windows[group], weights[group], estimates, strict=True):
                 window.crop(blended).add_(estimate * weight)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from supir_console import UserError
+from supir_console.byte_sizes import read_bytes
 from supir_train.config import TrainConfig
 from supir_train.micro_batch import share
 from supir_train.rehearsal import Rehearsal
@@ -18,7 +19,6 @@ FREE_SHARE = 0.08
 """Share of a memory that is left free: for the CUDA context, workspaces of convolutions and fragmentation."""
 BUSY_IMAGES = 4
 """Images of a forward pass that keep a device busy at 512 px; for more of them activations are not computed again."""
-UNITS = {"GB": 10**9, "GiB": 2**30, "MB": 10**6, "MiB": 2**20}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,7 @@ def fit(config: TrainConfig, size: str, world: World) -> Fitted:
     Raises:
         UserError: the size is none, not even the smallest setting fits, or the processes cannot share a step.
     """
-    room = int(_bytes(size) * (1 - FREE_SHARE))
+    room = int(read_bytes(size, "--fit") * (1 - FREE_SHARE))
     choices = _micro_batches(config, world)
     for precision in dict.fromkeys((config.optimize.precision, "bf16")):
         settings = {
@@ -114,14 +114,3 @@ def _with(
 
 def _images(fitted: Fitted) -> int:
     return fitted.config.optimize.images_per_forward
-
-
-def _bytes(size: str) -> int:
-    number, unit = size.rstrip("GMiB"), size[len(size.rstrip("GMiB")) :]
-    try:
-        value = int(float(number) * UNITS[unit])
-    except (ValueError, KeyError, OverflowError):
-        value = 0
-    if value <= 0:
-        raise UserError(f"--fit {size!r} is no size; write it as in 24GB, 80GiB or 500MB")
-    return value
