@@ -177,7 +177,8 @@ def _found(
     lq: FloatImage | None,
     instruments: _Instruments,
 ) -> dict[str, Found]:
-    for instrument in (*instruments.metrics, *instruments.own):
+    needed: list[Metric | OwnMeasure] = [*instruments.metrics, *instruments.own]
+    for instrument in needed:
         if min(image.shape[:2]) < instrument.min_side_px:
             raise ImageError(
                 f"{name}: {instrument.identity.metric} needs sides of {instrument.min_side_px} px, "

@@ -38,6 +38,12 @@ class Dists(torch.nn.Module):
         texture: (1475,) weight of each feature's mean.
     """
 
+    structure: torch.Tensor
+    texture: torch.Tensor
+    mean: torch.Tensor
+    deviation: torch.Tensor
+    window: torch.Tensor
+
     def __init__(
         self,
         kernels: list[tuple[torch.Tensor, torch.Tensor]],
