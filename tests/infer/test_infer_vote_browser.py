@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 from limits import HANGS_AFTER_S
 from PIL import Image
+from served_page import chromium
 from served_votes import served
 from skimage import data
 
@@ -18,7 +18,6 @@ from supir_infer.ballot import BallotBox
 from supir_infer.vote_session import VoteSession
 
 api = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 READY = (
     "!document.getElementById('left').disabled && document.getElementById('count').textContent"
     " && [...document.images].every(one => one.complete && one.naturalWidth)"
@@ -27,10 +26,9 @@ READY = (
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium is installed")
+    program = chromium()
     with api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        opened = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield opened
         opened.close()
 

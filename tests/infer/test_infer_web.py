@@ -18,6 +18,8 @@ from PIL import Image
 from served_page import ServedPage, served_page
 
 from supir_infer import PRESETS, RestoreSettings, web_cli
+from supir_infer.images import read_picture
+from supir_infer.page_files import write_jpeg
 from supir_infer.page_presets import PRESET_WORDS, WORDS, offered
 from supir_infer.restore import Restorer
 from supir_infer.saving import read_metadata
@@ -216,6 +218,35 @@ def test_a_host_that_is_not_here_is_said_in_our_words(command):
     outcome = command(web_cli.main, "--model", "tiny", "--host", "192.0.2.7", "--port", 0)
     assert outcome.code == 2
     assert "--host 192.0.2.7 is no address of this machine; use 127.0.0.1 or 0.0.0.0" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            ("--preset", "fidelity"),
+            "--preset fidelity was made for models with SDXL's latent, and tiny is one of",
+        ),
+        (("--lora", "none.safetensors"), "none.safetensors"),
+        (("--offload", "ram", "--device", "cpu"), "--offload ram keeps weights in main memory beside a GPU"),
+    ],
+)
+def test_what_does_not_fit_the_model_is_refused_before_the_page_opens(command, options, words):
+    outcome = command(web_cli.main, "--model", "tiny", "--port", 0, *options)
+    assert outcome.code == 2
+    assert words in outcome.err
+
+
+def test_a_transparent_result_of_16_bits_is_a_jpeg_on_white(tmp_path):
+    rgba = np.full((8, 8, 4), (200, 100, 50, 255), np.uint8)
+    rgba[:, 4:, 3] = 0
+    Image.fromarray(rgba).save(tmp_path / "half.png")
+    deep = np.broadcast_to(np.array([200, 100, 50], np.uint16) * 257, (16, 16, 3))
+    write_jpeg(tmp_path / "half.jpg", deep, read_picture(tmp_path / "half.png"), {"seed": 1}, quality=95)
+    taken = pixels((tmp_path / "half.jpg").read_bytes())
+    assert np.abs(taken[:, :6] - (200, 100, 50)).max() <= 6
+    assert taken[:, 10:].min() >= 249
+    assert read_metadata(tmp_path / "half.jpg") == {"seed": 1}
 
 
 def test_each_preset_and_control_of_the_page_has_its_words():

@@ -17,7 +17,11 @@ from pathlib import Path
 import pytest
 from limits import HANGS_AFTER_S
 
-PROGRAM = "import sys; sys.argv[0] = 'supir-web'; from supir_infer.web_cli import main; main()"
+PROGRAM = """import ctypes, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: it ends with a test run that was killed
+sys.argv[0] = "supir-web"
+from supir_infer.web_cli import main
+main()"""
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 
