@@ -31,6 +31,8 @@ from supir_train.world import BUCKET_NUMBERS, World
 
 SAMPLER_STEPS = 1
 """Of the restorations of a validation: more take no more memory."""
+LPIPS_BYTES = 9_883_416
+"""Weights of the AlexNet that judges restored pictures, always on the CPU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +103,8 @@ class Rehearsal:
         # gradients of several processes are summed in flat copies of at most a bucket
         exchange = min(4 * BUCKET_NUMBERS, held.gradients) if self._world.size > 1 and not is_sharded else 0
         highest = max(step, held.gradients + exchange, counted.lesson, validation)
-        return PhaseMemory(held=held, activations=activations, peak=held.always + highest)
+        judge = LPIPS_BYTES if _judges_here(phase, setting) else 0
+        return PhaseMemory(held=held, activations=activations, peak=held.always + judge + highest)
 
     def peak(self, setting: TrainConfig) -> int:
         """Returns the most bytes that any phase takes on one device in a setting."""
@@ -116,6 +119,12 @@ class Rehearsal:
                 self.supir, phase, config, images=images, is_gpu=is_gpu(config), results=self._results
             )
         return self._validations[index, images]
+
+
+def _judges_here(phase: Phase, setting: TrainConfig) -> bool:
+    """Whether restored pictures are judged on the device that is planned."""
+    validation = setting.validation
+    return bool(phase.restore and validation.crops and validation.pictures) and not is_gpu(setting)
 
 
 def rehearse(config: TrainConfig, world: World) -> dict[str, Any]:
