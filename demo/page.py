@@ -24,7 +24,7 @@ STAGES = ("prior", "encoder", "adapter")
 CURVE_PX = (300, 160)
 EXPECTATION = (
     "What to expect: the mini model has 16 M parameters (SDXL with SUPIR's parts has 4.8 B), was trained for some "
-    "five hours on one CPU core, and each stage went on for a minute here. It proves that the chain works; it removes "
+    "seven hours on one CPU core, and each stage went on for a minute here. It proves that the chain works; it removes "
     "noise and blocking, invents little detail and softens texture. The table puts its numbers beside those of the "
     "degraded input."
 )

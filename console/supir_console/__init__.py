@@ -7,11 +7,12 @@ and do not use it.
 from supir_console.config import Config, config_hash, config_yaml, load_config
 from supir_console.entry import Unfinished, UserError, entry, is_our_word_on_input
 from supir_console.options import ConfigOption, DryRunOption, JsonOption, PrintConfigOption, SetOption
+from supir_console.outputs import require_outside, require_writable_file, require_writable_folder
 from supir_console.progress import Progress, track
 from supir_console.ray_nodes import NodeWait
 from supir_console.ray_pool import Outcome, run_on_actors
 from supir_console.ray_session import ray_session
-from supir_console.summary import finish
+from supir_console.summary import finish, json_line, one_line
 from supir_console.versions import installed_version
 
 __all__ = [
@@ -32,8 +33,13 @@ __all__ = [
     "finish",
     "installed_version",
     "is_our_word_on_input",
+    "json_line",
     "load_config",
+    "one_line",
     "ray_session",
+    "require_outside",
+    "require_writable_file",
+    "require_writable_folder",
     "run_on_actors",
     "track",
 ]

@@ -44,7 +44,7 @@ def load_config(model: type[AnyConfig], path: Path | None = None, overrides: Seq
         return model.model_validate(values)
     except ValidationError as error:
         where = f"{path}: " if path else ""
-        raise UserError(where + "; ".join(_explain(model, item) for item in error.errors())) from error
+        raise UserError(where + "; ".join(_explanations(model, error.errors()))) from error
 
 
 def config_hash(config: Config) -> str:
@@ -87,6 +87,28 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         values[last] = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise UserError(f"--set {override!r}: the value is not readable YAML") from error
+
+
+def _explanations(model: type[BaseModel], items: Sequence[Any]) -> Iterator[str]:
+    """One a value: what no member of a union takes has an error of each of them."""
+    by_value: dict[tuple[tuple[str | int, ...], str], list[Any]] = {}
+    for item in items:
+        by_value.setdefault((_key_of(model, item), repr(item["input"])), []).append(item)
+    for (key, value), of_value in by_value.items():
+        if len(of_value) == 1:
+            yield _explain(model, of_value[0])
+            continue
+        first, *others = dict.fromkeys(item["msg"] for item in of_value)
+        allowed = [first, *(text.removeprefix("Input should be ") for text in others)]
+        rule = " or ".join(text.partition(", unable to parse")[0] for text in allowed)
+        yield f"config key {'.'.join(map(str, key))!r}: {rule} (got {value})"
+
+
+def _key_of(model: type[BaseModel], item: Any) -> tuple[str | int, ...]:
+    """The keys that lead to a value, without the name of the union's member that refuses it."""
+    *parents, last = item["loc"] or ("",)
+    is_key = isinstance(last, int) or item["type"] == "extra_forbidden" or last in _known_keys(model, parents)
+    return tuple(parents) if parents and not is_key else tuple(item["loc"])
 
 
 def _explain(model: type[BaseModel], item: Any) -> str:

@@ -19,6 +19,8 @@ from supir_console import (
     entry,
     finish,
     load_config,
+    require_outside,
+    require_writable_file,
 )
 
 if TYPE_CHECKING:
@@ -79,6 +81,8 @@ def preview(
     from supir_degrade.requirements import check_recipe
 
     encoding = save_options(out)
+    require_outside(str(out), source, "-o")
+    require_writable_file(out, "-o")
     check_recipe(loaded)
     crops, unreadable = _preview_crops(source, draws, crop, seed)
     sheet = contact_sheet(draw_rows(crops, loaded, strengths or [0.25, 0.5, 1.0], seed))
@@ -116,6 +120,7 @@ def pairs(
 
     source = Dataset(_given(dataset, "DATASET", "pairs DATASET -o VAL"))
     target = _given(out, "-o", "pairs DATASET -o VAL")
+    require_outside(target, source.store.url, "-o")
     if dry_run:
         finish(cost(plan(source, target, settings), settings), as_json=as_json)
         return
@@ -147,6 +152,7 @@ def negatives(
 
     source = Dataset(_given(dataset, "DATASET", "negatives DATASET -o NEG"))
     target = Store(_given(out, "-o", "negatives DATASET -o NEG"))
+    require_outside(target.url, source.store.url, "-o")
     planned = plan(source, target, settings)
     price = cost(planned, settings)
     if dry_run:

@@ -1,51 +1,124 @@
 """Where the caption of a picture comes from: one text for all, a mapping file, or a .txt beside the picture.
 
 Place in the flow: `folder` asks once a picture; a picture without a caption gets the quality words alone.
-The law it keeps: first found wins in the order --caption, mapping, .txt beside the picture, none.
+The law it keeps: first found wins in the order --caption, mapping, .txt beside the picture, none; entries of a mapping
+that no picture was found for are told.
 File formats: JSON object {name: text}; Parquet with a `text` column and one of `file`, `name` or `key` (a
-caption part of `supir-caption` is such a file; only its whole-image rows, `region` 0, are read).
+caption part of `supir-caption` is such a file; only its whole-image rows, `region` 0, are read). Text is UTF-8, with
+or without a byte order mark, or UTF-16 with one.
 """
 
 from __future__ import annotations
 
+import codecs
 import json
-from collections.abc import Callable, Mapping
+import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from supir_console import UserError
 
 KEY_DIGITS = 32  # a dataset's sample key is the first 32 hex digits of the SHA-256 of the original bytes
+NAMED = 5  # entries without a picture that the summary names
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 CaptionFor = Callable[[Path, str], str]
 
 
-def caption_source(text: str | None, mapping_path: Path | None) -> CaptionFor:
-    """Returns a function (picture path, its SHA-256) to the caption, "" where there is none.
+class Captions:
+    """The captions of a run, and which of them were asked for.
 
     Args:
         text: one caption for every picture; wins over everything.
-        mapping_path: .json or .parquet file; a picture is looked up by path, file name, stem and sample key.
+        mapping: caption by name, relative path or sample key.
+        root: the folder that paths are relative to.
+    """
+
+    def __init__(self, text: str | None, mapping: dict[str, str], root: Path) -> None:
+        self._text, self._root = text, root
+        self._mapping = {_plain(name): caption for name, caption in mapping.items()}
+        self._names = {_plain(name): name for name in mapping}
+        self._found: set[str] = set()
+        self.num_beside = 0
+
+    def __call__(self, path: Path, sha256: str) -> str:
+        """Returns the caption of a picture, "" where there is none.
+
+        Args:
+            path: of the picture.
+            sha256: of its file.
+
+        Raises:
+            UserError: its caption is no text.
+        """
+        names = [name for name in self._names_of(path, sha256) if name in self._mapping]
+        self._found.update(names)
+        if self._text is not None:
+            return _checked(self._text, "--caption")
+        if names:
+            return _checked(self._mapping[names[0]], f"the caption of {path.name}")
+        beside = path.with_suffix(".txt")
+        if not beside.is_file():
+            return ""
+        self.num_beside += 1
+        return " ".join(_text_of(beside).split())
+
+    def summary(self) -> dict[str, Any]:
+        """Returns how many entries of the mapping belong to a picture, and the first that do not; {} without one."""
+        if not self._mapping:
+            return {}
+        ghosts = [name for key, name in self._names.items() if key not in self._found]
+        matched = f"{len(self._found)} of {len(self._mapping)} entries have a picture"
+        more = ", …" if len(ghosts) > NAMED else ""
+        return {"captions": f"{matched}; none has {', '.join(ghosts[:NAMED])}{more}" if ghosts else matched}
+
+    def _names_of(self, path: Path, sha256: str) -> list[str]:
+        """What an entry may call a picture, the most exact name first."""
+        names = [str(path)]
+        if path.is_relative_to(self._root):
+            inside = path.relative_to(self._root)
+            names += [inside.as_posix(), inside.with_suffix("").as_posix()]
+        names += [path.name, path.stem, sha256[:KEY_DIGITS]]
+        return [_plain(name) for name in names if name]
+
+
+def caption_source(text: str | None, mapping_path: Path | None, source: Path) -> Captions:
+    """Returns the captions of the pictures of `source`.
+
+    Args:
+        text: one caption for every picture; wins over everything.
+        mapping_path: .json or .parquet file; a picture is looked up by path, path below `source`, file name, stem and
+            sample key.
+        source: the picture or folder of pictures.
 
     Raises:
-        UserError: the mapping file is missing or has no such form; from the function: a .txt that is no text.
+        UserError: the mapping file is missing or has no such form.
     """
     mapping = _read_mapping(mapping_path) if mapping_path else {}
-
-    def caption_for(path: Path, sha256: str) -> str:
-        if text is not None:
-            return text
-        for name in (str(path), path.name, path.stem, sha256[:KEY_DIGITS]):
-            if name in mapping:
-                return mapping[name]
-        return _text_beside(path.with_suffix(".txt"))
-
-    return caption_for
+    return Captions(text, mapping, source if source.is_dir() else source.parent)
 
 
-def _text_beside(path: Path) -> str:
+def _plain(name: str) -> str:
+    """A name as any system may have written it: slashes, no dot before, composed letters."""
+    return unicodedata.normalize("NFC", name.replace("\\", "/").removeprefix("./"))
+
+
+def _checked(text: str, what: str) -> str:
     try:
-        return " ".join(path.read_text(encoding="utf-8").split()) if path.is_file() else ""
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = ord(text[error.start])
+        raise UserError(
+            f"{what} holds half a letter (U+{half:04X} at {error.start}), which no text has; write it anew as UTF-8"
+        ) from error
+    return text
+
+
+def _text_of(path: Path) -> str:
+    data = path.read_bytes()
+    try:
+        return data.decode("utf-16" if data.startswith(_UTF_16) else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(
             f"caption file {path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8, "
@@ -53,21 +126,22 @@ def _text_beside(path: Path) -> str:
         ) from error
 
 
-def _read_mapping(path: Path) -> Mapping[str, str]:
+def _read_mapping(path: Path) -> dict[str, str]:
     if not path.is_file():
         raise UserError(f"caption file {path} does not exist; give a .json or .parquet file with --captions")
     if path.suffix == ".parquet":
         return _read_parquet(path)
+    text = _text_of(path)
     try:
-        mapping = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        mapping = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise UserError(f"caption file {path} is neither JSON nor .parquet: {error}") from error
     if not isinstance(mapping, dict) or not all(isinstance(text, str) for text in mapping.values()):
         raise UserError(f'caption file {path} must hold one JSON object {{"picture.jpg": "caption", ...}}')
     return mapping
 
 
-def _read_parquet(path: Path) -> Mapping[str, str]:
+def _read_parquet(path: Path) -> dict[str, str]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -24,6 +24,9 @@ from supir_console import (
     entry,
     finish,
     load_config,
+    one_line,
+    require_writable_file,
+    require_writable_folder,
 )
 from supir_infer import options as opt
 from supir_infer.settings import PRESETS, RestoreSettings, change_settings
@@ -58,6 +61,10 @@ def infer(
     tile_stride: opt.TileStrideOption = None,
     caption: opt.CaptionOption = None,
     captions: opt.CaptionsOption = None,
+    output_format: opt.FormatOption = None,
+    bits: opt.BitsOption = None,
+    quality: opt.QualityOption = None,
+    redo: opt.RedoOption = False,
     seed: opt.SeedOption = 0,
     batch_size: opt.BatchSizeOption = 1,
     device: opt.DeviceOption = "auto",
@@ -80,8 +87,11 @@ def infer(
         "colour_fix": colour_fix,
         "tile_px": tile,
         "tile_stride_px": tile_stride,
+        "output_format": output_format or _format_of(output),
+        "output_bits": bits,
+        "output_quality": quality,
     }
-    from supir_infer.model_source import load_model, resolve_model
+    from supir_infer.model_source import load_model, resolve_model, resolve_precision
 
     origin = resolve_model(model, base, checkpoint)
     settings = read_settings(preset or origin.settings_preset(), config, flags, overrides)
@@ -90,30 +100,61 @@ def infer(
         return
     source, output = _places(source, output)
     from supir_infer.captions import caption_source
-    from supir_infer.listing import list_pictures
-    from supir_infer.plan import Recipe, find_jobs, plan_jobs
+    from supir_infer.plan import Recipe, find_jobs, names_result, plan_jobs
     from supir_infer.results import complete_results
 
-    jobs = find_jobs(source, output, caption_source(caption, captions))
+    asked = caption_source(caption, captions, source)
+    jobs = find_jobs(source, output, asked, settings.output_format)
     recipe = Recipe(settings, seed, origin.name, origin.sha256())
-    plan = plan_jobs(jobs, recipe)
+    plan = plan_jobs(jobs, recipe, redo=redo)
     if dry_run:
         _print_plan(plan, settings, load_model(origin, device, dtype), batch_size, as_json)
         return
-    results = (output.parent if output.suffix.lower() == ".png" else output) / RESULTS
+    resolve_precision(device, dtype)
+    folder = output.parent if source.is_file() and names_result(output) else output
+    require_writable_folder(folder, "-o")
+    results = folder / RESULTS
+    require_writable_file(results, "-o")
     supir = load_model(origin, device, dtype) if plan.open else None
     complete_results(results, plan)
     failures = _restore(plan, recipe, supir, results, batch_size) if supir else []
-    sys.stderr.writelines(f"failed: {failure.job.source}: {failure.reason}\n" for failure in failures)
+    sys.stderr.writelines(f"failed: {_about(failure.job.source, failure.reason)}\n" for failure in failures)
     failed = len(failures)
     counts: dict[str, Any] = {
         "restored": len(plan.open) - failed,
         "skipped": len(plan.finished),
         "failed": failed,
     }
-    if source.is_dir() and (left_out := list_pictures(source).left_out):
-        counts["left_out"] = left_out if as_json else ", ".join(f"{name} {n}" for name, n in left_out.items())
+    counts |= _left_out(source, asked.num_beside, as_json) | asked.summary()
     finish({**counts, "results": str(results)}, as_json, failed)
+
+
+def _format_of(output: Path | None) -> str | None:
+    """The kind of result that the name of an output asks for; None where it names a folder."""
+    from supir_infer.saving import FORMAT_OF
+
+    return None if output is None or output.is_dir() else FORMAT_OF.get(output.suffix.lower())
+
+
+def _about(source: Path, reason: str) -> str:
+    """A picture with its reason, which may begin with the picture's name already."""
+    names = (f"{source.name}: ", f"{' '.join(source.name.split())}: ")
+    for name in names:
+        reason = reason.removeprefix(name)
+    return one_line(f"{source}: {reason}")
+
+
+def _left_out(source: Path, num_captions: int, as_json: bool) -> dict[str, Any]:
+    """What of a folder was no picture, without the texts that were captions; {} where nothing was left out."""
+    from supir_infer.listing import list_pictures
+
+    if not source.is_dir():
+        return {}
+    counted = list_pictures(source).left_out
+    counted |= {".txt": counted.get(".txt", 0) - num_captions}
+    left_out = {name: number for name, number in counted.items() if number > 0}
+    text = ", ".join(f"{name} {number}" for name, number in left_out.items())
+    return {"left_out": left_out if as_json else text} if left_out else {}
 
 
 def _places(source: Path | None, output: Path | None) -> tuple[Path, Path]:
@@ -162,7 +203,7 @@ def _print_plan(plan: Plan, settings: RestoreSettings, supir: Supir, batch_size:
     restorer = Restorer(supir, settings)
     pictures = plan_pictures(plan.open, restorer)
     if not as_json:
-        sys.stderr.writelines(f"{picture.job.source}: {picture.describe()}\n" for picture in pictures)
+        sys.stderr.writelines(f"{_about(picture.job.source, picture.describe())}\n" for picture in pictures)
     unreadable = [picture.problem for picture in pictures if picture.problem]
     stretched = [str(picture.job.source) for picture in pictures if picture.warning()]
     cost = estimate(pictures, measure_cost(restorer), restorer.num_steps, batch_size)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from supir_console import JsonOption, Progress, UserError, entry, finish
+from supir_console import JsonOption, Progress, UserError, entry, finish, one_line, require_writable_file
 
 if TYPE_CHECKING:
     from supir_infer.evaluate import Averages, Evaluation
@@ -45,12 +45,15 @@ def evaluate(
     """Measures RESTORED; every number comes with what computed it, on which weights and pixels."""
     if per_image is not None and per_image.suffix not in (".csv", ".parquet"):
         raise UserError(f"--per-image {per_image} must end in .csv or .parquet")
+    if per_image is not None:
+        require_writable_file(per_image, "--per-image")
     import torch
 
-    from supir_infer.evaluate import compare
+    from supir_infer.evaluate import compare, read_report
     from supir_infer.evaluate import evaluate as measure
     from supir_infer.model_source import resolve_device
 
+    earlier = None if against is None else read_report(against)
     with Progress(None, "evaluate", "images") as progress:
         evaluation = measure(
             restored,
@@ -63,8 +66,8 @@ def evaluate(
             on_image=progress.advance,
         )
     report = evaluation.report()
-    if against is not None:
-        report["change"] = compare(report, against)
+    if earlier is not None:
+        report["change"] = compare(report, earlier, str(against))
     if per_image is not None:
         _write_per_image(evaluation, per_image)
     incomplete = len(evaluation.failed) + sum(len(names) for names in evaluation.matches.missing.values())
@@ -115,10 +118,16 @@ def _changes(report: dict[str, Any]) -> list[tuple[str, Averages]]:
 
 def _write_per_image(evaluation: Evaluation, path: Path) -> None:
     rows: list[dict[str, Any]] = [
-        {"name": name, "row": row, "identical": name in evaluation.identical.get(row, ()), **figures}
+        {
+            "name": one_line(name),
+            "row": row,
+            "identical": name in evaluation.identical.get(row, ()),
+            **figures,
+        }
         for name, by_row in evaluation.figures.items()
         for row, figures in by_row.items()
     ]
+    path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".parquet":
         import pyarrow as pa
         import pyarrow.parquet as pq

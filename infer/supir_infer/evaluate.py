@@ -23,8 +23,9 @@ import numpy as np
 import torch
 
 from supir_console import UserError
-from supir_infer.images import FloatImage, ImageError, read_metadata, read_picture, resize
+from supir_infer.images import FloatImage, ImageError, read_picture, resize
 from supir_infer.matching import Matches, Sample, match_samples
+from supir_infer.saving import read_metadata
 from supir_quality.metrics import Metric, build_metrics
 
 RESIZE_POLICY = "restored: none, sizes must match; bicubic: the LQ, antialiased, to the restored size"
@@ -181,13 +182,12 @@ def evaluate(
     return evaluation
 
 
-def compare(report: dict[str, Any], earlier_path: Path) -> dict[str, Averages]:
-    """Returns how much the means changed against an earlier report, by row.
+def compare(report: dict[str, Any], earlier: dict[str, Any], earlier_path: str) -> dict[str, Averages]:
+    """Returns how much the means changed against an earlier report, from `read_report` of that path, by row.
 
     Raises:
         UserError: the two reports measure different things or pictures; the first difference is named.
     """
-    earlier = _read_report(earlier_path)
     now = json.loads(json.dumps(report))  # tuples become lists, as in the file
     keys = [*SAME_IN_BOTH]
     if earlier["lq_list_sha256"] and now["lq_list_sha256"]:
@@ -208,7 +208,12 @@ def compare(report: dict[str, Any], earlier_path: Path) -> dict[str, Averages]:
         raise _no_report(earlier_path, f"its means are {earlier['means']}") from error
 
 
-def _read_report(path: Path) -> dict[str, Any]:
+def read_report(path: Path) -> dict[str, Any]:
+    """Returns an earlier report.
+
+    Raises:
+        UserError: the file is none, or of another version.
+    """
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -225,7 +230,7 @@ def _read_report(path: Path) -> dict[str, Any]:
     return report
 
 
-def _no_report(path: Path, reason: str | None) -> UserError:
+def _no_report(path: Path | str, reason: str | None) -> UserError:
     return UserError(f"{path} is no report of this version's supir-eval --json: {reason}")
 
 
@@ -271,7 +276,7 @@ def _figures(name: str, image: FloatImage, reference: FloatImage | None, metrics
 
 
 def _list_hash(lines: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _tensor(image: FloatImage) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """What a photo says about itself (date, camera, author, place, print resolution), carried into the result.
 
-Place in the flow: `images` reads it with the pixels and writes it into the PNG.
+Place in the flow: `images` reads it with the pixels, `saving` writes it into the result.
 The law it keeps: only what stays true of the restored picture is carried. Left out: the orientation (it is in
 the pixels now), sizes and colour space of the old file, embedded thumbnails and the maker's private block,
 which may hold one.
@@ -28,7 +28,7 @@ DAMAGED = (
     ValueError,
     struct.error,
 )
-MAX_BYTES = 2**16  # what one JPEG segment can hold; more is no description of a photo
+MAX_BYTES = 2**16 - 3  # what one JPEG segment can hold; more is no description of a photo
 
 
 def kept_exif(image: Image.Image) -> bytes:

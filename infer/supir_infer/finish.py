@@ -10,7 +10,9 @@ import numpy as np
 from PIL import Image
 
 from supir_console import UserError
-from supir_infer.images import ByteImage, FloatImage, resize, to_bytes
+from supir_infer.images import FloatImage, resize, to_bytes, to_deep
+from supir_infer.saving import Levels
+from supir_infer.settings import RestoreSettings
 
 FARTHEST_RMS = 0.5
 """Largest deviation of a result's coarse colours from the picture's, of the range 0..1."""
@@ -18,38 +20,57 @@ COARSE_SIDE_PX = 16
 GREY_TOLERANCE = 0.5 / 255
 
 
-def finished(restored: FloatImage, picture: FloatImage, size: tuple[int, int], strength: float) -> ByteImage:
-    """Returns the result, uint8 (height, width, 3): `strength` of the restored picture, the rest of the given one.
+def finished(
+    restored: FloatImage,
+    picture: FloatImage,
+    size: tuple[int, int],
+    strength: float,
+    settings: RestoreSettings,
+    precision: str = "float32",
+) -> Levels:
+    """Returns the result (height, width, 3): `strength` of the restored picture, the rest of the given one.
 
-    A grey picture stays grey: its three channels are one.
+    It is uint8, or uint16 where `output_bits` is 16. A grey picture stays grey: its three channels are one.
 
     Args:
         restored: at the working size, in about 0..1; not looked at where `strength` is 0.
         picture: the given one at its own size, in 0..1.
         size: (width, height) of the result, px.
         strength: 0 to 1.
+        settings: `output_bits`; and what to change where the result is none.
+        precision: of the network, such as "bfloat16".
 
     Raises:
         UserError: the restored picture has numbers that are none, or shows something else than the given one.
     """
+    to_levels = to_deep if settings.output_bits == 16 else to_bytes
     given = resize(picture, size)
     if strength == 0:
-        return to_bytes(given)
+        return to_levels(given)
     if not np.isfinite(restored).all():
-        raise UserError(
-            "the network gave numbers that are none (NaN or infinite): its weights are damaged, or its precision is "
-            "too low; try --dtype float32"
-        )
+        cause = "its weights are damaged"
+        if precision != "float32":
+            cause += f", or its precision ({precision}) is too low: try --dtype float32"
+        raise UserError(f"the network gave numbers that are none (NaN or infinite): {cause}")
     made = np.clip(restored, 0, 1).astype(np.float32)
     distance = float(np.sqrt(np.mean((_coarse(made) - _coarse(picture)) ** 2)))
     if distance > FARTHEST_RMS:
         raise UserError(
             f"the result's coarse colours are {distance:.2f} (RMS of 0..1) from the picture's, more than "
-            f"{FARTHEST_RMS}: it shows something else; use more control (--control-scale 1) or less guidance"
+            f"{FARTHEST_RMS}: it shows something else; {_nearer(settings)}"
         )
     if np.ptp(picture, axis=2).max() <= GREY_TOLERANCE:
         made = np.repeat(made.mean(axis=2, keepdims=True), 3, axis=2)
-    return to_bytes(given + np.float32(strength) * (resize(made, size) - given))
+    return to_levels(given + np.float32(strength) * (resize(made, size) - given))
+
+
+def _nearer(settings: RestoreSettings) -> str:
+    """What of the settings keeps a result nearer to the picture."""
+    if settings.control_scale < 1:
+        return f"use more control (--control-scale 1, now {settings.control_scale:g})"
+    if settings.guidance_scale > 1:
+        return f"use less guidance (--guidance-scale 1, now {settings.guidance_scale:g})"
+    return "the model's weights are damaged or not trained: use another --model"
 
 
 def _coarse(picture: FloatImage) -> FloatImage:

@@ -1,6 +1,6 @@
 """The run: open jobs are restored one batch after the other, each result and each failure is written at once.
 
-Place in the flow: between `cli` and `restore`. Files: each output is a PNG with its origin inside;
+Place in the flow: between `cli` and `restore`. Files: each output has its origin inside;
 `results.jsonl` beside them gets one JSON line a picture, with provenance and seconds, or with the reason of
 a failure.
 The law it keeps: one bad picture costs one line, not the run; restored + failed == open jobs. Only a full
@@ -18,10 +18,12 @@ from typing import Any
 import torch
 
 from supir_console import Progress, UserError, installed_version
-from supir_infer.images import ImageError, Picture, picture_size, read_picture, resize, to_bytes, write_png
+from supir_infer.images import ImageError, Picture, picture_size, read_picture, resize, to_bytes, to_deep
 from supir_infer.plan import Job, Recipe, settings_hash
 from supir_infer.restore import Restorer, Result
 from supir_infer.results import append_failure, append_success
+from supir_infer.saving import require_room, write_picture
+from supir_infer.settings import RestoreSettings
 from supir_infer.sizes import plan_sizes
 from supir_model.estimator import Degradation
 from supir_model.sampler import OnStep
@@ -84,13 +86,19 @@ def _working_size(job: Job, restorer: Restorer) -> tuple[int, int] | None:
         return None
 
 
-def _read(job: Job) -> Picture:
-    """The job's picture; `ImageError` if it cannot be had, or is no longer the one that was planned."""
+def _read(job: Job, settings: RestoreSettings) -> Picture:
+    """The job's picture; `ImageError` if it cannot be had, changed since the plan, or gives no file of that kind."""
     if job.problem:
         raise ImageError(job.problem)
     picture = read_picture(job.source)
     if picture.sha256 != job.sha256:
         raise ImageError(f"{job.source.name}: changed while the run went on; repeat the command")
+    height, width = picture.rgb.shape[:2]
+    size = plan_sizes((width, height), settings).output
+    try:
+        require_room(settings.output_format, size, picture.alpha)
+    except ValueError as error:
+        raise ImageError(f"{job.source.name}: {error}") from error
     return picture
 
 
@@ -108,9 +116,9 @@ def _run_batch(
 
     for job in batch:
         try:
-            pictures.append((job, _read(job)))
-        except ImageError as error:
-            yield Failure(job, str(error))
+            pictures.append((job, _read(job, restorer.settings)))
+        except Exception as error:  # whatever is wrong with one picture costs that picture
+            yield Failure(job, reason_of(error))
     outcomes = _outcomes(restorer, pictures, recipe.seed, lambda _: count_steps(len(pictures)))
     count_steps(steps_left)  # of what was not restored, or was clean already
     for (job, picture), outcome in zip(pictures, outcomes, strict=True):
@@ -153,6 +161,8 @@ def _write(
                 "what is done stays done"
             ) from error
         return f"{job.target} cannot be written: {error.strerror or error}"
+    except Exception as error:  # an encoder meets what a photo says about itself here
+        return f"{job.target} cannot be written: {reason_of(error)}"
     append_success(results, job, metadata)
     return ""
 
@@ -161,15 +171,18 @@ def reason_of(error: Exception) -> str:
     """Returns why a picture could not be restored, in one line with a way on."""
     text = " ".join(str(error).split())
     if isinstance(error, torch.OutOfMemoryError):
-        return f"out of memory: use a smaller --tile or --set vae_strip_px=256 ({text[:160]})"
+        return (
+            f"out of memory: use a smaller --tile and, with SDXL's VAE, --set vae_strip_px=256 ({text[:160]})"
+        )
     return text if isinstance(error, UserError | ImageError) else f"{type(error).__name__}: {text[:240]}"
 
 
 def write_result(
     job: Job, picture: Picture, outcome: Result, recipe: Recipe, restorer: Restorer
 ) -> dict[str, Any]:
-    """Writes the job's PNG, alpha included, and returns the metadata it carries."""
+    """Writes the job's result, alpha included, and returns the metadata it carries."""
     origin = recipe.origin(job)
+    settings = restorer.settings
     sizes = outcome.sizes
     metadata = origin | {
         "settings_hash": settings_hash(origin["settings"]),
@@ -180,12 +193,15 @@ def write_result(
         "degradation": _rounded(outcome.degradation),
         "seconds": {name: round(seconds, 3) for name, seconds in outcome.timings.items()},
         "device": str(restorer.supir.device),
-        "dtype": str(restorer.supir.unet.dtype).removeprefix("torch."),
+        "dtype": restorer.precision,
         "notes": list(picture.notes),
         "versions": {name: installed_version(name) for name in ("supir-stack", "torch", "diffusers")},
     }
-    alpha = None if picture.alpha is None else to_bytes(resize(picture.alpha, sizes.output))
-    write_png(job.target, outcome.image, alpha, metadata, exif=picture.exif, dpi=picture.dpi)
+    to_levels = to_deep if settings.output_bits == 16 else to_bytes
+    alpha = None if picture.alpha is None else to_levels(resize(picture.alpha, sizes.output))
+    write_picture(
+        job.target, outcome.image, alpha, metadata, picture.description, quality=settings.output_quality
+    )
     return metadata
 
 

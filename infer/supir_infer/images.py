@@ -1,34 +1,33 @@
-"""Pictures in and out of files: every kind becomes RGB in 0..1 the right way up, with its alpha.
+"""Pictures from files and arrays: every kind becomes RGB in 0..1 the right way up, with its alpha.
 
-Place in the flow: `folder` and `web` read and write through here; `restore` and `evaluate` get arrays. Reading is
-`supir_images`' work: what a viewer shows is what the network sees, and what every other stage sees.
-The law it keeps: nothing is repaired silently: what was done stands in `notes`. An output appears complete under its
-name or not at all.
-Limits: animations give their first frame; output is 8-bit PNG in sRGB.
+Place in the flow: `folder` and `web` read through here; `restore` and `evaluate` get arrays. Reading is `supir_images`'
+work: what a viewer shows is what the network sees, and what every other stage sees.
+The law it keeps: nothing is repaired silently: what was done stands in `notes`.
+Limits: animations give their first frame.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
 from supir_images import BadImage, decode, from_pillow, read_header, thumbnail
 from supir_images.decoding import to_bytes as to_bytes
 from supir_images.decoding import to_unit
-from supir_images.opening import naming_damage, open_image
+from supir_images.opening import naming_damage
 from supir_images.orientation import upright, upright_size
+from supir_infer.description import iptc_of, xmp_of
 from supir_infer.exif import kept_exif, resolution
+from supir_infer.saving import Description
+from supir_infer.transparency import fill_hidden
 
-METADATA_KEY = "supir"
 RANGE_TOLERANCE = 0.1
 """How far floats may lie outside 0..1, as a filter's ringing does; they are cut off."""
 
@@ -44,14 +43,13 @@ class ImageError(ValueError):
 class Picture:
     """A decoded picture: `rgb` float32 (H, W, 3) in 0..1 sRGB, `alpha` float32 (H, W) in 0..1 or None.
 
-    `exif` and `dpi` are what a result carries over, see `exif`.
+    What is wholly transparent has the colours of what is visible around it, see `transparency`.
     """
 
     rgb: FloatImage
     alpha: FloatImage | None
     sha256: str
-    exif: bytes = b""
-    dpi: tuple[float, float] | None = None
+    description: Description
     notes: tuple[str, ...] = ()
 
 
@@ -67,17 +65,17 @@ def read_picture(path: Path) -> Picture:
         decoded = decode(data)
         notes = list(decoded.notes)
         with naming_damage(decoded.header.format):
-            exif = _carried(decoded.image, notes)
-            dpi = resolution(decoded.image)
+            description = _description(decoded.image, notes)
     except BadImage as error:
         raise ImageError(f"{path.name}: {error.detail}") from error
     orientation = decoded.header.orientation
+    rgb = upright(to_unit(decoded.rgb), orientation)
+    alpha = None if decoded.alpha is None else upright(to_unit(decoded.alpha), orientation)
     return Picture(
-        rgb=upright(to_unit(decoded.rgb), orientation),
-        alpha=None if decoded.alpha is None else upright(to_unit(decoded.alpha), orientation),
+        rgb=rgb if alpha is None else fill_hidden(rgb, alpha),
+        alpha=alpha,
         sha256=hashlib.sha256(data).hexdigest(),
-        exif=exif,
-        dpi=dpi,
+        description=description,
         notes=tuple(notes),
     )
 
@@ -156,6 +154,11 @@ def _unit_floats(image: npt.NDArray[np.floating[Any]]) -> FloatImage:
     return np.clip(image, 0, 1).astype(np.float32)
 
 
+def to_deep(values: FloatImage) -> npt.NDArray[np.uint16]:
+    """Returns floats 0 to 1 rounded to 0 to 65535; outside they are cut off."""
+    return np.round(np.clip(values, 0, 1) * np.float32(65535)).astype(np.uint16)
+
+
 def resize(image: FloatImage, size: tuple[int, int]) -> FloatImage:
     """Returns `image`, (H, W) or (H, W, C), at (width, height) px: antialiased bicubic, clipped to 0..1."""
     if (image.shape[1], image.shape[0]) == size:
@@ -169,60 +172,6 @@ def resize(image: FloatImage, size: tuple[int, int]) -> FloatImage:
     return np.clip(result, 0, 1).astype(np.float32)
 
 
-def write_png(
-    path: Path,
-    rgb: ByteImage,
-    alpha: ByteImage | None,
-    metadata: dict[str, Any],
-    *,
-    exif: bytes = b"",
-    dpi: tuple[float, float] | None = None,
-) -> None:
-    """Writes an 8-bit PNG with `metadata` as JSON in a text chunk; it appears complete or not at all.
-
-    Args:
-        path: its folder is made where it is missing.
-        rgb: (H, W, 3).
-        alpha: (H, W), None for a picture without.
-        metadata: what `read_metadata` gives back.
-        exif: for the eXIf chunk, from `Picture.exif`; b"" writes none.
-        dpi: resolution for the pHYs chunk; None writes none.
-
-    Raises:
-        OSError: the file or its folder cannot be written; no part of it stays.
-    """
-    image = Image.fromarray(rgb if alpha is None else np.dstack([rgb, alpha]))
-    chunks = PngImagePlugin.PngInfo()
-    chunks.add_itxt(METADATA_KEY, json.dumps(metadata, ensure_ascii=False, sort_keys=True))
-    described: dict[str, Any] = {"exif": exif} if exif else {}
-    if dpi is not None:
-        described["dpi"] = dpi
-    # a name of its own length: one made from a long picture's name would be longer than file systems take
-    temporary = path.with_name(f".supir-{secrets.token_hex(8)}.tmp")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with temporary.open("wb") as stream:
-            image.save(stream, format="PNG", pnginfo=chunks, **described)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def read_metadata(path: Path) -> dict[str, Any] | None:
-    """Returns what `write_png` stored in the file, or None where another program made it."""
-    try:
-        image, header = open_image(_bytes_of(path))
-        with naming_damage(header.format):
-            image.load()
-            text = getattr(image, "text", {}).get(METADATA_KEY)
-            metadata = json.loads(text) if text else None
-    except (BadImage, ImageError):
-        return None
-    return metadata if isinstance(metadata, dict) else None
-
-
 def _bytes_of(path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -230,9 +179,18 @@ def _bytes_of(path: Path) -> bytes:
         raise ImageError(f"{path.name}: cannot be read: {error.strerror}") from error
 
 
-def _carried(image: Image.Image, notes: list[str]) -> bytes:
+def _description(image: Image.Image, notes: list[str]) -> Description:
+    return Description(
+        exif=_carried("EXIF", kept_exif, image, notes),
+        dpi=resolution(image),
+        xmp=_carried("XMP", xmp_of, image, notes),
+        iptc=_carried("IPTC", iptc_of, image, notes),
+    )
+
+
+def _carried(name: str, read: Callable[[Image.Image], bytes], image: Image.Image, notes: list[str]) -> bytes:
     try:
-        return kept_exif(image)
+        return read(image)
     except ValueError as error:
-        notes.append(f"EXIF not carried over: {error}")
+        notes.append(f"{name} not carried over: {error}")
         return b""

@@ -1,12 +1,14 @@
 """Which files are pictures: those named like one, and of the others those whose first bytes are one's.
 
 Place in the flow: `plan` and `matching` list here. The law: as in curation, hidden names are passed over, and what is
-left out is counted.
+left out is counted; linked folders are followed, each folder once however many links lead to it.
 """
 
 from __future__ import annotations
 
+import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,10 +17,12 @@ from supir_images.hidden import hidden_name
 
 SUFFIXES = tuple(suffix for kind in KINDS.values() if kind.has_reader for suffix in kind.suffixes)
 """Of files that are taken for pictures; one whose reader is not installed is a picture that cannot be read."""
+MET_BEFORE, UNREADABLE = "(link to a folder met before)", "(folder that cannot be read)"
+"""Names that `left_out` has for folders."""
 
 
 class Listing(NamedTuple):
-    """The pictures below a folder, sorted, and the number of other files by suffix or hidden name."""
+    """The pictures below a folder, sorted, and the number of other files by suffix, hidden name or kind of folder."""
 
     pictures: list[Path]
     left_out: dict[str, int]
@@ -31,7 +35,7 @@ def list_pictures(folder: Path) -> Listing:
     say that they cannot be read.
     """
     pictures, left_out = [], Counter[str]()
-    for path in sorted(path for path in folder.rglob("*") if _may_be_read(path)):
+    for path in sorted(path for path in _files(folder, left_out) if _may_be_read(path)):
         if hidden := hidden_name(path.relative_to(folder).as_posix()):
             left_out[hidden] += 1
         elif is_picture(path):
@@ -51,6 +55,40 @@ def is_picture(path: Path) -> bool:
     except OSError:
         return False
     return kind_of(head) is not None and kind_of_suffix(path.name) != "raw"
+
+
+def _files(folder: Path, left_out: Counter[str]) -> Iterator[Path]:
+    """Every path that is no folder; counts the folders that are not entered."""
+
+    def unreadable(_: OSError) -> None:
+        left_out[UNREADABLE] += 1
+
+    met = {_identity(folder)}
+    for parent, folders, files in os.walk(folder, followlinks=True, onerror=unreadable):
+        # what lies here itself is met before what links lead to
+        folders.sort(key=lambda name: (os.path.islink(os.path.join(parent, name)), name))
+        entered = []
+        for name in folders:
+            path = Path(parent, name)
+            if path.is_symlink() and hidden_name(path.relative_to(folder).as_posix()):
+                left_out[name] += 1
+                continue
+            identity = _identity(path)
+            if identity in met:
+                left_out[MET_BEFORE] += 1
+                continue
+            met.add(identity)
+            entered.append(name)
+        folders[:] = entered
+        yield from (Path(parent, name) for name in files)
+
+
+def _identity(folder: Path) -> tuple[int, int] | str:
+    try:
+        status = folder.stat()
+    except OSError:
+        return str(folder)
+    return status.st_dev, status.st_ino
 
 
 def _may_be_read(path: Path) -> bool:

@@ -20,6 +20,8 @@ from supir_console import Progress, UserError
 from supir_model import PRESETS
 
 if TYPE_CHECKING:
+    import torch
+
     from supir_model import Supir
 
 SHARED_PARTS = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer")
@@ -157,6 +159,21 @@ def resolve_device(device: str) -> str:
     return device
 
 
+def resolve_precision(device: str, dtype: str) -> tuple[str, torch.dtype]:
+    """Returns the device and the dtype that `--device` and `--dtype` mean.
+
+    Raises:
+        UserError: unknown device or dtype, or no such device here.
+    """
+    import torch
+
+    if dtype not in DTYPES:
+        raise UserError(f"--dtype {dtype} is unknown; use {', '.join(DTYPES)}")
+    chosen = resolve_device(device)
+    automatic = torch.bfloat16 if chosen == "cuda" else torch.float32
+    return chosen, automatic if dtype == "auto" else getattr(torch, dtype)
+
+
 def load_model(source: ModelSource, device: str, dtype: str) -> Supir:
     """Returns the network on its device.
 
@@ -174,11 +191,7 @@ def load_model(source: ModelSource, device: str, dtype: str) -> Supir:
     from supir_model import load_supir
     from supir_model.memory import lay_out_channels_last
 
-    if dtype not in DTYPES:
-        raise UserError(f"--dtype {dtype} is unknown; use {', '.join(DTYPES)}")
-    chosen = resolve_device(device)
-    automatic = torch.bfloat16 if chosen == "cuda" else torch.float32
-    precision = automatic if dtype == "auto" else getattr(torch, dtype)
+    chosen, precision = resolve_precision(device, dtype)
     try:
         if source.path is None:
             supir = load_supir(preset=source.name, device=chosen, dtype=precision)

@@ -14,7 +14,7 @@ InputArgument = Annotated[
 ]
 OutputOption = Annotated[
     Path | None,
-    typer.Option("-o", "--output", help="Folder for the results; for one picture also a name in .png."),
+    typer.Option("-o", "--output", help="Folder for the results; for one picture also a file name."),
 ]
 ModelOption = Annotated[
     str | None, typer.Option(help="mini (the default), tiny (random, for tests) or a model folder.")
@@ -46,6 +46,14 @@ RestoreGuidanceOption = Annotated[
     float | None, typer.Option(help="tau_r: smaller stays nearer to the input; 0 = off.")
 ]
 ColourFixOption = Annotated[str | None, typer.Option(help="wavelet, adain, mean or none.")]
+FormatOption = Annotated[
+    str | None, typer.Option("--format", metavar="png|tiff|jpg|webp", help="Kind of the results' files; png.")
+]
+BitsOption = Annotated[int | None, typer.Option("--bits", help="8, or 16 (png, tiff) bits a channel.")]
+QualityOption = Annotated[int | None, typer.Option("--quality", help="Of jpg and webp, 1 to 100; 95.")]
+RedoOption = Annotated[
+    bool, typer.Option("--redo", help="Make results anew that are there, whatever they were made with.")
+]
 TileOption = Annotated[int | None, typer.Option(help="Side of a sampling tile, px.")]
 TileStrideOption = Annotated[int | None, typer.Option(help="Distance of two sampling tiles, px.")]
 CaptionOption = Annotated[str | None, typer.Option(help="One caption for every picture.")]

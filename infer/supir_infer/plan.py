@@ -2,11 +2,10 @@
 
 Place in the flow: `cli` makes the plan, prints or estimates it, and hands the open jobs to
 `folder.run_jobs`.
-The law it keeps: finished work is never overwritten and never done twice. An output carries, in its own
-PNG, what it was made from (picture hash, model hash, settings, caption, seed); equal means finished,
-different means refused before anything is computed, since a folder with two kinds of results under one name
-helps nobody. A picture that cannot be read, or whose caption cannot, is an open job with its `problem`: the
-run goes on and records it.
+The law it keeps: finished work is never overwritten unasked and never done twice, and no input ever. An output carries
+in itself what it was made from (picture hash, model hash, settings, caption, seed); equal means finished, different
+means that this picture is refused, and the run where all are. A picture that is refused, cannot be read, or whose
+caption cannot, is an open job with its `problem`: the run goes on and records it.
 """
 
 from __future__ import annotations
@@ -21,10 +20,12 @@ from typing import Any
 
 from supir_console import UserError
 from supir_infer.captions import CaptionFor
-from supir_infer.images import read_metadata
 from supir_infer.listing import SUFFIXES, is_picture, list_pictures
 from supir_infer.picture_names import picture_names
+from supir_infer.saving import FORMAT_OF, SUFFIX_OF, read_metadata
 from supir_infer.settings import EXECUTION_KEYS, RestoreSettings
+
+FOREIGN = "was not made by supir-infer, or is damaged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,26 +77,37 @@ def settings_hash(settings: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def find_jobs(source: Path, output: Path, caption_for: CaptionFor) -> list[Job]:
+def find_jobs(source: Path, output: Path, caption_for: CaptionFor, kind: str = "png") -> list[Job]:
     """Returns a job for the picture `source`, or for every picture below the folder `source`, by name.
 
     Args:
         source: picture or folder; see `listing` for what is one.
-        output: a folder, in which the tree below `source` is repeated with .png names, see `picture_names`; for
-            one picture also a .png.
+        output: a folder, in which the tree below `source` is repeated, see `picture_names`; for one picture also the
+            name of a result.
         caption_for: see `caption_source`.
+        kind: of the results' files, one of `saving.SUFFIX_OF`.
 
     Raises:
-        UserError: nothing to restore, or an output name that is no PNG.
+        UserError: nothing to restore, an output name of another kind, or outputs that are the inputs.
     """
-    return [_job(path, target, caption_for) for path, target in _pairs(source, output)]
+    pairs = _pairs(source, output, kind)
+    sources = {identity for path, _ in pairs if (identity := _identity(path))}
+    jobs = [_job(path, target, caption_for, sources) for path, target in pairs]
+    if all(job.problem == _overwrites(job.target) for job in jobs):
+        raise UserError(jobs[0].problem)
+    return jobs
 
 
-def plan_jobs(jobs: Sequence[Job], recipe: Recipe) -> Plan:
+def plan_jobs(jobs: Sequence[Job], recipe: Recipe, *, redo: bool = False) -> Plan:
     """Returns which jobs are open and which are finished.
 
+    Args:
+        jobs: from `find_jobs`.
+        recipe: of the run.
+        redo: makes results of this program anew, whatever they were made from.
+
     Raises:
-        UserError: an output exists and was made from something else, or by another program.
+        UserError: nothing can be done, since every output exists and was made from something else.
     """
     plan, refused = Plan(), []
     for job in map(_checked, jobs):
@@ -104,21 +116,47 @@ def plan_jobs(jobs: Sequence[Job], recipe: Recipe) -> Plan:
             continue
         metadata = read_metadata(job.target)
         difference = _difference(metadata, recipe.origin(job))
-        if difference is None:
-            plan.finished.append((job, metadata or {}))
-        else:
+        if difference == FOREIGN or (difference and not redo):
             refused.append((job, difference))
-    if refused:
+        elif redo:
+            plan.open.append(job)
+        else:
+            plan.finished.append((job, metadata or {}))
+    if refused and len(refused) == len(jobs):
         job, difference = refused[0]
-        raise UserError(
-            f"{job.target} exists and {difference} ({len(refused)} such files); finished work is not "
-            "overwritten: choose another folder with -o, or remove them"
-        )
+        raise UserError(_refusal(job, f"{difference} ({len(refused)} such files)"))
+    order = {job.source: number for number, job in enumerate(jobs)}
+    plan.open.extend(replace(job, problem=_refusal(job, difference)) for job, difference in refused)
+    plan.open.sort(key=lambda job: order[job.source])
     return plan
 
 
-def _job(path: Path, target: Path, caption_for: CaptionFor) -> Job:
+def _refusal(job: Job, difference: str) -> str:
+    mend = "remove it" if difference.startswith(FOREIGN) else "use --redo to make it anew"
+    return (
+        f"{job.target} exists and {difference}; finished work is not overwritten: {mend}, or choose another "
+        "folder with -o"
+    )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _overwrites(target: Path) -> str:
+    return (
+        f"{target} is a picture of the input itself, which is never overwritten; choose another place with -o"
+    )
+
+
+def _job(path: Path, target: Path, caption_for: CaptionFor, sources: set[tuple[int, int]]) -> Job:
     sha256 = ""
+    if _identity(target) in sources:
+        return Job(path, target, "", sha256, _overwrites(target))
     try:
         with path.open("rb") as stream:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -126,7 +164,8 @@ def _job(path: Path, target: Path, caption_for: CaptionFor) -> Job:
     except UserError as error:
         return Job(path, target, "", sha256, str(error))
     except OSError as error:
-        return Job(path, target, "", sha256, f"{path.name}: cannot be read: {error.strerror}")
+        name = Path(error.filename).name if error.filename else path.name  # its own, or its caption's
+        return Job(path, target, "", sha256, f"{name}: cannot be read: {error.strerror}")
 
 
 def _checked(job: Job) -> Job:
@@ -138,39 +177,54 @@ def _checked(job: Job) -> Job:
     return job
 
 
-def _pairs(source: Path, output: Path) -> list[tuple[Path, Path]]:
+def _pairs(source: Path, output: Path, kind: str) -> list[tuple[Path, Path]]:
     if source.is_dir():
-        if output.suffix.lower() in SUFFIXES:
+        if output.suffix.lower() in SUFFIXES and not output.is_dir():
             raise UserError(f"-o {output} names a picture, but {source} is a folder; give an output folder")
-        inside, results = (Path(os.path.realpath(path)) for path in (source, output))
-        if results == inside:
-            raise UserError(
-                f"-o {output} is the input folder itself; results need another one, for example "
-                f"-o {output / 'restored'}"
-            )
-        paths = list_pictures(source).pictures
-        if inside in results.parents:  # results of earlier runs are not restored again
-            paths = [path for path in paths if results not in Path(os.path.realpath(path)).parents]
+        paths = _pictures_below(source, output)
         if not paths:
             raise UserError(f"{source} holds no picture ({' '.join(SUFFIXES)}); give a folder with pictures")
         names = picture_names([path.relative_to(source) for path in paths])
-        return [(path, output / f"{name}.png") for path, name in zip(paths, names, strict=True)]
+        return [(path, output / f"{name}{SUFFIX_OF[kind]}") for path, name in zip(paths, names, strict=True)]
     if not source.is_file():
         raise UserError(f"{source} does not exist; give a picture or a folder of pictures")
     if not is_picture(source):
         raise UserError(
             f"{source.name} does not begin like a picture, nor end in one of {' '.join(SUFFIXES)}; give a picture"
         )
-    is_png = output.suffix.lower() == ".png"
-    if output.suffix.lower() in SUFFIXES and not is_png:
-        raise UserError(f"-o {output.name}: results are PNG; give a name ending in .png, or a folder")
-    return [(source, output if is_png else output / f"{source.stem}.png")]
+    if not names_result(output):
+        return [(source, output / f"{source.stem}{SUFFIX_OF[kind]}")]
+    if FORMAT_OF.get(output.suffix.lower()) != kind:
+        raise UserError(
+            f"-o {output.name}: results are {kind} files; give a name ending in {SUFFIX_OF[kind]}, or a folder, or "
+            f"--format ({' '.join(SUFFIX_OF)})"
+        )
+    return [(source, output)]
+
+
+def names_result(output: Path) -> bool:
+    """Returns whether an output is the name of one result and no folder."""
+    return output.suffix.lower() in SUFFIXES and not output.is_dir()
+
+
+def _pictures_below(source: Path, output: Path) -> list[Path]:
+    """The pictures of a folder without the results of earlier runs that lie in it."""
+    inside, results = (Path(os.path.realpath(path)) for path in (source, output))
+    if results == inside:
+        raise UserError(
+            f"-o {output} is the input folder itself; results need another one, for example "
+            f"-o {output / 'restored'}"
+        )
+    paths = list_pictures(source).pictures
+    if inside in results.parents:
+        paths = [path for path in paths if results not in Path(os.path.realpath(path)).parents]
+    return paths
 
 
 def _difference(metadata: dict[str, Any] | None, origin: dict[str, Any]) -> str | None:
     """Says in words how an existing output differs from what would be made now; None if it does not."""
     if metadata is None:
-        return "was not made by supir-infer, or is damaged"
+        return FOREIGN
     if metadata.get("input_sha256") != origin["input_sha256"]:
         return "was made from another picture"
     if metadata.get("model_sha256") != origin["model_sha256"]:
@@ -182,6 +236,13 @@ def _difference(metadata: dict[str, Any] | None, origin: dict[str, Any]) -> str 
     if not isinstance(before, dict):
         return "does not say with which settings it was made"
     for key in sorted(before.keys() | now.keys()):
-        if before.get(key) != now.get(key):
-            return f"was made with {key}={before.get(key)!r}, now {now.get(key)!r}"
+        earlier = before[key] if key in before else _default(key)
+        if earlier != now.get(key):
+            return f"was made with {key}={earlier!r}, now {now.get(key)!r}"
     return None
+
+
+def _default(key: str) -> Any:
+    """What a key does that an output made before it existed does not know."""
+    field = RestoreSettings.model_fields.get(key)
+    return None if field is None else field.default

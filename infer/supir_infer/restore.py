@@ -32,8 +32,9 @@ from PIL import Image
 from supir_infer.codec import Codec
 from supir_infer.colour import fix_colour
 from supir_infer.finish import finished
-from supir_infer.images import ByteImage, FloatImage, resize, to_rgb
+from supir_infer.images import FloatImage, resize, to_rgb
 from supir_infer.noise import Noise, noise_of
+from supir_infer.saving import Levels
 from supir_infer.settings import RestoreSettings
 from supir_infer.sizes import Sizes, plan_sizes
 from supir_infer.strength import automatic_strength, degradation
@@ -55,13 +56,13 @@ LATENT_PX = 8  # image px a latent px
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """A restored picture: `image` uint8 (H, W, 3) at the output size, and what it was made with.
+    """A restored picture: `image` (H, W, 3) at the output size, uint8 or by `output_bits` uint16, and its making.
 
     `strength` is the share of the restoration in it, `degradation` the estimate that it was chosen by, if it was.
     `timings` are seconds of the batch's encode, sample and decode steps divided by its pictures.
     """
 
-    image: ByteImage
+    image: Levels
     settings: RestoreSettings
     sizes: Sizes
     seed: int
@@ -86,6 +87,11 @@ class Restorer:
         self.settings = settings
         self._codec = Codec(supir, settings.vae_strip_px)
         self._sigmas = _noise_levels(settings)
+
+    @property
+    def precision(self) -> str:
+        """The network's dtype, such as "float32"."""
+        return str(self.supir.unet.dtype).removeprefix("torch.")
 
     @property
     def num_steps(self) -> int:
@@ -139,7 +145,7 @@ class Restorer:
         rows = zip(restored, pictures, sizes, seeds, prompts, strengths, estimates, strict=True)
         return [
             Result(
-                image=finished(array, rgb, size.output, strength),
+                image=finished(array, rgb, size.output, strength, self.settings, self.precision),
                 settings=self.settings,
                 sizes=size,
                 seed=seed,

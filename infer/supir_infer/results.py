@@ -2,20 +2,23 @@
 
 Place in the flow: `folder` appends, `cli` completes the file before a run. The outputs' own metadata are
 the truth; this file is the list to read, grep and count. For a picture with several lines the last one
-counts.
+counts. A line that a kill or a full disk tore is taken out before the next run; what it told stands in its output.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
+from supir_console import json_line
 from supir_infer.plan import Job, Plan
+from supir_infer.whole_file import whole_file
 
 
 def append_success(results: Path, job: Job, metadata: dict[str, Any]) -> None:
-    """Appends the line of a restored picture; `metadata` is what its PNG carries."""
+    """Appends the line of a restored picture; `metadata` is what its output carries."""
     _append(results, {"status": "ok", "input": str(job.source), "output": str(job.target), **metadata})
 
 
@@ -26,14 +29,20 @@ def append_failure(results: Path, job: Job, reason: str) -> None:
 
 
 def complete_results(results: Path, plan: Plan) -> None:
-    """Writes the line of each finished output that has none, as after a kill between output and line."""
+    """Takes torn lines out, and writes the line of each finished output that has none."""
     results.parent.mkdir(parents=True, exist_ok=True)
-    text = results.read_text(encoding="utf-8") if results.exists() else ""
-    if text and not text.endswith("\n"):
-        with results.open("a", encoding="utf-8") as stream:
-            stream.write("\n")
-    records = [_parse(line) for line in text.splitlines()]
-    known = {record["output"] for record in records if record.get("status") == "ok"}
+    data = results.read_bytes() if results.exists() else b""
+    lines = [line for line in data.split(b"\n") if line.strip()]
+    records = [_parse(line) for line in lines]
+    whole = [line for line, record in zip(lines, records, strict=True) if record]
+    if b"".join(line + b"\n" for line in whole) != data:
+        with whole_file(results) as stream:
+            stream.writelines(line + b"\n" for line in whole)
+        num_torn = len(lines) - len(whole)
+        sys.stderr.write(
+            f"{results}: {num_torn} torn line(s) taken out; what is done stands in the outputs\n"
+        )
+    known = {record.get("output") for record in records if record.get("status") == "ok"}
     for job, metadata in plan.finished:
         if str(job.target) not in known:
             append_success(results, job, metadata)
@@ -41,12 +50,13 @@ def complete_results(results: Path, plan: Plan) -> None:
 
 def _append(results: Path, record: dict[str, Any]) -> None:
     with results.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(record, ensure_ascii=False) + "\n")
+        stream.write(json_line(record))
 
 
-def _parse(line: str) -> dict[str, Any]:
-    """The record of a line; {} for the torn last line of a run that was killed while writing it."""
+def _parse(line: bytes) -> dict[str, Any]:
+    """The record of a line; {} for a torn one."""
     try:
-        return dict(json.loads(line))
-    except json.JSONDecodeError:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
         return {}
+    return record if isinstance(record, dict) else {}

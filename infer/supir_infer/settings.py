@@ -18,6 +18,7 @@ from supir_console import Config, load_config
 from supir_model.prompts import NEGATIVE_PROMPT, POSITIVE_SUFFIX
 
 ColourFix = Literal["wavelet", "adain", "mean", "none"]
+OutputFormat = Literal["png", "tiff", "jpg", "webp"]
 Sampler = Literal["edm", "dpmpp_2m_sde"]
 
 
@@ -100,6 +101,13 @@ class RestoreSettings(Config):
         default=POSITIVE_SUFFIX, description="Quality words written after every caption."
     )
     negative_prompt: str = Field(default=NEGATIVE_PROMPT, description="What the guidance leads away from.")
+    output_format: OutputFormat = Field(
+        default="png", description="Kind of the results' files: png, tiff, jpg or webp."
+    )
+    output_bits: Literal[8, 16] = Field(default=8, description="Bits a channel; 16 of png and tiff alone.")
+    output_quality: int = Field(
+        default=95, ge=1, le=100, description="Quality of jpg and webp; webp of 100 is lossless."
+    )
     tile_px: int = Field(
         default=512,
         ge=64,
@@ -120,6 +128,14 @@ class RestoreSettings(Config):
         ge=0,
         description="Rows of the image the VAE handles at once, px (exact, slower, less memory); 0 = all.",
     )
+
+    @model_validator(mode="after")
+    def _format_holds_bits(self) -> RestoreSettings:
+        if self.output_bits == 16 and self.output_format in ("jpg", "webp"):
+            raise ValueError(
+                f"output_bits=16: {self.output_format} holds 8; use output_format png or tiff (--format)"
+            )
+        return self
 
     @model_validator(mode="after")
     def _tiles_overlap(self) -> RestoreSettings:

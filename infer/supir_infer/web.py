@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import numpy as np
 import torch
 from PIL import Image
 
@@ -136,8 +137,10 @@ class Studio:
         )
         job = Job(upload, self.folder / f"{upload.stem}-restored.png", caption, picture.sha256)
         metadata = write_result(job, picture, outcome, recipe, restorer)
+        image = outcome.image
+        shown = to_bytes(image if image.dtype == np.uint8 else image / np.float32(65535))
         before = _save(self.folder / "before.png", to_bytes(resize(picture.rgb, outcome.sizes.output)))
-        after = _save(self.folder / "after.png", outcome.image)
+        after = _save(self.folder / "after.png", shown)
         return (before, after), str(job.target), metadata
 
 

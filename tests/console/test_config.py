@@ -129,3 +129,26 @@ def test_numbers_that_are_none_are_refused_in_every_config(value: str) -> None:
     for override in (f"rate={value}", f"weights.a={value}"):
         with pytest.raises(UserError, match=r"finite number \(got -?(nan|inf)\)"):
             load_config(Rates, None, [override])
+
+
+class Mixed(Config):
+    strength: Literal["auto"] | Annotated[float, Field(ge=0, le=1)] = 1.0
+    sizes: dict[str, int] = Field(default_factory=dict)
+
+
+@pytest.mark.parametrize(
+    ("value", "rule"),
+    [
+        ("most", "Input should be 'auto' or a valid number (got 'most')"),
+        ("2", "Input should be 'auto' or less than or equal to 1 (got 2)"),
+    ],
+)
+def test_what_no_member_of_a_union_takes_is_said_once(value, rule):
+    with pytest.raises(UserError) as raised:
+        load_config(Mixed, None, [f"strength={value}"])
+    assert str(raised.value) == f"config key 'strength': {rule}"
+
+
+def test_two_wrong_values_of_a_mapping_are_two_errors():
+    with pytest.raises(UserError, match=r"'sizes.a': .*; config key 'sizes.b': "):
+        load_config(Mixed, None, ["sizes.a=x", "sizes.b=y"])

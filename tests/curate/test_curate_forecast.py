@@ -262,7 +262,7 @@ def test_scorers_are_timed_on_a_few_pictures_and_one_without_weights_is_named(ph
     )
     config = load_config(CurateConfig, None, ["assess.scorers={brisque: {}, musiq: {weights: /gone.pth}}"])
     found = scorer_seconds([broken, good, good], config)
-    assert 0.01 < found["brisque"] < 20
+    assert 0 < found["brisque"] < 20  # a fast machine needs a hundredth of a second
     assert found["musiq"].startswith("unknown: ")
     assert "/gone.pth" in found["musiq"]
     assert hours_at_most(found, 3600, 2) is None

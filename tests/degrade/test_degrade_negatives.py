@@ -144,7 +144,7 @@ def test_a_dry_run_refuses_what_the_run_refuses_and_writes_nothing(made: Path, p
     refused = _run(photos, "-o", made, "--count", 4, "--dry-run")
     assert "holds the work of another config or of other photos" in str(refused.exception)
     strange = _run(photos, "-o", photos, "--count", 5, "--dry-run")
-    assert "already holds other files; give an empty folder (-o)" in str(strange.exception)
+    assert "is the input itself, which is never overwritten" in str(strange.exception)
     assert _files(made) == before
 
 

@@ -126,3 +126,25 @@ def test_an_altered_photo_is_listed_and_the_others_are_shown(photos: Path, tmp_p
     with Image.open(out) as sheet:
         assert (whole.exit_code, json.loads(whole.stdout)["unreadable"]) == (0, [])
         assert sheet.height > json.loads(done.stdout)["size_px"][1]
+
+
+def test_no_command_writes_over_or_into_its_input(
+    photos: Path, astronaut: np.ndarray, tmp_path: Path
+) -> None:
+    photo = tmp_path / "x.png"
+    Image.fromarray(astronaut).save(photo)
+    before = photo.read_bytes()
+    commands = [
+        (["preview", str(photo), "-o", str(photo), "--draws", "1"], "is the input itself"),
+        (["preview", str(photos), "-o", f"{photos}/sheet.png", "--draws", "1"], "lies inside the input"),
+        (["pairs", str(photos), "-o", str(photos)], "is the input itself"),
+        (["pairs", str(photos), "-o", f"{photos}/val"], "lies inside the input"),
+        (["negatives", str(photos), "-o", f"{photos}/neg"], "lies inside the input"),
+    ]
+    names = sorted(path.name for path in photos.rglob("*"))
+    for arguments, words in commands:
+        ended = CliRunner().invoke(app, arguments)
+        assert isinstance(ended.exception, UserError), arguments
+        assert words in str(ended.exception)
+    assert photo.read_bytes() == before
+    assert sorted(path.name for path in photos.rglob("*")) == names

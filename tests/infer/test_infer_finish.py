@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
 from supir_console import UserError
+from supir_infer import RestoreSettings
 from supir_infer.finish import finished
+
+SETTINGS = RestoreSettings(guidance_scale=1.0)
 
 
 @pytest.fixture
@@ -15,20 +20,20 @@ def picture():
 
 
 def test_strength_zero_gives_the_picture_and_looks_at_nothing_else(picture):
-    result = finished(np.full_like(picture, np.nan), picture, (60, 40), 0.0)
+    result = finished(np.full_like(picture, np.nan), picture, (60, 40), 0.0, SETTINGS)
     assert np.array_equal(result, np.round(picture * 255).astype(np.uint8))
 
 
 def test_strength_mixes_linearly(picture):
     made = np.clip(picture + 0.1, 0, 1)
-    result = finished(made, picture, (60, 40), 0.5).astype(int)
+    result = finished(made, picture, (60, 40), 0.5, SETTINGS).astype(int)
     assert np.abs(result - (picture + 0.05) * 255).max() <= 0.51
 
 
 def test_a_grey_picture_stays_grey(picture):
     grey = np.repeat(picture[..., :1], 3, axis=2)
     tinted = np.clip(grey + np.float32([0.05, 0.0, -0.05]), 0, 1)
-    result = finished(tinted, grey, (60, 40), 1.0)
+    result = finished(tinted, grey, (60, 40), 1.0, SETTINGS)
     assert np.ptp(result, axis=2).max() == 0
 
 
@@ -36,11 +41,33 @@ def test_a_grey_picture_stays_grey(picture):
 def test_numbers_that_are_none_are_a_failure(picture, value):
     made = picture.copy()
     made[3, 5, 1] = value
-    with pytest.raises(UserError, match=r"numbers that are none .* --dtype float32"):
-        finished(made, picture, (60, 40), 1.0)
+    with pytest.raises(UserError, match=r"numbers that are none .*: its weights are damaged$"):
+        finished(made, picture, (60, 40), 1.0, SETTINGS)
+    with pytest.raises(UserError, match=r"its precision \(float16\) is too low: try --dtype float32$"):
+        finished(made, picture, (60, 40), 1.0, SETTINGS, "float16")
 
 
 def test_another_picture_is_a_failure(picture):
     with pytest.raises(UserError, match=r"0\.[0-9]+ .* more than 0\.5"):
-        finished(np.zeros_like(picture), picture**0.1, (60, 40), 1.0)
-    assert finished(picture[:, ::-1], picture, (60, 40), 1.0).shape == (40, 60, 3)
+        finished(np.zeros_like(picture), picture**0.1, (60, 40), 1.0, SETTINGS)
+    assert finished(picture[:, ::-1], picture, (60, 40), 1.0, SETTINGS).shape == (40, 60, 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "advice"),
+    [
+        ({"control_scale": 0.5, "guidance_scale": 4.0}, "use more control (--control-scale 1, now 0.5)"),
+        ({"guidance_scale": 4.0}, "use less guidance (--guidance-scale 1, now 4)"),
+        ({"guidance_scale": 1.0}, "damaged or not trained: use another --model"),
+    ],
+)
+def test_the_advice_is_one_that_the_settings_have_not_taken_yet(picture, settings, advice):
+    with pytest.raises(UserError, match=re.escape(advice)):
+        finished(np.zeros_like(picture), picture**0.1, (60, 40), 1.0, RestoreSettings(**settings))
+
+
+def test_sixteen_bits_keep_what_eight_round_away(picture):
+    settings = RestoreSettings(output_bits=16)
+    result = finished(picture, picture, (60, 40), 0.0, settings)
+    assert result.dtype == np.uint16
+    assert np.abs(result - picture * 65535).max() <= 0.51

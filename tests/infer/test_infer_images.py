@@ -10,10 +10,11 @@ from PIL import Image, ImageCms
 from skimage import data
 
 from supir_console import UserError
-from supir_infer import images
-from supir_infer.images import ImageError, picture_size, read_metadata, read_picture, resize, write_png
+from supir_infer import images, whole_file
+from supir_infer.images import ImageError, picture_size, read_picture, resize
 from supir_infer.listing import list_pictures
 from supir_infer.plan import find_jobs
+from supir_infer.saving import read_metadata, write_picture
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +152,7 @@ def test_what_a_photo_says_about_itself_is_carried_but_not_its_turn_or_thumbnail
     exif_bytes = with_thumbnail(exif.tobytes())
     Image.fromarray(coffee).save(tmp_path / "a.jpg", exif=exif_bytes, dpi=(300, 240))
     picture = read_picture(tmp_path / "a.jpg")
-    write_png(tmp_path / "b.png", images.to_bytes(picture.rgb), None, {}, exif=picture.exif, dpi=picture.dpi)
+    write_picture(tmp_path / "b.png", images.to_bytes(picture.rgb), None, {}, picture.description)
     with Image.open(tmp_path / "b.png") as image:
         assert image.size == (48, 80)  # turned upright, once
         assert image.info["dpi"] == pytest.approx((300, 240), abs=0.1)
@@ -184,10 +185,10 @@ def test_a_block_that_is_too_large_is_noted_and_a_picture_without_one_gets_none(
     exif[0x010E] = "long " * 20000
     Image.fromarray(coffee).save(tmp_path / "a.png", exif=exif, dpi=(0, 0))
     picture = read_picture(tmp_path / "a.png")
-    assert (picture.exif, picture.dpi) == (b"", None)
+    assert (picture.description.exif, picture.description.dpi) == (b"", None)
     assert "EXIF not carried over: 100" in picture.notes[0]
     Image.fromarray(coffee).save(tmp_path / "b.tif", compression="tiff_lzw")
-    assert read_picture(tmp_path / "b.tif").exif == b""
+    assert read_picture(tmp_path / "b.tif").description.exif == b""
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "I;16", "RGBA", "CMYK"])
@@ -215,7 +216,7 @@ def test_resize_matches_pillow_on_bytes_and_never_leaves_the_range(coffee):
 
 def test_a_written_png_carries_alpha_and_metadata(tmp_path, coffee):
     alpha = np.full(coffee.shape[:2], 77, dtype=np.uint8)
-    write_png(tmp_path / "deep" / "a.png", coffee, alpha, {"caption": "café", "seed": 3})
+    write_picture(tmp_path / "deep" / "a.png", coffee, alpha, {"caption": "café", "seed": 3})
     image = Image.open(tmp_path / "deep" / "a.png")
     assert image.mode == "RGBA"
     assert np.array_equal(np.asarray(image)[..., :3], coffee)
@@ -227,9 +228,9 @@ def test_a_write_that_fails_leaves_neither_file_nor_temporary(tmp_path, coffee, 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(images.os, "fsync", full)
+    monkeypatch.setattr(whole_file.os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        write_png(tmp_path / "a.png", coffee, None, {})
+        write_picture(tmp_path / "a.png", coffee, None, {})
     assert list(tmp_path.iterdir()) == []
 
 

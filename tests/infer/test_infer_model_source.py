@@ -12,8 +12,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from supir_infer.cli import main
-from supir_infer.images import read_metadata
 from supir_infer.model_source import resolve_model
+from supir_infer.saving import read_metadata
 
 QUICK = ("--steps", 1, "--min-size", 64, "--set", "snap_px=64")
 

@@ -79,7 +79,7 @@ class Worker:
     def work(self, item: str) -> Iterator[str]:
         note(self._notes, item)
         yield f"{item} begun"
-        time.sleep(0.5)
+        time.sleep(2)  # longer than a busy machine takes to kill a node: it dies at an item
         yield f"{item} done"
 
 

@@ -21,7 +21,10 @@ from supir_train.loss_config import AdversaryConfig, ImageLossConfig, NoiseLossC
 from supir_train.losses import (
     ImageLoss,
     Perceptual,
+    difference_profile,
     gradient_distance,
+    grid_distance,
+    grid_lines,
     pixel_distance,
     spectrum_distance,
 )
@@ -80,6 +83,39 @@ def test_spectrum_distance_of_a_wave_is_its_two_lines():
     # of the half spectrum's 16 · 9 entries one is not zero: amplitude · side² / 2 over side (orthonormal)
     expected = amplitude * side / 2 / (side * (side // 2 + 1))
     assert float(spectrum_distance(wave, torch.zeros_like(wave))) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_profile_of_steps_at_blocks_is_all_in_the_column_before_them():
+    steps = torch.arange(64).div(8, rounding_mode="floor").float().expand(1, 3, 64, 64)
+    # 7 of the 63 differences are 1, all in column 7, whose mean over its 7 differences is 1 and that of all columns 1/8
+    assert difference_profile(steps)[0].tolist() == pytest.approx([0] * 7 + [8], abs=0.1)
+    assert difference_profile(steps.mT).tolist() == [[0] * 8]
+
+
+@pytest.mark.parametrize("line", [1, 2, 3])
+def test_a_wave_of_the_grid_stands_out_of_white_noise_by_its_power(line):
+    side, amplitude, deviation = 128, 0.2, 0.1
+    photo = deviation * torch.randn(4, 1, side, side, generator=generator()).expand(4, 3, side, side)
+    wave = amplitude * torch.cos(2 * math.pi * line * torch.arange(side) / 8)
+    # |amplitude · side / 2|² / side of the wave beside the deviation's square of the noise, each row's frequency
+    expected = math.log(1 + amplitude**2 * side / 4 / (deviation**2 + 1e-4))
+    excess = grid_lines(photo + wave) - grid_lines(photo)
+    assert excess[:, line - 1].mean() == pytest.approx(expected, rel=0.05)
+    others = [number for number in range(3) if number != line - 1]
+    assert excess[:, others].abs().max() < 0.05
+
+
+def test_a_grid_is_seen_in_either_direction_and_where_the_photo_has_it_is_none():
+    photo = images(128)[1]
+    grid = 0.2 * (torch.arange(128) % 8 == 0).float()
+    down = float(grid_distance(photo + grid[:, None], photo))
+    assert float(grid_distance(photo + grid, photo)) == pytest.approx(down, rel=0.2)
+    assert down > 0.05
+    assert float(grid_distance(photo + grid, photo + grid)) == 0
+    flat = torch.zeros(1, 3, 64, 64, requires_grad=True)
+    grid_distance(flat, torch.zeros_like(flat)).backward()
+    assert flat.grad is not None
+    assert torch.isfinite(flat.grad).all()
 
 
 @pytest.mark.parametrize("backbone", ["alex", "vgg"])
@@ -217,8 +253,13 @@ def test_a_discriminator_learns_alike_from_any_split_of_a_step(configure, tmp_pa
 def test_the_papers_stages_have_no_term_of_ours_by_default():
     config = load_config(TrainConfig, None, ["stage=encoder", "run=r", "data.dataset=d"])
     for losses in (config.encoder, config.autoencoder):
-        weights = (losses.lpips_alex_weight, losses.lpips_vgg_weight, losses.spectrum_weight)
-        assert (*weights, losses.adversary.weight) == (0, 0, 0, 0)
+        weights = (
+            losses.lpips_alex_weight,
+            losses.lpips_vgg_weight,
+            losses.spectrum_weight,
+            losses.grid_weight,
+        )
+        assert (*weights, losses.adversary.weight) == (0, 0, 0, 0, 0)
     assert config.noise == NoiseLossConfig()
 
 

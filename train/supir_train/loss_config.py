@@ -62,7 +62,8 @@ class ImageLossConfig(Config):
         default=0.0,
         ge=0,
         description="Weight of the distance of the profiles that differences have over the 8 columns and rows of a "
-        "latent pixel: what shows the grid of the latents.",
+        "latent pixel, and of how far the spectra stand out at 1/8, 2/8 and 3/8 cycles a px: what shows the grid of "
+        "the latents.",
     )
     adversary: AdversaryConfig = AdversaryConfig()
 
