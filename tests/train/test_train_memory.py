@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 import torch
+from limits import HANGS_AFTER_S
 
 from supir_console import UserError, load_config
 from supir_quality.lpips_weights import load_lpips
@@ -97,6 +101,16 @@ def test_activations_grow_with_the_images_and_bf16_takes_less(configure, tmp_pat
 def test_perceptual_network_and_discriminator_are_counted(terms, configure, tmp_path):
     plain = peak_bytes(configure("encoder", tmp_path), ALONE)
     assert peak_bytes(configure("encoder", tmp_path, **terms), ALONE) > plain + 1_000_000
+
+
+def test_a_run_of_mini_takes_what_was_planned(dataset):
+    benchmark = Path(__file__).parents[2] / "benchmarks" / "train_memory.py"
+    command = [sys.executable, str(benchmark), dataset, "adapter, 8 of 128 px"]
+    # of its own, as what was allocated before in a process shifts what its allocator is seen to do
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANGS_AFTER_S)
+    assert done.returncode == 0, done.stderr
+    planned, measured = map(int, done.stdout.split()[-2:])
+    assert planned == pytest.approx(measured, rel=0.15)
 
 
 def test_the_network_that_judges_restored_pictures_is_counted(configure, tmp_path):

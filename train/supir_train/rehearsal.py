@@ -31,6 +31,8 @@ from supir_train.world import BUCKET_NUMBERS, World
 
 SAMPLER_STEPS = 1
 """Of the restorations of a validation: more take no more memory."""
+TEACHER_STEPS = 1
+"""In an interval of stage distill: more take no more memory."""
 LPIPS_BYTES = 9_883_416
 """Weights of the AlexNet that judges restored pictures, always on the CPU."""
 
@@ -67,7 +69,7 @@ class Rehearsal:
 
     def _phase(self, setting: TrainConfig, index: int) -> Phase:
         """A phase that was not counted before."""
-        phase = make_phases(self.supir, setting)[index]
+        phase = make_phases(self.supir, _shortened(setting))[index]
         if phase.teacher:
             hold_frozen_in_bf16(phase.teacher, setting, ())
             lay_out_channels_last(phase.teacher)
@@ -112,13 +114,23 @@ class Rehearsal:
 
     def _validation(self, setting: TrainConfig, index: int, images: int) -> int:
         if (index, images) not in self._validations:
-            short = setting.validation.model_copy(update={"steps": SAMPLER_STEPS})
-            config = setting.model_copy(update={"validation": short})
-            phase = self._phase(config, index)
+            phase = self._phase(setting, index)
             self._validations[index, images] = validation_bytes(
-                self.supir, phase, config, images=images, is_gpu=is_gpu(config), results=self._results
+                self.supir, phase, setting, images=images, is_gpu=is_gpu(setting), results=self._results
             )
         return self._validations[index, images]
+
+
+def _shortened(setting: TrainConfig) -> TrainConfig:
+    """The setting without the network calls that only repeat others and keep nothing of them."""
+    distill = setting.distill
+    few = distill.steps * distill.intervals * TEACHER_STEPS
+    return setting.model_copy(
+        update={
+            "validation": setting.validation.model_copy(update={"steps": SAMPLER_STEPS}),
+            "distill": distill.model_copy(update={"teacher_steps": few}),
+        }
+    )
 
 
 def _judges_here(phase: Phase, setting: TrainConfig) -> bool:
