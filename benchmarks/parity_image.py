@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from parity_agreement import Agreement, Arrays, Fixture, agree, agree_exactly, agree_in_ratio, or_miss
@@ -174,7 +174,7 @@ def _settings(setting: dict[str, Any], values: Arrays) -> RestoreSettings:
         s_churn=setting["s_churn"],
         s_noise=setting["s_noise"],
         colour_fix=setting["color_fix"].lower(),
-        size_condition_px=_told_px(values["time_ids"], values["image"]),
+        size_condition=_told(values["time_ids"], values["image"]),
         tile_px=tile_px,
         tile_stride_px=tile_px,
     )
@@ -191,12 +191,16 @@ def _restored(case: str, supir: Supir, settings: RestoreSettings, values: Arrays
     yield agree(case, "Restorer: output", output, values["output"], OUTPUT)
 
 
-def _told_px(time_ids: Tensor, image: Tensor) -> int:
-    """The setting that tells the network these sizes: a square's side, or 0 for the image's own."""
-    for side in {int(time_ids[0, 0]), 0}:
-        height, width = (side or length for length in image.shape[-2:])
+def _told(time_ids: Tensor, image: Tensor) -> int | Literal["tile"]:
+    """The setting that tells the network these sizes: a square's side, or the image's own."""
+    square = int(time_ids[0, 0])
+    told: dict[int | Literal["tile"], tuple[int, int]] = {
+        square: (square, square),
+        "tile": (image.shape[-2], image.shape[-1]),
+    }
+    for setting, (height, width) in told.items():
         if (time_ids == torch.tensor([height, width, 0, 0, height, width])).all():
-            return side
+            return setting
     raise ValueError(f"RestoreSettings cannot tell the network the sizes {time_ids.tolist()}")
 
 

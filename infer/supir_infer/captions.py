@@ -3,24 +3,22 @@
 Place in the flow: `folder` asks once a picture; a picture without a caption gets the quality words alone.
 The law it keeps: first found wins in the order --caption, mapping, .txt beside the picture, none; entries of a mapping
 that no picture was found for are told.
-File formats: JSON object {name: text}; Parquet with a `text` column and one of `file`, `name` or `key` (a
-caption part of `supir-caption` is such a file; only its whole-image rows, `region` 0, are read). Text is UTF-8, with
-or without a byte order mark, or UTF-16 with one.
+File formats: JSON object {name: text}; Parquet with a `text` column (or that of `--caption-text`) and one of `file`,
+`name` or `key` (a caption part of `supir-caption` is such a file; only its whole-image rows, `region` 0, are read).
+Text is UTF-8, with or without a byte order mark, or UTF-16 with one.
 """
 
 from __future__ import annotations
 
 import codecs
 import json
-import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from supir_console import UserError
+from supir_infer.picture_entries import PictureEntries
 
-KEY_DIGITS = 32  # a dataset's sample key is the first 32 hex digits of the SHA-256 of the original bytes
-NAMED = 5  # entries without a picture that the summary names
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 CaptionFor = Callable[[Path, str], str]
@@ -36,10 +34,8 @@ class Captions:
     """
 
     def __init__(self, text: str | None, mapping: dict[str, str], root: Path) -> None:
-        self._text, self._root = text, root
-        self._mapping = {_plain(name): caption for name, caption in mapping.items()}
-        self._names = {_plain(name): name for name in mapping}
-        self._found: set[str] = set()
+        self._text = text
+        self._entries = PictureEntries(mapping, root)
         self.num_beside = 0
 
     def __call__(self, path: Path, sha256: str) -> str:
@@ -52,12 +48,11 @@ class Captions:
         Raises:
             UserError: its caption is no text.
         """
-        names = [name for name in self._names_of(path, sha256) if name in self._mapping]
-        self._found.update(names)
+        found = self._entries.find(path, sha256)
         if self._text is not None:
             return _checked(self._text, "--caption")
-        if names:
-            return _checked(self._mapping[names[0]], f"the caption of {path.name}")
+        if found is not None:
+            return _checked(found, f"the caption of {path.name}")
         beside = path.with_suffix(".txt")
         if not beside.is_file():
             return ""
@@ -66,24 +61,12 @@ class Captions:
 
     def summary(self) -> dict[str, Any]:
         """Returns how many entries of the mapping belong to a picture, and the first that do not; {} without one."""
-        if not self._mapping:
-            return {}
-        ghosts = [name for key, name in self._names.items() if key not in self._found]
-        matched = f"{len(self._found)} of {len(self._mapping)} entries have a picture"
-        more = ", …" if len(ghosts) > NAMED else ""
-        return {"captions": f"{matched}; none has {', '.join(ghosts[:NAMED])}{more}" if ghosts else matched}
-
-    def _names_of(self, path: Path, sha256: str) -> list[str]:
-        """What an entry may call a picture, the most exact name first."""
-        names = [str(path)]
-        if path.is_relative_to(self._root):
-            inside = path.relative_to(self._root)
-            names += [inside.as_posix(), inside.with_suffix("").as_posix()]
-        names += [path.name, path.stem, sha256[:KEY_DIGITS]]
-        return [_plain(name) for name in names if name]
+        return {"captions": text} if (text := self._entries.summary()) else {}
 
 
-def caption_source(text: str | None, mapping_path: Path | None, source: Path) -> Captions:
+def caption_source(
+    text: str | None, mapping_path: Path | None, source: Path, column: str = "text"
+) -> Captions:
     """Returns the captions of the pictures of `source`.
 
     Args:
@@ -91,17 +74,13 @@ def caption_source(text: str | None, mapping_path: Path | None, source: Path) ->
         mapping_path: .json or .parquet file; a picture is looked up by path, path below `source`, file name, stem and
             sample key.
         source: the picture or folder of pictures.
+        column: of a .parquet file that holds the captions.
 
     Raises:
         UserError: the mapping file is missing or has no such form.
     """
-    mapping = _read_mapping(mapping_path) if mapping_path else {}
+    mapping = _read_mapping(mapping_path, column) if mapping_path else {}
     return Captions(text, mapping, source if source.is_dir() else source.parent)
-
-
-def _plain(name: str) -> str:
-    """A name as any system may have written it: slashes, no dot before, composed letters."""
-    return unicodedata.normalize("NFC", name.replace("\\", "/").removeprefix("./"))
 
 
 def _checked(text: str, what: str) -> str:
@@ -126,11 +105,11 @@ def _text_of(path: Path) -> str:
         ) from error
 
 
-def _read_mapping(path: Path) -> dict[str, str]:
+def _read_mapping(path: Path, column: str) -> dict[str, str]:
     if not path.is_file():
         raise UserError(f"caption file {path} does not exist; give a .json or .parquet file with --captions")
     if path.suffix == ".parquet":
-        return _read_parquet(path)
+        return _read_parquet(path, column)
     text = _text_of(path)
     try:
         mapping = json.loads(text)
@@ -141,7 +120,7 @@ def _read_mapping(path: Path) -> dict[str, str]:
     return mapping
 
 
-def _read_parquet(path: Path) -> dict[str, str]:
+def _read_parquet(path: Path, text: str) -> dict[str, str]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -152,13 +131,11 @@ def _read_parquet(path: Path) -> dict[str, str]:
     rows: list[dict[str, Any]] = table.to_pylist()
     columns = set(table.column_names)
     name = next((column for column in ("file", "name", "key") if column in columns), None)
-    if name is None or "text" not in columns:
+    if name is None or text not in columns:
         raise UserError(
             f"caption file {path} has the columns {', '.join(sorted(columns))}; "
-            "it needs `text` and one of `file`, `name`, `key`"
+            f"it needs `{text}` and one of `file`, `name`, `key`"
         )
     return {
-        str(row[name]): str(row["text"])
-        for row in rows
-        if row.get("region", 0) == 0 and row["text"] is not None
+        str(row[name]): str(row[text]) for row in rows if row.get("region", 0) == 0 and row[text] is not None
     }

@@ -8,6 +8,8 @@ Exit codes: 0 all restored, 1 some pictures failed (they stand in results.jsonl)
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +43,7 @@ RESULTS = "results.jsonl"
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
-@app.command()
+@app.command(epilog="Another command, with its own --help: supir-infer sweep.")
 def infer(
     source: opt.InputArgument = None,
     output: opt.OutputOption = None,
@@ -53,22 +55,33 @@ def infer(
     min_size: opt.MinSizeOption = None,
     strength: opt.StrengthOption = None,
     steps: opt.StepsOption = None,
+    sampler: opt.SamplerOption = None,
+    start_sigma: opt.StartSigmaOption = None,
     guidance_scale: opt.GuidanceOption = None,
+    guidance_scale_start: opt.GuidanceStartOption = None,
     control_scale: opt.ControlOption = None,
+    control_scale_start: opt.ControlStartOption = None,
     restore_guidance: opt.RestoreGuidanceOption = None,
     colour_fix: opt.ColourFixOption = None,
     tile: opt.TileOption = None,
     tile_stride: opt.TileStrideOption = None,
+    size_condition: opt.SizeConditionOption = None,
     caption: opt.CaptionOption = None,
     captions: opt.CaptionsOption = None,
+    caption_text: opt.CaptionTextOption = "text",
+    tile_captions: opt.TileCaptionsOption = None,
     output_format: opt.FormatOption = None,
     bits: opt.BitsOption = None,
     quality: opt.QualityOption = None,
     redo: opt.RedoOption = False,
+    lora: opt.LoraOption = [],  # noqa: B006 - typer copies it
     seed: opt.SeedOption = 0,
     batch_size: opt.BatchSizeOption = 1,
     device: opt.DeviceOption = "auto",
     dtype: opt.DtypeOption = "auto",
+    float8: opt.Float8Option = False,
+    offload: opt.OffloadOption = None,
+    compiled: opt.CompileOption = False,
     config: ConfigOption = None,
     overrides: SetOption = [],  # noqa: B006 - typer copies it
     dry_run: DryRunOption = False,
@@ -81,8 +94,12 @@ def infer(
         "min_size_px": min_size,
         "strength": strength,
         "steps": steps,
+        "sampler": sampler,
+        "start_sigma": start_sigma,
         "guidance_scale": guidance_scale,
+        "guidance_scale_start": guidance_scale_start,
         "control_scale": control_scale,
+        "control_scale_start": control_scale_start,
         "restore_guidance": restore_guidance,
         "colour_fix": colour_fix,
         "tile_px": tile,
@@ -90,32 +107,42 @@ def infer(
         "output_format": output_format or _format_of(output),
         "output_bits": bits,
         "output_quality": quality,
+        "size_condition": size_condition,
     }
     from supir_infer.model_source import load_model, resolve_model, resolve_precision
+    from supir_infer.preset_base import require_fitting_preset
+    from supir_infer.running import Changes, Execution, read_loras
 
-    origin = resolve_model(model, base, checkpoint)
+    origin = resolve_model(model, base, checkpoint).changed(Changes(read_loras(lora), float8))
     settings = read_settings(preset or origin.settings_preset(), config, flags, overrides)
     if print_config:
         sys.stdout.write(config_yaml(settings))
         return
+    if preset and (needed := require_fitting_preset(preset, origin)):
+        sys.stderr.write(f"{needed}\n")
+    execution = Execution(offload, compiled)
     source, output = _places(source, output)
     from supir_infer.captions import caption_source
     from supir_infer.plan import Recipe, find_jobs, names_result, plan_jobs
+    from supir_infer.regions import TileCaptions
     from supir_infer.results import complete_results
 
-    asked = caption_source(caption, captions, source)
+    asked = caption_source(caption, captions, source, caption_text)
     jobs = find_jobs(source, output, asked, settings.output_format)
-    recipe = Recipe(settings, seed, origin.name, origin.sha256())
+    regions_for = None if tile_captions is None else TileCaptions(tile_captions, source, caption_text)
+    if regions_for:
+        jobs = [replace(job, regions=regions_for(job.source, job.sha256)) for job in jobs]
+    recipe = Recipe(settings, seed, origin.described(), origin.sha256())
     plan = plan_jobs(jobs, recipe, redo=redo)
     if dry_run:
-        _print_plan(plan, settings, load_model(origin, device, dtype), batch_size, as_json)
+        _print_plan(plan, settings, load_model(origin, device, dtype, execution), batch_size, as_json)
         return
     resolve_precision(device, dtype)
     folder = output.parent if source.is_file() and names_result(output) else output
     require_writable_folder(folder, "-o")
     results = folder / RESULTS
     require_writable_file(results, "-o")
-    supir = load_model(origin, device, dtype) if plan.open else None
+    supir = load_model(origin, device, dtype, execution) if plan.open else None
     complete_results(results, plan)
     failures = _restore(plan, recipe, supir, results, batch_size) if supir else []
     sys.stderr.writelines(f"failed: {_about(failure.job.source, failure.reason)}\n" for failure in failures)
@@ -126,6 +153,7 @@ def infer(
         "failed": failed,
     }
     counts |= _left_out(source, asked.num_beside, as_json) | asked.summary()
+    counts |= regions_for.summary() if regions_for else {}
     finish({**counts, "results": str(results)}, as_json, failed)
 
 
@@ -211,4 +239,13 @@ def _print_plan(plan: Plan, settings: RestoreSettings, supir: Supir, batch_size:
     finish({**counts, "unreadable": unreadable, "stretched": stretched, **cost}, as_json)
 
 
-main = entry(app)
+def dispatch(args: Sequence[str]) -> None:
+    """Runs the command that the first argument names, or restores."""
+    if args and args[0] == "sweep":
+        from supir_infer import sweep_cli
+
+        sweep_cli.app(args=args[1:], prog_name="supir-infer sweep")
+    app(args=args, prog_name="supir-infer")
+
+
+main = entry(dispatch)

@@ -141,6 +141,7 @@ def _outcomes(
             [job.caption for job, _ in pictures],
             [seed] * len(pictures),
             on_step=on_step,
+            regions=[job.regions for job, _ in pictures],
         )
     except Exception as error:
         if len(pictures) == 1:

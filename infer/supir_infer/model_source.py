@@ -11,12 +11,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import supir_model
 from supir_console import Progress, UserError
+from supir_infer.running import ON_DEVICE, UNCHANGED, Changes, Execution, prepare, require_execution
 from supir_model import PRESETS
 
 if TYPE_CHECKING:
@@ -38,15 +39,27 @@ class ModelSource:
     """A model by name.
 
     `path` is a folder of ours, or an SDXL base (folder or file) below `checkpoint`, an official SUPIR file; None
-    for a preset whose weights are made from a seed.
+    for a preset whose weights are made from a seed. `changes` are LoRAs and 8-bit weights.
     """
 
     name: str
     path: Path | None
     checkpoint: Path | None = None
+    changes: Changes = UNCHANGED
+
+    def changed(self, changes: Changes) -> ModelSource:
+        """Returns the model with `changes`."""
+        return replace(self, changes=changes)
+
+    def described(self) -> str:
+        """Returns its name with what was changed, which outputs carry."""
+        return self.changes.described(self.name)
 
     def sha256(self) -> str:
-        """Returns the SHA-256 over the files that are loaded, or over the name where there are none."""
+        """Returns the SHA-256 over the files that are loaded (without any, the name), and over the changes."""
+        return self.changes.sha256(self._plain_sha256())
+
+    def _plain_sha256(self) -> str:
         if self.path is None:
             return hashlib.sha256(self.name.encode()).hexdigest()
         files = dict(self._files(self.path))
@@ -64,13 +77,16 @@ class ModelSource:
 
     def settings_preset(self) -> str:
         """Returns the settings preset that fits: `fidelity` for an SDXL latent, `mini` for the small models."""
+        return SDXL_SETTINGS if self.is_sdxl() else "mini"
+
+    def is_sdxl(self) -> bool:
+        """Returns whether its latent is SDXL's."""
         if self.path is None:
-            return "mini"
+            return False
         if self.path.is_file():
-            return SDXL_SETTINGS  # a single file is an SDXL base or is refused when it is loaded
+            return True  # a single file is an SDXL base or is refused when it is loaded
         vae = _read_config(self.path / "vae" / "config.json")
-        is_sdxl = vae.get("_class_name") == "AutoencoderKL" and vae.get("latent_channels", 4) == 4
-        return SDXL_SETTINGS if is_sdxl else "mini"
+        return vae.get("_class_name") == "AutoencoderKL" and vae.get("latent_channels", 4) == 4
 
     def _files(self, path: Path) -> Iterator[tuple[str, Path]]:
         """Name in the hash and path of every file that is loaded; a single file's own name says nothing."""
@@ -174,37 +190,41 @@ def resolve_precision(device: str, dtype: str) -> tuple[str, torch.dtype]:
     return chosen, automatic if dtype == "auto" else getattr(torch, dtype)
 
 
-def load_model(source: ModelSource, device: str, dtype: str) -> Supir:
-    """Returns the network on its device.
+def load_model(source: ModelSource, device: str, dtype: str, execution: Execution = ON_DEVICE) -> Supir:
+    """Returns the network on its device, changed as the source says.
 
     Args:
         source: from `resolve_model`.
         device: one of DEVICES, see `resolve_device`.
         dtype: one of DTYPES; auto is bfloat16 on CUDA and float32 elsewhere.
+        execution: how it runs.
 
     Raises:
         UserError: unknown device or dtype, no such device here, too little memory, or files that are damaged or
             do not fit together.
+        ModelFileError: a LoRA that does not fit.
     """
     import torch
 
     from supir_model import load_supir
-    from supir_model.memory import lay_out_channels_last
 
     chosen, precision = resolve_precision(device, dtype)
+    require_execution(execution, chosen)
+    place = execution.loads_on or chosen
     try:
         if source.path is None:
-            supir = load_supir(preset=source.name, device=chosen, dtype=precision)
+            supir = load_supir(preset=source.name, device=place, dtype=precision)
         else:
-            supir = load_supir(source.path, source.checkpoint, device=chosen, dtype=precision)
-        lay_out_channels_last(supir)
+            supir = load_supir(source.path, source.checkpoint, device=place, dtype=precision)
     except torch.OutOfMemoryError as error:
         raise UserError(
-            f"the model {source.name} does not fit into the memory of {chosen}; use --dtype bfloat16, or --device cpu"
+            f"the model {source.name} does not fit into the memory of {chosen}; use --dtype bfloat16, --float8, "
+            "--offload ram, or --device cpu"
         ) from error
     except Exception as error:  # the parsers of five libraries meet the user's files here
         known = isinstance(error, (OSError, ValueError, ImportError))
         reason = str(error) if known else f"{type(error).__name__}: {error}"
         files = f"{source.path} with {source.checkpoint}" if source.checkpoint else source.path
         raise UserError(f"the model {source.name} ({files}) cannot be loaded: {reason}") from error
+    prepare(supir, source.changes, execution, chosen, precision)
     return supir

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from supir_infer.settings import PRESETS
+from supir_infer.settings import PRESET_BASES
+
+CaptionColumn = Literal["text", "short_text"]
 
 InputArgument = Annotated[
     Path | None, typer.Argument(metavar="INPUT", help="A picture, or a folder of pictures.")
@@ -28,7 +30,11 @@ CheckpointOption = Annotated[
 PresetOption = Annotated[
     str | None,
     typer.Option(
-        help=f"Settings to start from: {', '.join(PRESETS)}; left out, fidelity for an SDXL model, else mini."
+        help="Settings to start from: "
+        + ", ".join(
+            f"{name} ({'SDXL' if base.size == 'sdxl' else 'small'})" for name, base in PRESET_BASES.items()
+        )
+        + "; left out, fidelity for an SDXL model, else mini."
     ),
 ]
 UpscaleOption = Annotated[float | None, typer.Option(help="Output side / input side.")]
@@ -41,7 +47,21 @@ StrengthOption = Annotated[
 ]
 StepsOption = Annotated[int | None, typer.Option(help="Denoising steps.")]
 GuidanceOption = Annotated[float | None, typer.Option(help="Text guidance (CFG) at the end; 1 = none.")]
-ControlOption = Annotated[float | None, typer.Option(help="Strength of the LQ control; 0 = none.")]
+GuidanceStartOption = Annotated[
+    float | None, typer.Option(help="Text guidance at the start, linear in sigma to --guidance-scale.")
+]
+ControlOption = Annotated[float | None, typer.Option(help="Strength of the LQ control at the end; 0 = none.")]
+ControlStartOption = Annotated[
+    float | None, typer.Option(help="Strength of the LQ control at the start, linear to --control-scale.")
+]
+StartSigmaOption = Annotated[
+    float | None, typer.Option(help="Start at the LQ's latent plus noise of this level, not at noise alone.")
+]
+SamplerOption = Annotated[str | None, typer.Option(help="edm, dpmpp_2m_sde or lcm.")]
+SizeConditionOption = Annotated[
+    str | None,
+    typer.Option(metavar="tile|picture|PX", help="What the network is told of the size it works at."),
+]
 RestoreGuidanceOption = Annotated[
     float | None, typer.Option(help="tau_r: smaller stays nearer to the input; 0 = off.")
 ]
@@ -60,7 +80,34 @@ CaptionOption = Annotated[str | None, typer.Option(help="One caption for every p
 CaptionsOption = Annotated[
     Path | None, typer.Option(help="JSON or Parquet with captions; without it NAME.txt beside the picture.")
 ]
+TileCaptionsOption = Annotated[
+    Path | None,
+    typer.Option(help="JSON with boxes and texts, or a caption part of supir-caption: a text for each tile."),
+]
+CaptionTextOption = Annotated[
+    CaptionColumn,
+    typer.Option(help="Which text of a caption part of supir-caption: the dense one, or the short one."),
+]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seed of each picture's noise.")]
 BatchSizeOption = Annotated[int, typer.Option(min=1, help="Pictures of one size restored together.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 DtypeOption = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
+LoraOption = Annotated[
+    list[str],
+    typer.Option(
+        "--lora", metavar="FILE[:WEIGHT]", help="SDXL LoRA (diffusers, kohya or PEFT names). Repeatable."
+    ),
+]
+Float8Option = Annotated[
+    bool, typer.Option("--float8", help="Hold the networks' weights in 8 bits: half of bfloat16's memory.")
+]
+OffloadOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ram|FOLDER", help="Keep weights in main memory or in files; each layer visits the device."
+    ),
+]
+CompileOption = Annotated[
+    bool,
+    typer.Option("--compile", help="Compile the transformer blocks: a slow first picture, faster ones then."),
+]

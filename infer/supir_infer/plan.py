@@ -22,6 +22,7 @@ from supir_console import UserError
 from supir_infer.captions import CaptionFor
 from supir_infer.listing import SUFFIXES, is_picture, list_pictures
 from supir_infer.picture_names import picture_names
+from supir_infer.regions import Region
 from supir_infer.saving import FORMAT_OF, SUFFIX_OF, read_metadata
 from supir_infer.settings import EXECUTION_KEYS, RestoreSettings
 
@@ -32,7 +33,8 @@ FOREIGN = "was not made by supir-infer, or is damaged"
 class Job:
     """One picture to restore: where it is, where the result goes, its caption and the hash of its file.
 
-    `problem` says why it cannot be restored, "" if it can; then caption and hash may be empty.
+    `problem` says why it cannot be restored, "" if it can; then caption and hash may be empty. `regions` are the texts
+    for its tiles.
     """
 
     source: Path
@@ -40,6 +42,7 @@ class Job:
     caption: str
     sha256: str
     problem: str = ""
+    regions: tuple[Region, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +57,13 @@ class Recipe:
     def origin(self, job: Job) -> dict[str, Any]:
         """Returns all that decides the pixels of the job's output; it is written into the output."""
         settings = self.settings.model_dump(mode="json", exclude=set(EXECUTION_KEYS))
+        tile_captions = [[*region.box, region.text] for region in job.regions]
         return {
             "input_sha256": job.sha256,
             "model": self.model,
             "model_sha256": self.model_sha256,
             "caption": job.caption,
+            **({"tile_captions": tile_captions} if tile_captions else {}),
             "seed": self.seed,
             "settings": settings,
         }
@@ -229,9 +234,9 @@ def _difference(metadata: dict[str, Any] | None, origin: dict[str, Any]) -> str 
         return "was made from another picture"
     if metadata.get("model_sha256") != origin["model_sha256"]:
         return f"was made with another model ({metadata.get('model')}, now {origin['model']})"
-    for key in ("seed", "caption"):
-        if metadata.get(key) != origin[key]:
-            return f"was made with {key}={metadata.get(key)!r}, now {origin[key]!r}"
+    for key in ("seed", "caption", "tile_captions"):
+        if metadata.get(key) != origin.get(key):
+            return f"was made with {key}={metadata.get(key)!r}, now {origin.get(key)!r}"
     before, now = metadata.get("settings"), origin["settings"]
     if not isinstance(before, dict):
         return "does not say with which settings it was made"

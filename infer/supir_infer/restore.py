@@ -31,27 +31,21 @@ from PIL import Image
 
 from supir_infer.codec import Codec
 from supir_infer.colour import fix_colour
+from supir_infer.conditioning import LATENT_PX as LATENT_PX
+from supir_infer.conditioning import Texts, Told, denoise_with, prompt_of, tile_prompts
 from supir_infer.finish import finished
 from supir_infer.images import FloatImage, resize, to_rgb
 from supir_infer.noise import Noise, noise_of
+from supir_infer.regions import Region
+from supir_infer.sampling import noise_levels, sample
 from supir_infer.saving import Levels
 from supir_infer.settings import RestoreSettings
 from supir_infer.sizes import Sizes, plan_sizes
 from supir_infer.strength import automatic_strength, degradation
-from supir_infer.tiling import Window, tile_windows, tiled
+from supir_infer.tiling import Window, tile_windows
 from supir_model import Supir, TextConditioning
-from supir_model.diffusion import SIGMA_MAX, karras_sigmas, nearest_timestep, sampling_sigmas
 from supir_model.estimator import Degradation
-from supir_model.guidance import LinearScale, guided
-from supir_model.sampler import (
-    Denoise,
-    OnStep,
-    sample_dpmpp_2m_sde,
-    sample_edm,
-    start_latent,
-)
-
-LATENT_PX = 8  # image px a latent px
+from supir_model.sampler import Denoise, OnStep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +80,8 @@ class Restorer:
         self.supir = supir
         self.settings = settings
         self._codec = Codec(supir, settings.vae_strip_px)
-        self._sigmas = _noise_levels(settings)
+        self._texts = Texts(supir)
+        self._sigmas = noise_levels(settings)
 
     @property
     def precision(self) -> str:
@@ -104,6 +99,7 @@ class Restorer:
         caption: str = "",
         seed: int = 0,
         on_step: OnStep | None = None,
+        regions: Sequence[Region] = (),
     ) -> Result:
         """Returns the restored picture.
 
@@ -112,12 +108,13 @@ class Restorer:
             caption: what is in the picture; the quality words are added.
             seed: of all noise.
             on_step: called after every denoising step.
+            regions: what is in parts of the picture, for its tiles.
 
         Raises:
             ImageError: the array is no RGB picture.
             UserError: the working image would exceed `max_megapixels`, or the result is none, see `finish`.
         """
-        return self.restore_batch([image], [caption], [seed], on_step)[0]
+        return self.restore_batch([image], [caption], [seed], on_step, [regions])[0]
 
     def restore_batch(
         self,
@@ -125,8 +122,13 @@ class Restorer:
         captions: Sequence[str],
         seeds: Sequence[int],
         on_step: OnStep | None = None,
+        regions: Sequence[Sequence[Region]] = (),
     ) -> list[Result]:
         """Returns the restored pictures; all must have the same working size, see `plan_sizes`.
+
+        Args:
+            images, captions, seeds, on_step: as in `restore`, one a picture.
+            regions: of each picture; () where none has any.
 
         Raises:
             ValueError: the working sizes differ.
@@ -138,10 +140,13 @@ class Restorer:
                 f"working sizes {[size.working for size in sizes]} differ; restore them one by one"
             )
         estimates, strengths = self._strengths(pictures, sizes)
-        prompts = [_prompt(caption, self.settings.positive_suffix) for caption in captions]
+        prompts = [prompt_of(caption, self.settings.positive_suffix) for caption in captions]
         timings: dict[str, float] = {}
         lq = np.stack([resize(rgb, size.working) for rgb, size in zip(pictures, sizes, strict=True)])
-        restored = self._restored(lq, prompts, seeds, timings, on_step) if any(strengths) else lq
+        restored = lq
+        if any(strengths):
+            told = self._told(captions, regions, sizes)
+            restored = self._restored(lq, told, seeds, timings, on_step)
         rows = zip(restored, pictures, sizes, seeds, prompts, strengths, estimates, strict=True)
         return [
             Result(
@@ -169,10 +174,21 @@ class Restorer:
         ]
         return [*estimates], [automatic_strength(estimate) for estimate in estimates]
 
+    def _told(
+        self, captions: Sequence[str], regions: Sequence[Sequence[Region]], sizes: Sequence[Sizes]
+    ) -> Told:
+        """The texts of a batch: one for all tiles, or, where a picture has regions, one for each."""
+        suffix, windows = self.settings.positive_suffix, self.windows(sizes[0].working)
+        negative = self._texts.encode([self.settings.negative_prompt] * len(captions))
+        if not any(regions) or len(windows) == 1:
+            return Told(self._texts.encode([prompt_of(caption, suffix) for caption in captions]), negative)
+        prompts = tile_prompts(captions, regions, windows, sizes, suffix)
+        return Told([self._texts.encode(row) for row in prompts], negative)
+
     def _restored(
         self,
         lq: npt.NDArray[np.float32],
-        prompts: list[str],
+        told: Told,
         seeds: Sequence[int],
         timings: dict[str, float],
         on_step: OnStep | None,
@@ -180,7 +196,7 @@ class Restorer:
         """The restored images (B, H, W, 3), about 0..1, of LQ images at the working size."""
         tensor = torch.from_numpy(lq).permute(0, 3, 1, 2).to(self.supir.device) * 2 - 1
         restored = self.restore_tensor(
-            tensor, *self._conditioning(prompts), noise_of(seeds), timings, on_step
+            tensor, told.positive, told.negative, noise_of(seeds), timings, on_step
         )
         return ((restored.permute(0, 2, 3, 1) + 1) / 2).cpu().numpy()
 
@@ -188,7 +204,7 @@ class Restorer:
     def restore_tensor(
         self,
         lq: torch.Tensor,
-        positive: TextConditioning,
+        positive: TextConditioning | Sequence[TextConditioning],
         negative: TextConditioning,
         noise: Noise,
         timings: dict[str, float] | None = None,
@@ -198,7 +214,7 @@ class Restorer:
 
         Args:
             lq: (B, 3, H, W) in [-1, 1], both sides multiples of 32.
-            positive: conditioning of B prompts.
+            positive: conditioning of B prompts; or of those of each of `windows`, in their order.
             negative: conditioning of B negative prompts, of any lengths.
             noise: where the noise comes from.
             timings: gets the seconds of `encode`, `sample` and `decode`.
@@ -212,7 +228,8 @@ class Restorer:
         centre = self._codec.encode(stage_one, noise.posterior) if pulls else None
         colours = stage_one if takes_colours else lq
         clock.lap("encode")
-        denoise = self._denoise(z_lq, positive, negative)
+        windows = self.windows((lq.shape[-1], lq.shape[-2]))
+        denoise = denoise_with(self.supir, self.settings, z_lq, Told(positive, negative), windows)
         latent = self._sample(denoise, z_lq, noise, centre, on_step)
         clock.lap("sample")
         restored = fix_colour(self._codec.decode(latent), colours, self.settings.colour_fix)
@@ -227,34 +244,6 @@ class Restorer:
             height, width, settings.tile_px // LATENT_PX, settings.tile_stride_px // LATENT_PX
         )
 
-    def _conditioning(self, prompts: list[str]) -> tuple[TextConditioning, TextConditioning]:
-        negatives = [self.settings.negative_prompt] * len(prompts)
-        with torch.no_grad():
-            both = self.supir.encode_prompt(prompts + negatives)
-        return both[: len(prompts)], both[len(prompts) :]
-
-    def _denoise(self, z_lq: torch.Tensor, positive: TextConditioning, negative: TextConditioning) -> Denoise:
-        settings = self.settings
-
-        def denoise_for(controls: torch.Tensor) -> Denoise:
-            copies = len(controls) // len(z_lq)
-            height, width = (side * LATENT_PX for side in controls.shape[-2:])
-            told = settings.size_condition_px
-            return guided(
-                self.supir,
-                controls,
-                positive.repeat(copies),
-                negative.repeat(copies),
-                self.supir.time_ids(told or height, told or width, len(controls)),
-                guidance_scale=_ramp(settings.guidance_scale_start, settings.guidance_scale),
-                control_scale=_ramp(settings.control_scale_start, settings.control_scale),
-            )
-
-        windows = self.windows((z_lq.shape[-1] * LATENT_PX, z_lq.shape[-2] * LATENT_PX))
-        return (
-            denoise_for(z_lq) if len(windows) == 1 else tiled(denoise_for, z_lq, windows, settings.tile_batch)
-        )
-
     def _sample(
         self,
         denoise: Denoise,
@@ -263,29 +252,7 @@ class Restorer:
         centre: torch.Tensor | None,
         on_step: OnStep | None,
     ) -> torch.Tensor:
-        settings = self.settings
-        shared: dict[str, Any] = {
-            "noise": noise.steps,
-            "s_noise": settings.s_noise,
-            "restore_guidance": settings.restore_guidance,
-            "x_center": centre,
-            "on_step": on_step,
-        }
-        x = start_latent(noise.start(z_lq), self._sigmas, None if settings.start_sigma is None else z_lq)
-        if settings.sampler == "edm":
-            return sample_edm(denoise, x, self._sigmas, s_churn=settings.s_churn, **shared)
-        return sample_dpmpp_2m_sde(denoise, x, self._sigmas, **shared)
-
-
-def _noise_levels(settings: RestoreSettings) -> torch.Tensor:
-    """The levels of a restoration: `steps` of them, fewer where the table has fewer from `start_sigma` on."""
-    start = SIGMA_MAX if settings.start_sigma is None else settings.start_sigma
-    steps = min(settings.steps, int(nearest_timestep(torch.tensor(start))) + 1)
-    return (
-        sampling_sigmas(steps, start)
-        if settings.sampler == "edm"
-        else karras_sigmas(steps, start_sigma=start)
-    )
+        return sample(self.settings, denoise, z_lq, noise, centre, on_step)
 
 
 class _Clock:
@@ -301,12 +268,3 @@ class _Clock:
         now = time.perf_counter()
         self._timings[name] = now - self._last
         self._last = now
-
-
-def _prompt(caption: str, suffix: str) -> str:
-    stem = caption.strip().rstrip(".,")
-    return ". ".join(part for part in (stem, suffix) if part)
-
-
-def _ramp(start: float | None, end: float) -> LinearScale:
-    return LinearScale(end if start is None else start, end)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -19,7 +20,7 @@ from supir_model.prompts import NEGATIVE_PROMPT, POSITIVE_SUFFIX
 
 ColourFix = Literal["wavelet", "adain", "mean", "none"]
 OutputFormat = Literal["png", "tiff", "jpg", "webp"]
-Sampler = Literal["edm", "dpmpp_2m_sde"]
+Sampler = Literal["edm", "dpmpp_2m_sde", "lcm"]
 
 
 class RestoreSettings(Config):
@@ -41,7 +42,8 @@ class RestoreSettings(Config):
         description="Largest working image accepted, million px; larger ones fail with their size.",
     )
     sampler: Sampler = Field(
-        default="edm", description="edm (restoration-guided Euler) or dpmpp_2m_sde (few steps)."
+        default="edm",
+        description="edm (restoration-guided Euler), dpmpp_2m_sde (fewer steps) or lcm (priors distilled for it).",
     )
     steps: int = Field(
         default=20,
@@ -117,10 +119,10 @@ class RestoreSettings(Config):
     tile_stride_px: int = Field(
         default=256, ge=32, multiple_of=8, description="Distance of two sampling tiles, px."
     )
-    size_condition_px: int = Field(
-        default=0,
-        ge=0,
-        description="Image side told to the network's size vector, px; 0 = that of the tile it works on.",
+    size_condition: Literal["tile", "picture"] | Annotated[int, Field(ge=64, le=8192)] = Field(
+        default="tile",
+        description="What the size vector says: tile (each is a picture of its own), picture (each is a crop of the "
+        "working image), or a side in px, whatever the tile is.",
     )
     tile_batch: int = Field(default=1, ge=1, le=64, description="Tiles that go through the network at once.")
     vae_strip_px: int = Field(
@@ -152,7 +154,7 @@ _SDXL: dict[str, Any] = {
     "snap_px": 64,
     "tile_px": 1024,
     "tile_stride_px": 512,
-    "size_condition_px": 1024,
+    "size_condition": 1024,
 }
 # What a student of `supir-train`, stage distill, was taught with: its guidance is in its weights, its way has no noise.
 _STUDENT: dict[str, Any] = {
@@ -195,6 +197,38 @@ PRESETS: dict[str, RestoreSettings] = {
     ),
     "few-step": RestoreSettings(**_SDXL, **_STUDENT),
     "few-step-mini": RestoreSettings(**_STUDENT),
+    "lightning": RestoreSettings(
+        **_SDXL, steps=8, guidance_scale=1.5, guidance_scale_start=None, restore_guidance=0.0, s_churn=0.0
+    ),
+    "lcm": RestoreSettings(
+        **_SDXL,
+        sampler="lcm",
+        steps=4,
+        guidance_scale=1.0,
+        guidance_scale_start=None,
+        restore_guidance=0.0,
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """What a preset was made for: the size of model, and, in words, what else it needs."""
+
+    size: Literal["sdxl", "small"]
+    needs: str = ""
+    lora: bool = False
+
+
+PRESET_BASES: dict[str, Base] = {
+    "mini": Base(size="small"),
+    "paper": Base(size="sdxl"),
+    "quality": Base(size="sdxl"),
+    "fidelity": Base(size="sdxl"),
+    "few-step": Base(size="sdxl", needs="a student of distill-sdxl"),
+    "few-step-mini": Base(size="small", needs="a student of distill-mini"),
+    "lightning": Base(size="sdxl", needs="an 8-step LoRA or base of SDXL-Lightning or Hyper-SD", lora=True),
+    "lcm": Base(size="sdxl", needs="a LoRA or base of LCM or DMD2", lora=True),
 }
 
 

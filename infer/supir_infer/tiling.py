@@ -81,19 +81,23 @@ def normalised_weights(windows: Sequence[Window], height: int, width: int) -> li
 
 
 def tiled(
-    denoise_for: Callable[[torch.Tensor], Denoise], z_lq: torch.Tensor, windows: Sequence[Window], batch: int
+    denoise_for: Callable[[torch.Tensor, slice], Denoise],
+    z_lq: torch.Tensor,
+    windows: Sequence[Window],
+    batch: int,
 ) -> Denoise:
     """Returns a `Denoise` for the whole latent that runs the network on its windows and blends the estimates.
 
     Args:
-        denoise_for: makes the `Denoise` of crops of z_lq, (k * B, C, tile, tile) window by window.
+        denoise_for: makes the `Denoise` of crops of z_lq, (k * B, C, tile, tile) window by window, and of which
+            windows they are.
         z_lq: control latent, (B, C, h, w).
         windows: windows of one size that cover the latent.
         batch: windows that go through the network at once.
     """
     weights = [torch.from_numpy(weight).to(z_lq) for weight in normalised_weights(windows, *z_lq.shape[-2:])]
-    groups = [slice(first, first + batch) for first in range(0, len(windows), batch)]
-    denoisers = [denoise_for(_crops(z_lq, windows[group])) for group in groups]
+    groups = [slice(first, min(first + batch, len(windows))) for first in range(0, len(windows), batch)]
+    denoisers = [denoise_for(_crops(z_lq, windows[group]), group) for group in groups]
 
     def denoise(x: torch.Tensor, sigma_hat: float, sigma: float) -> torch.Tensor:
         blended = torch.zeros_like(x)

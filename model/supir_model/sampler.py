@@ -1,12 +1,13 @@
-"""Two samplers as plain functions: restoration-guided EDM and DPM++ 2M SDE.
+"""Three samplers as plain functions: restoration-guided EDM, DPM++ 2M SDE, and LCM for distilled priors.
 
 Place in the flow: `infer` builds a `denoise` with `guidance.guided`, scales its noise with `start_latent` and
 calls one of these.
 Law: all randomness comes from `noise`; guidance reads the sigma the network is evaluated at, control and
 restoration read the schedule's own sigma, the restoration gate reads the next one.
 Source: paper algorithm 1 (EDM); Karras et al. 2022, algorithm 2 (churn); Lu et al. 2022, DPM-Solver++
-(2M, SDE form). Checked against stored trajectories in tests/model/test_model_parity.py. Differs: with eta = 0
-the last DPM++ step is the denoised latent (the reference divides 0 by 0), and batches of any size work.
+(2M, SDE form); Luo et al. 2023, algorithm 3 (LCM). Checked against stored trajectories in
+tests/model/test_model_parity.py, LCM against diffusers' scheduler. Differs: with eta = 0 the last DPM++ step is the
+denoised latent (the reference divides 0 by 0), and batches of any size work.
 """
 
 from __future__ import annotations
@@ -176,6 +177,42 @@ def sample_dpmpp_2m_sde(
             if previous is not None and eta > 0:
                 x = x + noise(x) * sigma_next * math.sqrt(-math.expm1(-2.0 * eta * h)) * s_noise
             previous, h_previous = restored, h
+        if on_step is not None:
+            on_step(Step(index, sigma, sigma, sigma_next, denoised, restored, x))
+    return x
+
+
+@torch.no_grad()
+def sample_lcm(
+    denoise: Denoise,
+    x: Tensor,
+    sigmas: Tensor,
+    *,
+    noise: NoiseSource,
+    s_noise: float = 1.0,
+    restore_guidance: float = 0.0,
+    x_center: Tensor | None = None,
+    restore_sigma_min: float = 0.05,
+    on_step: OnStep | None = None,
+) -> Tensor:
+    """The sampled latent (B, C, h, w) of a prior that goes from any level to the end at once: LCM, DMD2, their LoRAs.
+
+    Every step takes the network's estimate and puts fresh noise of the next level onto it.
+
+    Args:
+        denoise, x, sigmas, restore_guidance, x_center, restore_sigma_min, on_step: as in `sample_edm`.
+        noise: drawn from before every step but the first.
+        s_noise: factor on the noise.
+
+    Raises:
+        ValueError: fewer than two sigmas, or `restore_guidance` > 0 without `x_center`.
+    """
+    levels = _levels(sigmas)
+    restore = _restoration(restore_guidance, x_center, restore_sigma_min)
+    for index, (sigma, sigma_next) in enumerate(pairwise(levels)):
+        denoised = denoise(x, sigma, sigma)
+        restored = restore(denoised, sigma, sigma_next)
+        x = restored if sigma_next == 0.0 else restored + sigma_next * s_noise * noise(restored)
         if on_step is not None:
             on_step(Step(index, sigma, sigma, sigma_next, denoised, restored, x))
     return x

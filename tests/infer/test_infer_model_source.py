@@ -35,7 +35,7 @@ def test_a_base_with_an_official_checkpoint_restores_as_the_same_model_in_a_fold
     found = {name: read_metadata(out / name / "face.png") for name in ("files", "parts", "folder")}
     assert found["files"]["model"] == "sd_xl_small.safetensors+SUPIR-v0S.ckpt"
     assert len({metadata["model_sha256"] for metadata in found.values()}) == 3
-    assert found["files"]["settings"]["size_condition_px"] == 1024  # of the preset for SDXL
+    assert found["files"]["settings"]["size_condition"] == 1024  # of the preset for SDXL
     for name in ("parts", "folder"):
         difference = np.abs(restored(out / name / "face.png") - restored(out / "files" / "face.png"))
         assert difference.max() <= 1

@@ -96,7 +96,7 @@ def test_an_array_a_float_array_and_a_pil_image_are_the_same_picture(supir, quic
         {"colour_fix": "none"},
         {"positive_suffix": ""},
         {"negative_prompt": "a cat"},
-        {"size_condition_px": 1024},
+        {"size_condition": 1024},
         {"tile_px": 64, "tile_stride_px": 32},
         {"snap_px": 64},
         {"min_size_px": 128},

@@ -36,7 +36,7 @@ def latents() -> tuple[torch.Tensor, torch.Tensor]:
     return x, z_lq
 
 
-def pointwise(controls):
+def pointwise(controls, group=None):
     return lambda x, sigma_hat, sigma: torch.tanh(x) * sigma_hat + controls * sigma
 
 
@@ -51,7 +51,7 @@ def test_a_pointwise_denoiser_gives_the_same_estimate_tiled_and_untiled(batch):
 def test_tiles_that_disagree_leave_no_step_where_a_tile_ends():
     x, z_lq = latents()
 
-    def denoise_for(controls):
+    def denoise_for(controls, group):
         # the crop's own mean makes neighbouring tiles disagree, as a network with a view of one tile does
         return lambda x, sigma_hat, sigma: torch.zeros_like(x) + controls.mean(dim=(1, 2, 3), keepdim=True)
 

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
+import base64
+import io
 import json
-import os
 import re
 import socket
-import subprocess
-import sys
-import time
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,89 +15,106 @@ import numpy as np
 import pytest
 from limits import HANGS_AFTER_S
 from PIL import Image
+from served_page import ServedPage, served_page
 
-from supir_infer import PRESETS
+from supir_infer import PRESETS, RestoreSettings, web_cli
+from supir_infer.page_presets import PRESET_WORDS, WORDS, offered
 from supir_infer.restore import Restorer
+from supir_infer.saving import read_metadata
 from supir_infer.web import MAX_UPLOAD_BYTES
 from supir_model import load_supir
 
 gradio_client = pytest.importorskip("gradio_client")
 
 
-STRONG = ("--set", "strength=1")
+OPTIONS = ("min_size_px=64", "guidance_scale=2", "max_megapixels=1", "strength=1")
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The real server in a process of its own, on a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    code = "import sys; sys.argv[0] = 'supir-web'; from supir_infer.web_cli import main; main()"
-    overrides = (
-        "--set",
-        "min_size_px=64",
-        "--set",
-        "guidance_scale=2",
-        "--set",
-        "max_megapixels=1",
-        "--set",
-        "strength=1",
-    )
-    options = ("--model", "tiny", "--port", str(port), *overrides)
-    log = tmp_path_factory.mktemp("web") / "log"
-    environment = {**os.environ, "GRADIO_TEMP_DIR": str(log.parent / "cache"), "OMP_NUM_THREADS": "1"}
-    with log.open("w") as stream:
-        server = subprocess.Popen(
-            [sys.executable, "-c", code, *options], stdout=stream, stderr=stream, env=environment
-        )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        _wait(url, server, log)
-        yield url
-    finally:
-        server.terminate()
-        server.wait(timeout=HANGS_AFTER_S)
-
-
-def _wait(url: str, server: subprocess.Popen, log: Path) -> None:
-    deadline = time.monotonic() + HANGS_AFTER_S
-    while time.monotonic() < deadline:
-        try:
-            urllib.request.urlopen(url, timeout=HANGS_AFTER_S).close()
-            return
-        except OSError:
-            assert server.poll() is None, log.read_text()
-            time.sleep(0.25)
-    raise AssertionError(f"no page after {HANGS_AFTER_S} s: {log.read_text()}")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedPage]:
+    overrides = [word for option in OPTIONS for word in ("--set", option)]
+    with served_page(tmp_path_factory.mktemp("web"), *overrides) as page:
+        yield page
 
 
 @pytest.fixture(scope="module")
-def client(page: str) -> Iterator[gradio_client.Client]:
-    connected = gradio_client.Client(page, verbose=False, analytics_enabled=False)
+def client(page: ServedPage) -> Iterator[gradio_client.Client]:
+    connected = gradio_client.Client(page.url, verbose=False, analytics_enabled=False)
     yield connected
     connected.close()
 
 
-def restore(client: gradio_client.Client, path: Path | None, *, upscale: float = 1) -> tuple:
-    upload = None if path is None else gradio_client.handle_file(path)
-    settings = (upscale, 2, 2.0, 1.0, 0.0, "wavelet", 5)
-    return client.predict(upload, "a woman", *settings, api_name="/restore")
+def settings(**changes: object) -> list[object]:
+    """The inputs of /restore after the uploads."""
+    values = {
+        "preset": "mini",
+        "caption": "a woman",
+        "upscale": 1,
+        "strength_auto": False,
+        "strength": 1.0,
+        "steps": 2,
+        "guidance_scale": 2.0,
+        "control_scale": 1.0,
+        "restore_guidance": 0.0,
+        "colour_fix": "wavelet",
+        "seed": 5,
+        "preview_every": 1,
+    }
+    assert changes.keys() <= values.keys()
+    return list({**values, **changes}.values())
 
 
-def test_the_page_restores_a_picture_as_the_library_does(client, tmp_path, face):
+def restore(client: gradio_client.Client, *paths: Path, **changes: object) -> dict:
+    uploads = [gradio_client.handle_file(path) for path in paths]
+    return client.predict(uploads, *settings(**changes), api_name="/restore")
+
+
+def fetched(page: ServedPage, url: str) -> bytes:
+    with urllib.request.urlopen(f"{page.url}/{url}", timeout=HANGS_AFTER_S) as answer:
+        return answer.read()
+
+
+def pixels(data: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image.convert("RGB")).astype(int)
+
+
+def test_the_page_restores_a_picture_as_the_library_does(page, client, tmp_path, face):
     Image.fromarray(face).save(tmp_path / "face.png")
-    (before, after), download, made_with = restore(client, tmp_path / "face.png")
+    view = restore(client, tmp_path / "face.png")
+    (row,) = view["rows"]
     changes = {"steps": 2, "min_size_px": 64, "guidance_scale": 2.0, "colour_fix": "wavelet", "strength": 1.0}
-    settings = PRESETS["mini"].model_copy(update=changes)
-    expected = Restorer(load_supir(preset="tiny"), settings).restore(face, "a woman", seed=5)
-    with Image.open(download) as image:
-        assert np.abs(np.asarray(image).astype(int) - expected.image).max() <= 1
-        assert json.loads(image.text["supir"]) == made_with
+    expected = Restorer(load_supir(preset="tiny"), PRESETS["mini"].model_copy(update=changes)).restore(
+        face, "a woman", seed=5
+    )
+    assert (row["state"], row["files"]["name"], view["running"]) == ("done", "face-restored", False)
+    png = fetched(page, row["files"]["png"])
+    assert np.abs(pixels(png) - expected.image).max() <= 1
+    assert np.abs(pixels(fetched(page, row["files"]["before"])) - face).max() == 0
+    jpeg = fetched(page, row["files"]["jpeg"])
+    assert 20 * np.log10(255 / np.sqrt(np.mean((pixels(jpeg) - pixels(png)) ** 2))) > 35
+    made_with = row["made_with"]
     assert (made_with["seed"], made_with["caption"], made_with["settings"]["steps"]) == (5, "a woman", 2)
-    for path, shown in ((before, face), (after, expected.image)):
-        with Image.open(path) as image:
-            assert np.abs(np.asarray(image.convert("RGB")).astype(int) - shown).max() <= 1
+    assert json.loads(Image.open(io.BytesIO(png)).text["supir"]) == made_with
+    (tmp_path / "taken.jpg").write_bytes(jpeg)
+    assert read_metadata(tmp_path / "taken.jpg") == made_with
+
+
+def test_one_bad_photo_is_a_row_and_the_others_are_restored(page, client, tmp_path, face):
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    for name in ("face.png", "face.jpg"):
+        Image.fromarray(face).save(tmp_path / name)
+    view = restore(client, *(tmp_path / name for name in ("face.png", "bad.png", "face.jpg")), steps=1)
+    assert [row["state"] for row in view["rows"]] == ["done", "failed", "done"]
+    assert view["rows"][1]["note"].startswith("bad.png: no kind of picture that is known")
+    assert view["status"] == "2 restored, 1 failed"
+    for kind, suffix in (("png", "png"), ("jpeg", "jpg")):
+        with zipfile.ZipFile(io.BytesIO(fetched(page, view["archives"][kind]))) as archive:
+            names = [f"face.png-restored.{suffix}", f"face.jpg-restored.{suffix}", "results.json"]
+            assert archive.namelist() == names
+            rows = json.loads(archive.read("results.json"))
+            assert [row["state"] for row in rows] == ["done", "failed", "done"]
+            assert pixels(archive.read(names[0])).shape == face.shape
 
 
 def test_a_bad_file_no_file_and_an_impossible_size_are_messages(client, tmp_path):
@@ -107,56 +123,53 @@ def test_a_bad_file_no_file_and_an_impossible_size_are_messages(client, tmp_path
         gradio_client.exceptions.AppError, match=r"bad\.png: no kind of picture that is known"
     ):
         restore(client, tmp_path / "bad.png")
-    with pytest.raises(gradio_client.exceptions.AppError, match="no picture yet: drop one on the left"):
-        restore(client, None)
+    with pytest.raises(gradio_client.exceptions.AppError, match="no photo yet: drop one on the left"):
+        restore(client)
     Image.new("RGB", (4, 6000)).save(tmp_path / "thin.png")
     with pytest.raises(
         gradio_client.exceptions.AppError, match="needs a working image of 64x96000 px, more than"
     ):
-        client.predict(
-            gradio_client.handle_file(tmp_path / "thin.png"),
-            *("", 1, 2, 2.0, 1.0, 0.0, "wavelet", 5),
-            api_name="/restore",
-        )
+        restore(client, tmp_path / "thin.png")
 
 
 @pytest.mark.parametrize(
-    ("caption", "settings", "words"),
+    ("changes", "words"),
     [
-        ("", (1, 2, 2.0, 1.0, 0.0, "wavelet", None), "Seed is empty; give a whole number from 0"),
-        ("", (1, 2, 2.0, 1.0, 0.0, None, 5), "config key 'colour_fix': Input should be 'wavelet', 'adain'"),
+        ({"seed": None}, "Seed is empty; give a whole number from 0"),
+        ({"colour_fix": None}, "config key 'colour_fix': Input should be 'wavelet', 'adain'"),
     ],
 )
-def test_an_empty_field_is_a_message(client, tmp_path, face, caption, settings, words):
+def test_an_empty_field_is_a_message(client, tmp_path, face, changes, words):
     Image.fromarray(face).save(tmp_path / "face.png")
-    upload = gradio_client.handle_file(tmp_path / "face.png")
     with pytest.raises(gradio_client.exceptions.AppError, match=re.escape(words)):
-        client.predict(upload, caption, *settings, api_name="/restore")
+        restore(client, tmp_path / "face.png", **changes)
 
 
 def test_a_null_caption_is_the_empty_one(client, tmp_path, face):
     Image.fromarray(face).save(tmp_path / "face.png")
-    settings = (1, 1, 2.0, 1.0, 0.0, "wavelet", 5)
-    upload = gradio_client.handle_file(tmp_path / "face.png")
-    assert client.predict(upload, None, *settings, api_name="/restore")[2]["caption"] == ""
+    (row,) = restore(client, tmp_path / "face.png", caption=None, steps=1)["rows"]
+    assert row["made_with"]["caption"] == ""
 
 
-def test_a_picture_above_the_limit_is_refused_by_its_header_in_preview_and_restore(client, tmp_path):
+def test_a_picture_above_the_limit_is_refused_by_its_header_when_shown_and_restored(client, tmp_path):
     Image.new("1", (2000, 1000)).save(tmp_path / "wide.png")
     with (tmp_path / "wide.png").open("r+b") as stream:
         stream.truncate(60)  # a header and no pixels: decoding it would be another message
-    words = r"wide\.png is 2000x1000 px, more than max_megapixels=1; upload a smaller one"
-    with pytest.raises(gradio_client.exceptions.AppError, match=words):
+    words = "wide.png is 2000x1000 px, more than max_megapixels=1; upload a smaller one"
+    with pytest.raises(gradio_client.exceptions.AppError, match=re.escape(words)):
         restore(client, tmp_path / "wide.png")
-    with pytest.raises(gradio_client.exceptions.AppError, match=words):
-        client.predict(gradio_client.handle_file(tmp_path / "wide.png"), api_name="/preview")
+    shown = client.predict([gradio_client.handle_file(tmp_path / "wide.png")], api_name="/show")
+    assert (shown["rows"][0]["state"], words in shown["rows"][0]["note"]) == ("failed", True)
 
 
-def test_a_preview_is_a_thumbnail(client, tmp_path):
-    Image.new("RGB", (2000, 400), (250, 10, 10)).save(tmp_path / "long.png")
-    shown = client.predict(gradio_client.handle_file(tmp_path / "long.png"), api_name="/preview")
-    with Image.open(shown) as image:
-        assert image.size == (1024, 205)
+def test_an_upload_is_shown_as_a_thumbnail_with_its_upright_size(client, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    Image.new("RGB", (1500, 300), (250, 10, 10)).save(tmp_path / "long.jpg", exif=exif)
+    (row,) = client.predict([gradio_client.handle_file(tmp_path / "long.jpg")], api_name="/show")["rows"]
+    assert (row["width"], row["height"], row["note"]) == (300, 1500, "300×1500 px")
+    thumb = pixels(base64.b64decode(row["thumb"].partition(",")[2]))
+    assert thumb.shape == (1024, 205, 3)
 
 
 def test_a_file_above_the_limit_is_not_taken(client, tmp_path):
@@ -166,23 +179,50 @@ def test_a_file_above_the_limit_is_not_taken(client, tmp_path):
         restore(client, tmp_path / "huge.png")
 
 
-@pytest.mark.parametrize("endpoint", ["preview", "restore"])
+@pytest.mark.parametrize("endpoint", ["show", "restore"])
 def test_no_request_gets_past_the_queue(page, endpoint):
-    body = json.dumps({"data": [None] * 9}).encode()
+    body = json.dumps({"data": [None] * 13}).encode()
     headers = {"Content-Type": "application/json"}
-    request = urllib.request.Request(f"{page}/gradio_api/run/{endpoint}", body, headers)
+    request = urllib.request.Request(f"{page.url}/gradio_api/run/{endpoint}", body, headers)
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(request, timeout=HANGS_AFTER_S)
     assert "does not accept direct HTTP POST requests" in refused.value.read().decode()
 
 
 def test_the_page_names_no_other_host(page):
-    with urllib.request.urlopen(page, timeout=HANGS_AFTER_S) as answer:
+    with urllib.request.urlopen(page.url, timeout=HANGS_AFTER_S) as answer:
         html = answer.read().decode()
     assert "fonts.googleapis.com" not in html
     assert "fonts.gstatic.com" not in html
     assert "cdnjs" not in html
-    with urllib.request.urlopen(f"{page}/config", timeout=HANGS_AFTER_S) as answer:
+    with urllib.request.urlopen(f"{page.url}/config", timeout=HANGS_AFTER_S) as answer:
         config = json.loads(answer.read())
     assert config["analytics_enabled"] is False
     assert config["stylesheets"] == []
+
+
+def test_a_busy_port_is_said_in_our_words(command):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        outcome = command(web_cli.main, "--model", "tiny", "--port", port)
+    assert outcome.code == 2
+    assert f"port {port} of 127.0.0.1 is taken by another program, perhaps another supir-web" in outcome.err
+    assert f"--port {port + 1 if port < 65535 else port - 1}, or --port 0" in outcome.err
+
+
+def test_a_host_that_is_not_here_is_said_in_our_words(command):
+    outcome = command(web_cli.main, "--model", "tiny", "--host", "192.0.2.7", "--port", 0)
+    assert outcome.code == 2
+    assert "--host 192.0.2.7 is no address of this machine; use 127.0.0.1 or 0.0.0.0" in outcome.err
+
+
+def test_each_preset_and_control_of_the_page_has_its_words():
+    for first in PRESETS:
+        names = offered(first)
+        assert names[0] == first
+        assert set(names[1:]) <= PRESET_WORDS.keys() & PRESETS.keys()
+        assert len(names) == len(set(names)) >= 2
+    controls = RestoreSettings.model_fields.keys() | {"caption", "seed", "preview_every", "strength_auto"}
+    assert WORDS.keys() <= controls

@@ -1,4 +1,4 @@
-"""Both samplers on a model whose answer is known: data N(0, s²), denoised = x s² / (s² + sigma²)."""
+"""The samplers on a model whose answer is known: data N(0, s²), denoised = x s² / (s² + sigma²)."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from supir_model.sampler import (
     restore_toward,
     sample_dpmpp_2m_sde,
     sample_edm,
+    sample_lcm,
     start_latent,
 )
 
@@ -178,3 +179,22 @@ def test_linear_scale_runs_from_start_to_end_and_beyond():
     assert scale.at(0.0) == 4.0
     # churned first sigma of 50 steps: the documented 0.70
     assert scale.at(14.6146 * 1.1) == pytest.approx(0.70, abs=1e-6)
+
+
+def test_lcm_takes_the_steps_of_diffusers_scheduler():
+    from diffusers import LCMScheduler
+
+    scheduler = LCMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
+    scheduler.set_timesteps(timesteps=[999, 749, 499, 249])
+    sigmas = sampling_sigmas(4)
+    x = start_latent(unit(1, 2, 8, 8), sigmas)
+    noise = generator_noise([torch.Generator().manual_seed(3)])
+    result = sample_lcm(gaussian, x, sigmas, noise=noise)
+    # the same run in the scheduler's variance-preserving scale, with the same noise
+    state = x / (1 + float(sigmas[0]) ** 2) ** 0.5
+    generator = torch.Generator().manual_seed(3)
+    for timestep, sigma in zip(scheduler.timesteps, sigmas.tolist(), strict=False):
+        latent = state * (1 + sigma**2) ** 0.5
+        eps = (latent - gaussian(latent, sigma, sigma)) / sigma
+        state = scheduler.step(eps, timestep, state, generator=generator).prev_sample
+    torch.testing.assert_close(result, state, rtol=1e-3, atol=1e-3)

@@ -144,7 +144,7 @@ def test_a_validation_restores_as_the_restorer_does_by_its_preset(distill):
     (batch,) = (one.to(run.supir.device) for one in validation_batches(config, images=16, degraded=True))
     noise = [image_noise(0, "restoration", batch.numbers, images_a_step=16) for _ in range(2)]
     restored = run.phases[0].restore(batch, noise[0])
-    settings = PRESETS["few-step-mini"].model_copy(update={"colour_fix": "none", "size_condition_px": 1024})
+    settings = PRESETS["few-step-mini"].model_copy(update={"colour_fix": "none", "size_condition": 1024})
     sources = Noise(*[generator_noise(noise[1].generators)] * 3)
     texts = [[positive_prompt(prompt) for prompt in batch.prompts], [NEGATIVE_PROMPT] * len(batch.prompts)]
     positive, negative = map(run.supir.encode_prompt, texts)

@@ -1,0 +1,149 @@
+"""`supir-infer sweep INPUT -o OUT --vary KEY=A,B,C --vary KEY=…`: what the knobs do, in pictures and figures.
+
+Place in the flow: the command line of `sweep`. Writes OUT/sheet.png, curve.svg, table.csv, table.md, and the results
+of each combination below OUT/cells. Exit codes as those of `supir-infer`.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from supir_console import ConfigOption, JsonOption, SetOption, UserError, finish
+from supir_infer import options as opt
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from supir_infer.sweep import Knob, Measured
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def sweep(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="A picture, or a folder of pictures.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for sheet, curve, table and cells.")],
+    vary: Annotated[
+        list[str],
+        typer.Option(
+            "--vary", metavar="KEY=A,B,C", help="A config key, or seed, and its values; two or three of them."
+        ),
+    ],
+    reference: Annotated[
+        Path | None, typer.Option(help="The clean picture or folder, for PSNR and LPIPS.")
+    ] = None,
+    model: opt.ModelOption = None,
+    base: opt.BaseOption = None,
+    checkpoint: opt.CheckpointOption = None,
+    lora: opt.LoraOption = [],  # noqa: B006 - typer copies it
+    preset: opt.PresetOption = None,
+    caption: opt.CaptionOption = None,
+    captions: opt.CaptionsOption = None,
+    caption_text: opt.CaptionTextOption = "text",
+    seed: opt.SeedOption = 0,
+    weights: Annotated[Path | None, typer.Option(help="Folder with NIQE's parameters.")] = None,
+    device: opt.DeviceOption = "auto",
+    dtype: opt.DtypeOption = "auto",
+    float8: opt.Float8Option = False,
+    offload: opt.OffloadOption = None,
+    config: ConfigOption = None,
+    overrides: SetOption = [],  # noqa: B006 - typer copies it
+    as_json: JsonOption = False,
+) -> None:
+    """Restores INPUT with every combination of two or three knobs and shows what they do."""
+    from supir_infer.captions import caption_source
+    from supir_infer.cli import read_settings
+    from supir_infer.model_source import load_model, resolve_device, resolve_model
+    from supir_infer.plan import Recipe
+    from supir_infer.preset_base import require_fitting_preset
+    from supir_infer.running import Changes, Execution, read_loras
+    from supir_infer.sweep import cells_of, measure_cells, read_knobs, run_cells, shown_picture
+    from supir_infer.sweep_sheet import draw_sheet
+
+    _require_places(source, output, reference)
+    origin = resolve_model(model, base, checkpoint).changed(Changes(read_loras(lora), float8))
+    settings = read_settings(preset or origin.settings_preset(), config, {}, overrides)
+    if preset and (needed := require_fitting_preset(preset, origin)):
+        sys.stderr.write(f"{needed}\n")
+    knobs = read_knobs(vary)
+    cells = cells_of(knobs, settings, seed, output)
+    sys.stderr.write(f"{len(cells)} combinations of {', '.join(knob.key for knob in knobs)}\n")
+    supir = load_model(origin, device, dtype, Execution(offload))
+    recipe = Recipe(settings, seed, origin.described(), origin.sha256())
+    failures = run_cells(
+        cells, source, caption_source(caption, captions, source, caption_text), recipe, supir
+    )
+    sys.stderr.writelines(f"failed: {failure.job.target}: {failure.reason}\n" for failure in failures)
+    import torch
+
+    at = torch.device(resolve_device(device))
+    measured, missing = measure_cells(cells, source, reference, weights, at)
+    shown = shown_picture(source, cells)
+    if shown is None:
+        finish({"cells": len(cells), "failed": len(failures), "missing": missing}, as_json, len(failures))
+        return
+    pictures = [path if (path := cell.folder / shown[1]).exists() else None for cell in cells]
+    sheet = draw_sheet(cells, knobs, pictures, _given(shown[0], source, reference))
+    written = _write(output, knobs, measured, sheet, missing)
+    if not as_json:
+        sys.stdout.write((output / "table.md").read_text(encoding="utf-8"))
+    summary: dict[str, Any] = {"cells": len(cells), "failed": len(failures), "missing": missing, **written}
+    finish(summary, as_json, len(failures))
+
+
+def _require_places(source: Path, output: Path, reference: Path | None) -> None:
+    if not source.exists():
+        raise UserError(f"{source} does not exist; give a picture or a folder of pictures")
+    if reference is not None and reference.is_dir() != source.is_dir():
+        raise UserError(
+            f"--reference {reference} and {source} are a picture and a folder; give two of one kind"
+        )
+    folder = source if source.is_dir() else source.parent
+    if output.resolve() == folder.resolve():
+        raise UserError(f"-o {output} is where the input lies; results need a folder of their own")
+
+
+def _given(shown: Path, source: Path, reference: Path | None) -> dict[str, Path]:
+    """What stands above the grid: the picture that is shown, and the clean one of its name."""
+    from supir_infer.listing import list_pictures
+
+    if reference is None:
+        return {"input": shown}
+    if source.is_file():
+        return {"input": shown, "clean": reference}
+    inside = shown.relative_to(source).with_suffix("")
+    clean = list_pictures(reference).pictures
+    same = [path for path in clean if path.relative_to(reference).with_suffix("") == inside]
+    return {"input": shown} | ({"clean": same[0]} if same else {})
+
+
+def _write(
+    output: Path,
+    knobs: tuple[Knob, ...],
+    measured: list[Measured],
+    sheet: Image,
+    missing: dict[str, str],
+) -> dict[str, str]:
+    """Writes sheet, curve and tables; returns their paths by kind."""
+    from supir_infer.sweep import MEASURES
+    from supir_infer.sweep_curve import draw_curve, table_csv, table_markdown
+
+    names = [name for name in MEASURES if any(cell.figures.get(name) is not None for cell in measured)]
+    output.mkdir(parents=True, exist_ok=True)
+    written = {"sheet": output / "sheet.png", "table": output / "table.csv"}
+    sheet.save(written["sheet"])
+    written["table"].write_text(table_csv(knobs, measured, names), encoding="utf-8")
+    (output / "table.md").write_text(table_markdown(knobs, measured, names), encoding="utf-8")
+    curve = draw_curve(knobs, measured)
+    if curve is None:
+        missing["curve"] = (
+            "it sets LPIPS and PSNR against NIQE: give --reference, and results of 192 px and more"
+        )
+    else:
+        written["curve"] = output / "curve.svg"
+        written["curve"].write_text(curve, encoding="utf-8")
+    return {kind: str(path) for kind, path in written.items()}
