@@ -1,6 +1,6 @@
 """One UNet evaluation with the connectors in its decoder: diffusers' blocks, called by a loop of our own.
 
-Place in the flow: `Supir.predict_eps` calls `adapted_eps`; with control off it calls the UNet itself.
+Place in the flow: `Supir.eps` calls `adapted_eps`, and with control off `plain_eps`.
 Law: nothing is attached to the UNet and nothing is remembered between calls: the control maps are arguments,
 also of the recomputation under gradient checkpointing. Attention backends and layerwise casting act on the modules
 inside and keep working; what patches a whole `up_block.forward` (FreeU, block-level offload) does not.
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from supir_model.connectors import Connectors
-from supir_model.prepared import repeated
+from supir_model.prepared import PreparedConditioning, repeated
 
 
 def adapted_eps(
@@ -64,6 +64,17 @@ def adapted_eps(
             hidden = block.upsamplers[0](hidden, skips[5 - 3 * level].shape[-2:])
             index -= 1
     return unet.conv_out(unet.conv_act(unet.conv_norm_out(hidden)))
+
+
+def plain_eps(
+    unet: UNet2DConditionModel, x_in: Tensor, timestep: Tensor, prepared: PreparedConditioning
+) -> Tensor:
+    """The prior's eps (R, C, h, w), by diffusers' own forward pass; arguments as of `Supir.eps`."""
+    copies = len(prepared.context) // len(x_in)
+    added = {"text_embeds": prepared.pooled, "time_ids": prepared.time_ids}
+    text = {"encoder_hidden_states": prepared.context, "encoder_attention_mask": prepared.mask}
+    x_in, timestep = repeated(x_in, copies), repeated(timestep, copies)
+    return unet(x_in, timestep, **text, added_cond_kwargs=added).sample
 
 
 def size_embedding(unet: UNet2DConditionModel, context: Tensor, pooled: Tensor, time_ids: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from transformers import CLIPTokenizer
+from transformers.initialization import no_init_weights
 
 from supir_model.folder import holds_model, part_config
 from supir_model.load import TOKENIZER, build
@@ -19,7 +20,10 @@ from supir_model.supir import Supir
 
 def hollow_supir(preset: Preset) -> Supir:
     """The model of `preset` on the meta device: every shape and no number. Its tokenizer is the package's small one."""
-    with torch.device("meta"):
+    with (
+        torch.device("meta"),
+        no_init_weights(),
+    ):  # on meta tensors drawing changes nothing and takes its time
         return build(preset, CLIPTokenizer.from_pretrained(TOKENIZER))
 
 

@@ -11,14 +11,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor, nn
 
-from supir_model.adapted_unet import adapted_eps, size_embedding
+from supir_model.adapted_unet import adapted_eps, plain_eps, size_embedding
 from supir_model.checks import require_image, require_latent, require_prompts, require_same_size, require_text
 from supir_model.connectors import Connectors
 from supir_model.control import ControlEncoder
@@ -26,9 +25,8 @@ from supir_model.diffusion import nearest_timestep, scale_input, sigma_at
 from supir_model.estimator import DegradationEstimator
 from supir_model.mini_vae import MiniVAE
 from supir_model.prepared import PreparedConditioning, repeated
+from supir_model.stages import Stage, made_trainable
 from supir_model.text import TextConditioning, TextEncoders
-
-Stage = Literal["adapter", "encoder", "codec", "prior", "autoencoder", "distill", "estimator"]
 
 
 class Supir(nn.Module):
@@ -213,11 +211,7 @@ class Supir(nn.Module):
         if prepared.hint is not None:
             require_same_size(prepared.hint, x_in)
         if prepared.hint is None or prepared.control_embedding is None or control_scale == 0.0:
-            copies = len(prepared.context) // len(x_in)
-            added = {"text_embeds": prepared.pooled, "time_ids": prepared.time_ids}
-            x_in, timestep = repeated(x_in, copies), repeated(timestep, copies)
-            text = {"encoder_hidden_states": prepared.context, "encoder_attention_mask": prepared.mask}
-            return self.unet(x_in, timestep, **text, added_cond_kwargs=added).sample
+            return plain_eps(self.unet, x_in, timestep, prepared)
         maps = self.control(
             x_in, timestep, prepared.hint, prepared.context, prepared.control_embedding, prepared.mask
         )
@@ -263,21 +257,7 @@ class Supir(nn.Module):
         Raises:
             ValueError: unknown stage.
         """
-        parts: dict[str, tuple[str, ...]] = {
-            "adapter": ("control", "connectors"),
-            "encoder": ("robust_encoder",),
-            "codec": ("robust_encoder", "vae.decoder"),
-            "prior": ("unet", "text"),
-            "autoencoder": ("vae",),
-            "estimator": ("estimator",),
-            "distill": ("control", "connectors"),
-        }
-        if stage not in parts:
-            raise ValueError(f"stage={stage!r} is unknown; use one of {', '.join(parts)}")
-        self.requires_grad_(False)
-        for part in parts[stage]:
-            self.get_submodule(part).requires_grad_(True)
-        return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
+        return made_trainable(self, stage)
 
     # --- files --------------------------------------------------------------------------------------------
 

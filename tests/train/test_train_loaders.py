@@ -19,13 +19,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from collecting import collect, private_bytes
 from limits import HANGS_AFTER_S
 from safetensors.torch import load_file
 
 from supir_console import Unfinished, config_yaml
 from supir_train.data import training_batches
 from supir_train.loader_channel import COUNT, receive, send
-from supir_train.loaders import FORGIVEN_DEATHS
+from supir_train.loaders import FORGIVEN_DEATHS, Loaders
 from supir_train.order import Position
 from supir_train.run import prepare, train
 
@@ -40,12 +41,6 @@ def batches(config):
 
 def loader_pids() -> list[int]:
     return [process.pid for process in multiprocessing.active_children()]
-
-
-def private_bytes(pid: int) -> int:
-    lines = (line.split() for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:])
-    sizes = {name: int(value) for name, value, *_ in lines}
-    return 1024 * (sizes["Private_Clean:"] + sizes["Private_Dirty:"])
 
 
 def test_arrays_cross_as_they_are_and_may_be_written():
@@ -133,6 +128,14 @@ def test_a_loader_at_work_on_large_pictures_has_little_memory_of_its_own(configu
     running.close()
     assert most < LARGEST_PRIVATE_BYTES
     assert "libtorch" not in maps
+
+
+@needs_proc
+def test_a_full_collection_in_a_loader_leaves_what_it_shares_shared():
+    loaders = Loaders(collect, 1)
+    with contextlib.closing(loaders.made_in_order(iter([[None]]))) as made:
+        ((_, [(before, after)]),) = made
+    assert after - before < 5_000_000
 
 
 ASK_MEMORY = """

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 import torch
+from limits import HANGS_AFTER_S
 
 from supir_console import UserError, load_config
+from supir_quality.lpips_weights import load_lpips
 from supir_train import TrainConfig
 from supir_train.build import make_phases
 from supir_train.cli import SHIPPED
@@ -18,7 +23,7 @@ from supir_train.image_noise import image_noise
 from supir_train.live_bytes import LiveBytes
 from supir_train.memory_fit import FREE_SHARE, fit
 from supir_train.order import Position
-from supir_train.rehearsal import Rehearsal, peak_bytes, rehearse
+from supir_train.rehearsal import LPIPS_BYTES, Rehearsal, peak_bytes, rehearse
 from supir_train.run import prepare
 from supir_train.world import ALONE, World
 
@@ -76,7 +81,7 @@ def test_the_parts_of_a_plan_are_those_of_the_run_and_its_peak_holds_them(config
     assert figures["parameters_bytes"] == sum(value.nbytes for value in run.supir.parameters())
     assert figures["gradients_bytes"] == sum(value.nbytes for value in trained.values())
     assert figures["optimizer_bytes"] == 2 * figures["average_bytes"] == 2 * figures["gradients_bytes"]
-    whole = figures["memory_bytes"] + figures["activations_bytes"]
+    whole = figures["memory_bytes"] + figures["activations_bytes"] + LPIPS_BYTES
     assert figures["peak_bytes"] == whole
     assert figures["checkpointed_activations_bytes"] < 0.8 * figures["activations_bytes"]
     assert figures["micro_batch"] == 4
@@ -96,6 +101,25 @@ def test_activations_grow_with_the_images_and_bf16_takes_less(configure, tmp_pat
 def test_perceptual_network_and_discriminator_are_counted(terms, configure, tmp_path):
     plain = peak_bytes(configure("encoder", tmp_path), ALONE)
     assert peak_bytes(configure("encoder", tmp_path, **terms), ALONE) > plain + 1_000_000
+
+
+def test_a_run_of_mini_takes_what_was_planned(dataset):
+    benchmark = Path(__file__).parents[2] / "benchmarks" / "train_memory.py"
+    command = [sys.executable, str(benchmark), dataset, "adapter, 8 of 128 px"]
+    # of its own, as what was allocated before in a process shifts what its allocator is seen to do
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANGS_AFTER_S)
+    assert done.returncode == 0, done.stderr
+    planned, measured = map(int, done.stdout.split()[-2:])
+    assert planned == pytest.approx(measured, rel=0.15)
+
+
+def test_the_network_that_judges_restored_pictures_is_counted(configure, tmp_path):
+    judge, _ = load_lpips()
+    assert sum(value.nbytes for value in (*judge.parameters(), *judge.buffers())) == LPIPS_BYTES
+    with_pictures, without = (
+        peak_bytes(configure("encoder", tmp_path, validation__pictures=count), ALONE) for count in (1, 0)
+    )
+    assert with_pictures >= without + LPIPS_BYTES
 
 
 def test_fit_takes_the_largest_micro_batch_that_fits(configure, tmp_path):

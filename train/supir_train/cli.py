@@ -111,6 +111,9 @@ def _fitted(resolved: TrainConfig, size: str, processes: int) -> TrainConfig:
 
 
 def _rehearse(resolved: TrainConfig, processes: int, as_json: bool) -> None:
+    from supir_train.lean_imports import import_network_alone
+
+    import_network_alone()
     from supir_train.rehearsal import rehearse
     from supir_train.world import World
 

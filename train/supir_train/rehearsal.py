@@ -31,6 +31,10 @@ from supir_train.world import BUCKET_NUMBERS, World
 
 SAMPLER_STEPS = 1
 """Of the restorations of a validation: more take no more memory."""
+TEACHER_STEPS = 1
+"""In an interval of stage distill: more take no more memory."""
+LPIPS_BYTES = 9_883_416
+"""Weights of the AlexNet that judges restored pictures, always on the CPU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +69,7 @@ class Rehearsal:
 
     def _phase(self, setting: TrainConfig, index: int) -> Phase:
         """A phase that was not counted before."""
-        phase = make_phases(self.supir, setting)[index]
+        phase = make_phases(self.supir, _shortened(setting))[index]
         if phase.teacher:
             hold_frozen_in_bf16(phase.teacher, setting, ())
             lay_out_channels_last(phase.teacher)
@@ -101,7 +105,8 @@ class Rehearsal:
         # gradients of several processes are summed in flat copies of at most a bucket
         exchange = min(4 * BUCKET_NUMBERS, held.gradients) if self._world.size > 1 and not is_sharded else 0
         highest = max(step, held.gradients + exchange, counted.lesson, validation)
-        return PhaseMemory(held=held, activations=activations, peak=held.always + highest)
+        judge = LPIPS_BYTES if _judges_here(phase, setting) else 0
+        return PhaseMemory(held=held, activations=activations, peak=held.always + judge + highest)
 
     def peak(self, setting: TrainConfig) -> int:
         """Returns the most bytes that any phase takes on one device in a setting."""
@@ -109,13 +114,29 @@ class Rehearsal:
 
     def _validation(self, setting: TrainConfig, index: int, images: int) -> int:
         if (index, images) not in self._validations:
-            short = setting.validation.model_copy(update={"steps": SAMPLER_STEPS})
-            config = setting.model_copy(update={"validation": short})
-            phase = self._phase(config, index)
+            phase = self._phase(setting, index)
             self._validations[index, images] = validation_bytes(
-                self.supir, phase, config, images=images, is_gpu=is_gpu(config), results=self._results
+                self.supir, phase, setting, images=images, is_gpu=is_gpu(setting), results=self._results
             )
         return self._validations[index, images]
+
+
+def _shortened(setting: TrainConfig) -> TrainConfig:
+    """The setting without the network calls that only repeat others and keep nothing of them."""
+    distill = setting.distill
+    few = distill.steps * distill.intervals * TEACHER_STEPS
+    return setting.model_copy(
+        update={
+            "validation": setting.validation.model_copy(update={"steps": SAMPLER_STEPS}),
+            "distill": distill.model_copy(update={"teacher_steps": few}),
+        }
+    )
+
+
+def _judges_here(phase: Phase, setting: TrainConfig) -> bool:
+    """Whether restored pictures are judged on the device that is planned."""
+    validation = setting.validation
+    return bool(phase.restore and validation.crops and validation.pictures) and not is_gpu(setting)
 
 
 def rehearse(config: TrainConfig, world: World) -> dict[str, Any]:

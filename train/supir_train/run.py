@@ -24,11 +24,9 @@ from typing import Any
 
 from torch import nn
 
-from supir_console import UserError
 from supir_model import Supir
 from supir_model.memory import checkpoint_activations, lay_out_channels_last
 from supir_model.sharding import shard_trained, whole
-from supir_train.best import best_checkpoint
 from supir_train.build import (
     hold_frozen_in_bf16,
     load_start,
@@ -36,14 +34,7 @@ from supir_train.build import (
     require_tools,
     shares_weights,
 )
-from supir_train.checkpoint import (
-    Checkpoint,
-    Progress,
-    list_checkpoints,
-    load_checkpoint,
-    open_checkpoint,
-    save_checkpoint,
-)
+from supir_train.checkpoint import Checkpoint, Progress
 from supir_train.compiled import compile_for_training
 from supir_train.config import TrainConfig
 from supir_train.config_history import record_config
@@ -60,9 +51,16 @@ from supir_train.metrics import BadSamples, StepLog
 from supir_train.micro_batch import share
 from supir_train.pace import Pace
 from supir_train.phase import Phase, PhaseName
-from supir_train.phase_state import PhaseState, start_phase
+from supir_train.phase_state import start_phase
 from supir_train.provenance import require_same_sources, source_hashes
 from supir_train.restoration import drop_other_sheets, require_best_measure
+from supir_train.run_checkpoints import (
+    best_so_far,
+    is_complete,
+    newest_checkpoint,
+    require_steps_left,
+    save,
+)
 from supir_train.run_context import RunContext
 from supir_train.run_folder import owned
 from supir_train.world import ALONE, World, telling_of_lost_processes
@@ -164,8 +162,8 @@ def train(run: Run, should_stop: Callable[[int], bool] = lambda _: False) -> Out
     config, folder, world = run.config, run.config.run, run.world
     with owned(config, world):
         bad_samples = BadSamples(folder / "bad_samples.jsonl", world)
-        resumed = _newest_checkpoint(config, world)
-        if resumed and _is_complete(run, resumed):
+        resumed = newest_checkpoint(config, world)
+        if resumed and is_complete(run, resumed):
             steps = resumed.progress.step
             return Outcome(
                 steps=steps, model=folder / "model", bad_samples=len(bad_samples), validation_share=0.0
@@ -190,9 +188,9 @@ def train(run: Run, should_stop: Callable[[int], bool] = lambda _: False) -> Out
         )
         bad_samples.add(run.held_out.bad if run.held_out else ())
         with closing(curves) if curves else nullcontext():
-            steps, is_complete = _run_phases(run, resumed, context)
+            steps, is_done = _run_phases(run, resumed, context)
         bad_samples.write()
-        model = write_final_model(run.supir, run.trained, config, world) if is_complete else None
+        model = write_final_model(run.supir, run.trained, config, world) if is_done else None
         return Outcome(
             steps=steps,
             model=model,
@@ -205,7 +203,7 @@ def train(run: Run, should_stop: Callable[[int], bool] = lambda _: False) -> Out
 def _go_on_from(resumed: Checkpoint, run: Run) -> None:
     """Puts the checkpoint's weights into the model, if the run is the one that it was begun as."""
     require_same_sources(resumed.progress.sources, run.sources, run.config)
-    _require_steps_left(run, resumed.progress)
+    require_steps_left(run, resumed.progress)
     place_weights(run.supir, run.trained, resumed)
 
 
@@ -233,7 +231,7 @@ def _run_phases(run: Run, resumed: Checkpoint | None, context: RunContext) -> tu
             shard_trained(run.supir, run.world.mesh(run.supir.device))
             parameters = run.trained[phase.name] = run.supir.trainable(phase.name)
         state = start_phase(phase, parameters, resumed, run.world)
-        state.best = _best_so_far(run, phase)
+        state.best = best_so_far(run, phase)
         resumed = None
         with telling_of_lost_processes():
             stopped = run_phase(
@@ -242,7 +240,7 @@ def _run_phases(run: Run, resumed: Checkpoint | None, context: RunContext) -> tu
                 config=run.config,
                 step_offset=offset,
                 context=context,
-                save=partial(_save, run, phase, offset),
+                save=partial(save, run, phase, offset),
                 whole=partial(whole, run.supir),
             )
         offset += state.steps_done
@@ -251,58 +249,3 @@ def _run_phases(run: Run, resumed: Checkpoint | None, context: RunContext) -> tu
         state.ema.store_in_model()
         phase.finish()
     return offset, True
-
-
-def _best_so_far(run: Run, phase: Phase) -> float | None:
-    """How good the best kept checkpoint of the phase is."""
-    kept = list_checkpoints(run.config.run / "checkpoints")
-    best = best_checkpoint(kept, run.config.validation.best, phase.name) if run.world.writes else None
-    return run.world.from_first(best[1] if best else None)
-
-
-def _newest_checkpoint(config: TrainConfig, world: World) -> Checkpoint | None:
-    path = world.from_first(next(reversed(list_checkpoints(config.run / "checkpoints")), None))
-    load = open_checkpoint if shares_weights(config, world) else load_checkpoint
-    return load(path) if path else None
-
-
-def _require_steps_left(run: Run, at: Progress) -> None:
-    """Refuses a run that is told to be shorter than it is."""
-    last = run.phases[-1]
-    if at.phase == last.name and at.phase_step > last.optimize.steps:
-        raise UserError(
-            f"optimize.steps={last.optimize.steps} lies before step {at.phase_step}, where {run.config.run} stands; "
-            "set it to that or more, or delete the newer folders of checkpoints to end at an older one"
-        )
-
-
-def _is_complete(run: Run, checkpoint: Checkpoint) -> bool:
-    last, progress = run.phases[-1], checkpoint.progress
-    done = progress.phase == last.name and progress.phase_step == last.optimize.steps
-    return done and (run.config.run / "model").is_dir()
-
-
-def _save(run: Run, phase: Phase, offset: int, state: PhaseState, folder: Path | None = None) -> Path:
-    folder = folder or run.config.run / "checkpoints"
-    sums = state.means.merged()
-    if not (run.world.writes or state.is_sharded):
-        return folder
-    progress = Progress(
-        step=offset + state.steps_done,
-        phase=phase.name,
-        phase_step=state.steps_done,
-        position=state.position,
-        sums=sums,
-        scaling_factor=run.supir.vae.config["scaling_factor"],
-        sources=run.sources,
-        figures=state.figures,
-    )
-    checkpoint = Checkpoint(
-        progress=progress,
-        model={name: value for part in run.trained.values() for name, value in part.items()},
-        ema=state.ema.values,
-        optimizer=state.optimizer.state_dict(),
-        adversary=phase.adversary.state() if phase.adversary else None,
-    )
-    keep, best = run.config.keep_checkpoints, run.config.validation.best
-    return save_checkpoint(folder, checkpoint, keep=keep, best=best, world=run.world)

@@ -1,0 +1,30 @@
+"""diffusers without what a plan has no use for: optional packages that it imports wherever they are installed.
+
+Place in the flow: `cli` calls it before a dry run, which ends with its process. peft, and what that imports, takes as
+long as counting a step of SDXL's adapter.
+"""
+
+from __future__ import annotations
+
+import sys
+
+UNUSED = ("peft", "bitsandbytes", "sklearn", "scipy")
+
+
+def import_network_alone() -> None:
+    """Imports the network of the model, and thereby diffusers, as if `UNUSED` were not installed.
+
+    For the rest of the process diffusers and transformers take them as missing; others import them as ever. Nothing
+    happens where diffusers was imported before.
+    """
+    if "diffusers" in sys.modules:
+        return
+    hidden = [name for name in UNUSED if name not in sys.modules]
+    for name in hidden:
+        # the import system's own word for a module that is not to be found
+        sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        import supir_model.supir  # noqa: F401
+    finally:
+        for name in hidden:
+            del sys.modules[name]
