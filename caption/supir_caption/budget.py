@@ -17,13 +17,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from supir_caption.splitting import count_words, end_mark, split_sentences
 from supir_console import UserError
 
 _NUM_MERGES = 49152 - 256 - 2
 _MIN_CLAUSE_WORDS = 3
-_ABBREVIATION = re.compile(r"(?:\b(?:Mr|Mrs|Ms|Dr|St|No|vs|e\.g|i\.e|etc)|\b[A-Z])\.$")
-_SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9])")
-_CLAUSE_END = re.compile(r"[,;:]\s|\s[-–—]\s|\s(?=(?:and|with|while|which|where|against|under)\s)")
+_CLAUSE_END = re.compile(
+    r"[,;:]\s|[，、；：،؛]|\s[-–—]\s|\s(?=(?:and|with|while|which|where|against|under)\s)"
+)
 # Words before the first fact that say nothing about the picture.
 _LEAD = re.compile(
     r"^(?:in|within) (?:the|this) (?:image|picture|photo|photograph|scene),?\s+"
@@ -93,13 +94,7 @@ def clip_token_counter() -> CountTokens:
 
 def facts(text: str) -> list[str]:
     """Returns the sentences of a dense text in order, the lead-in of each ("The image shows") taken off."""
-    sentences: list[str] = []
-    for piece in _SENTENCE_END.split(" ".join(text.split())):
-        if sentences and _ABBREVIATION.search(sentences[-1]):
-            sentences[-1] += " " + piece
-        else:
-            sentences.append(piece)
-    bare = (_LEAD.sub("", sentence) for sentence in sentences)
+    bare = (_LEAD.sub("", sentence) for sentence in split_sentences(" ".join(text.split())))
     return [sentence[0].upper() + sentence[1:] for sentence in bare if sentence]
 
 
@@ -130,8 +125,8 @@ def _first_fitting(kept: list[str], sentence: str, count: CountTokens, limit: in
         return count(" ".join([*kept, start])).largest <= limit
 
     for border in reversed([match.start() for match in _CLAUSE_END.finditer(sentence)]):
-        clause = sentence[:border].rstrip(" ,;:-–—") + "."
-        if len(clause.split()) >= _MIN_CLAUSE_WORDS and fits(clause):
+        clause = sentence[:border].rstrip(" ,;:-–—") + end_mark(sentence)
+        if count_words(clause) >= _MIN_CLAUSE_WORDS and fits(clause):
             return [clause]
     if kept:
         return []

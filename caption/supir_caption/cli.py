@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from supir_caption import page_cli
 from supir_caption.config import CaptionConfig
 from supir_console import (
     ConfigOption,
@@ -26,8 +27,12 @@ from supir_console import (
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
+COMMANDS = {"report": page_cli.report_app, "compare": page_cli.compare_app}
 
-@app.command()
+
+@app.command(
+    epilog=f"Other commands, each with its own --help: supir-caption {', supir-caption '.join(COMMANDS)}."
+)
 def caption(
     dataset: Annotated[
         str | None, typer.Argument(help="Dataset that supir-curate finished: a folder or an fsspec URL.")
@@ -86,4 +91,12 @@ def _settings(
     return load_config(CaptionConfig, config, [*overrides, *flags, f"{key}={json.dumps(model)}"])
 
 
-main = entry(app)
+def dispatch(args: Sequence[str]) -> None:
+    """Runs the command that the first argument names, or captions."""
+    name = args[0] if args else ""
+    if name in COMMANDS:
+        COMMANDS[name](args=args[1:], prog_name=f"supir-caption {name}")
+    app(args=args, prog_name="supir-caption")
+
+
+main = entry(dispatch)

@@ -16,6 +16,8 @@ from supir_console import Config, config_hash
 # The question and the decoding of SUPIR (arXiv 2401.13627, A.2 and its demo).
 QUESTION = "Describe this image and its style in a very detailed manner."
 CLIP_CONTEXT_TOKENS = 75  # 77 less the start and the end token
+# SUPIR's quality words, which the trainer adds to some captions and the restorer to all, and the full stop before them.
+QUALITY_SUFFIX_TOKENS = 54
 
 
 class RegionConfig(Config):
@@ -129,10 +131,10 @@ class CaptionConfig(Config):
         description="sample roles to caption; negatives are trained on the negative prompt",
     )
     short_tokens: int = Field(
-        default=CLIP_CONTEXT_TOKENS,
+        default=CLIP_CONTEXT_TOKENS - QUALITY_SUFFIX_TOKENS,
         ge=8,
         le=CLIP_CONTEXT_TOKENS,
-        description="CLIP tokens of the short text at most",
+        description="CLIP tokens of the short text at most; behind 21 the quality suffix of the readers fits",
     )
     seed: int = Field(
         default=0, ge=0, description="seed of the sampling, mixed with each sample's key and region"

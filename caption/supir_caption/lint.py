@@ -1,61 +1,52 @@
-"""Words in a caption that a reader of the dataset should know of; they are recorded, nothing is dropped.
+"""What a caption says that a reader of the dataset should know of: each check, with the words that it was found by.
 
-Why: a captioner that sees a degraded picture names the degradation (LLaVA-1.6-13B in 17% of cases,
-Qwen2.5-VL-7B in 24%: LucidFlux, arXiv 2509.22414), and a prompt with "blurry" in it teaches the restorer to
-keep the blur.
+Place in the flow: `assemble.py` stores the checks in the caption's row; `retry.py` asks again where one of them makes a
+caption unfit. The law: writing that a caption quotes from a sign is the picture's and no claim of the captioner.
+Precision and recall of each check on captions labelled for the purpose: `benchmarks/caption_checks.py`.
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter
 
-# A defocused background is composition, not damage, so "blurred background" stays allowed.
-_DEGRADATION = re.compile(
-    r"\bblur(?:ry|red|riness)\b(?! (?:\w+ )?background)|\bnois[ey]\b|\bgrain(?:y|iness)\b"
-    r"|\bpixel(?:ated|ation|ization)\b|\b(?:jpe?g|compression|visual|image) (?:artifacts?|artefacts?)\b"
-    r"|\blow[- ](?:res|resolution|quality)\b|\bpoor(?:ly)?[- ](?:quality|lit|focused)\b"
-    r"|\bout[- ]of[- ]focus\b|\b(?:over|under)-?exposed\b|\bwashed[- ]out\b"
-    r"|\bdistorted\b|\bwatermarks?\b|\bdegraded\b",
-    re.IGNORECASE,
+from supir_caption.degradation import degradation_words
+from supir_caption.language import foreign_words
+from supir_caption.phrases import phrases
+from supir_caption.repetition import repeated
+
+CHECKS = ("degradation", "refusal", "hedging", "boilerplate", "repetition", "language")
+_QUOTED = re.compile(
+    r"\"[^\"\n]{1,200}\"|“[^”\n]{1,200}”|„[^“”\n]{1,200}[“”]|«[^»\n]{1,200}»|(?<!\w)['‘][^'‘’\n]{2,80}['’](?!\w)"
 )
-_REFUSAL = re.compile(
-    r"\bI(?:'m| am) sorry\b|\bI (?:cannot|can't|am unable to|am not able to)\b|\bas an AI\b"
-    r"|\blanguage model\b|\bno image (?:was )?(?:provided|attached)\b",
-    re.IGNORECASE,
+_MOSTLY = (
+    0.6  # share of a text that one quotation may not exceed: then the whole caption is in quotation marks
 )
-_HEDGING = re.compile(
-    r"\b(?:appears?|seems?) to\b|\bpossibly\b|\bperhaps\b|\b(?:might|may|could) be\b"
-    r"|\b(?:most )?likely\b|\bsuggest(?:s|ing)\b",
-    re.IGNORECASE,
-)
-_REPEATED_WORDS = 4
-_REPEATED_TIMES = 3
 
 
 def lint(text: str) -> dict[str, str]:
-    """Returns what was found: `degradation`, `refusal`, `hedging`, `repetition`, each with the words.
+    """Returns what was found: `degradation`, `refusal`, `hedging`, `boilerplate`, `repetition`, `language`.
 
     Args:
-        text: one dense caption; an empty one is reported as `empty`.
+        text: one dense caption, cleaned (`cleaning.clean`) or not; an empty one is reported as `empty`.
+
+    Returns:
+        For each check that found something its words, in lower case and parted by commas; for `language` its name.
     """
     if not text.strip():
         return {"empty": "no text"}
+    own = own_words(text)
     found = {
-        "degradation": _matches(_DEGRADATION, text),
-        "refusal": _matches(_REFUSAL, text),
-        "hedging": _matches(_HEDGING, text),
-        "repetition": _repeated(text),
+        "degradation": ", ".join(degradation_words(own)),
+        "refusal": ", ".join(phrases("refusal", own)),
+        "hedging": ", ".join(phrases("hedging", own)),
+        "boilerplate": ", ".join(phrases("boilerplate", own)),
+        "repetition": repeated(text),
+        "language": foreign_words(own),
     }
     return {name: words for name, words in found.items() if words}
 
 
-def _matches(pattern: re.Pattern[str], text: str) -> str:
-    return ", ".join(dict.fromkeys(match.group().lower() for match in pattern.finditer(text)))
-
-
-def _repeated(text: str) -> str:
-    words = re.findall(r"\w+", text.lower())
-    runs = Counter(tuple(words[i : i + _REPEATED_WORDS]) for i in range(len(words) - _REPEATED_WORDS + 1))
-    run, times = runs.most_common(1)[0] if runs else ((), 0)
-    return f"{times} x {' '.join(run)}" if times >= _REPEATED_TIMES else ""
+def own_words(text: str) -> str:
+    """Returns the text with what it quotes, such as a sign, replaced by "…"."""
+    text = text.strip()
+    return text if _QUOTED.fullmatch(text) else _QUOTED.sub("…", text)

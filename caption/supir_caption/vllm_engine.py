@@ -24,7 +24,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from supir_caption.cleaning import clean
 from supir_caption.picture import Description, Picture
+from supir_caption.splitting import ENDS
 from supir_console import UserError
 
 if TYPE_CHECKING:
@@ -187,9 +189,11 @@ def _prompt(llm: Any, question: str) -> str:
 
 
 def _description(answer: Any) -> Description:
-    """One paragraph; a cut-off answer loses its last, unfinished sentence if it has a finished one."""
-    text = " ".join(answer.text.split())
+    """One clean paragraph; a cut-off answer loses its last, unfinished sentence if it has a finished one."""
+    cleaned = clean(answer.text)
+    checks = {"cleaned": cleaned.check()} if cleaned.removed else {}
     if answer.finish_reason == "stop":
-        return Description(text)
-    finished = re.match(r".*[.!?]", text)
-    return Description(finished.group() if finished else text, {"finish_reason": str(answer.finish_reason)})
+        return Description(cleaned.text, checks)
+    finished = re.match(rf".*[{re.escape(ENDS)}]", cleaned.text)
+    text = finished.group() if finished else cleaned.text
+    return Description(text, checks | {"finish_reason": str(answer.finish_reason)})

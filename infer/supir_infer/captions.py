@@ -3,9 +3,9 @@
 Place in the flow: `folder` asks once a picture; a picture without a caption gets the quality words alone.
 The law it keeps: first found wins in the order --caption, mapping, .txt beside the picture, none; entries of a mapping
 that no picture was found for are told.
-File formats: JSON object {name: text}; Parquet with a `text` column and one of `file`, `name` or `key` (a
-caption part of `supir-caption` is such a file; only its whole-image rows, `region` 0, are read). Text is UTF-8, with
-or without a byte order mark, or UTF-16 with one.
+File formats: JSON object {name: text}; Parquet with a `text` column (or that of `--caption-text`) and one of `file`,
+`name` or `key` (a caption part of `supir-caption` is such a file; only its whole-image rows, `region` 0, are read).
+Text is UTF-8, with or without a byte order mark, or UTF-16 with one.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ class Captions:
         return {"captions": text} if (text := self._entries.summary()) else {}
 
 
-def caption_source(text: str | None, mapping_path: Path | None, source: Path) -> Captions:
+def caption_source(
+    text: str | None, mapping_path: Path | None, source: Path, column: str = "text"
+) -> Captions:
     """Returns the captions of the pictures of `source`.
 
     Args:
@@ -72,11 +74,12 @@ def caption_source(text: str | None, mapping_path: Path | None, source: Path) ->
         mapping_path: .json or .parquet file; a picture is looked up by path, path below `source`, file name, stem and
             sample key.
         source: the picture or folder of pictures.
+        column: of a .parquet file that holds the captions.
 
     Raises:
         UserError: the mapping file is missing or has no such form.
     """
-    mapping = _read_mapping(mapping_path) if mapping_path else {}
+    mapping = _read_mapping(mapping_path, column) if mapping_path else {}
     return Captions(text, mapping, source if source.is_dir() else source.parent)
 
 
@@ -102,11 +105,11 @@ def _text_of(path: Path) -> str:
         ) from error
 
 
-def _read_mapping(path: Path) -> dict[str, str]:
+def _read_mapping(path: Path, column: str) -> dict[str, str]:
     if not path.is_file():
         raise UserError(f"caption file {path} does not exist; give a .json or .parquet file with --captions")
     if path.suffix == ".parquet":
-        return _read_parquet(path)
+        return _read_parquet(path, column)
     text = _text_of(path)
     try:
         mapping = json.loads(text)
@@ -117,7 +120,7 @@ def _read_mapping(path: Path) -> dict[str, str]:
     return mapping
 
 
-def _read_parquet(path: Path) -> dict[str, str]:
+def _read_parquet(path: Path, text: str) -> dict[str, str]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -128,13 +131,11 @@ def _read_parquet(path: Path) -> dict[str, str]:
     rows: list[dict[str, Any]] = table.to_pylist()
     columns = set(table.column_names)
     name = next((column for column in ("file", "name", "key") if column in columns), None)
-    if name is None or "text" not in columns:
+    if name is None or text not in columns:
         raise UserError(
             f"caption file {path} has the columns {', '.join(sorted(columns))}; "
-            "it needs `text` and one of `file`, `name`, `key`"
+            f"it needs `{text}` and one of `file`, `name`, `key`"
         )
     return {
-        str(row[name]): str(row["text"])
-        for row in rows
-        if row.get("region", 0) == 0 and row["text"] is not None
+        str(row[name]): str(row[text]) for row in rows if row.get("region", 0) == 0 and row[text] is not None
     }

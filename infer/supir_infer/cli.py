@@ -68,6 +68,7 @@ def infer(
     size_condition: opt.SizeConditionOption = None,
     caption: opt.CaptionOption = None,
     captions: opt.CaptionsOption = None,
+    caption_text: opt.CaptionTextOption = "text",
     tile_captions: opt.TileCaptionsOption = None,
     output_format: opt.FormatOption = None,
     bits: opt.BitsOption = None,
@@ -126,9 +127,9 @@ def infer(
     from supir_infer.regions import TileCaptions
     from supir_infer.results import complete_results
 
-    asked = caption_source(caption, captions, source)
+    asked = caption_source(caption, captions, source, caption_text)
     jobs = find_jobs(source, output, asked, settings.output_format)
-    regions_for = None if tile_captions is None else TileCaptions(tile_captions, source)
+    regions_for = None if tile_captions is None else TileCaptions(tile_captions, source, caption_text)
     if regions_for:
         jobs = [replace(job, regions=regions_for(job.source, job.sha256)) for job in jobs]
     recipe = Recipe(settings, seed, origin.described(), origin.sha256())

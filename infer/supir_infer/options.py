@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from supir_infer.settings import PRESET_BASES
+
+CaptionColumn = Literal["text", "short_text"]
 
 InputArgument = Annotated[
     Path | None, typer.Argument(metavar="INPUT", help="A picture, or a folder of pictures.")
@@ -81,6 +83,10 @@ CaptionsOption = Annotated[
 TileCaptionsOption = Annotated[
     Path | None,
     typer.Option(help="JSON with boxes and texts, or a caption part of supir-caption: a text for each tile."),
+]
+CaptionTextOption = Annotated[
+    CaptionColumn,
+    typer.Option(help="Which text of a caption part of supir-caption: the dense one, or the short one."),
 ]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seed of each picture's noise.")]
 BatchSizeOption = Annotated[int, typer.Option(min=1, help="Pictures of one size restored together.")]

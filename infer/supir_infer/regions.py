@@ -23,7 +23,7 @@ Box = tuple[float, float, float, float]
 """Left, top, right, bottom, px."""
 MIN_COVERAGE = 0.5  # of the tile
 FORM = '{"picture.jpg": [{"box": [left, top, right, bottom], "text": "..."}]}'
-PARQUET_COLUMNS = ("key", "region", "text", "x0", "y0", "x1", "y1")
+PARQUET_COLUMNS = ("key", "region", "x0", "y0", "x1", "y1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +40,16 @@ class TileCaptions:
     Args:
         path: .json or .parquet file; a picture is looked up as by `captions.caption_source`.
         source: the picture or folder of pictures.
+        column: of a .parquet file that holds the texts.
 
     Raises:
         UserError: the file is missing, or has no such form.
     """
 
-    def __init__(self, path: Path, source: Path) -> None:
+    def __init__(self, path: Path, source: Path, column: str = "text") -> None:
         if not path.is_file():
             raise UserError(f"tile captions {path} does not exist; give a .json or .parquet file")
-        regions = _read_parquet(path) if path.suffix == ".parquet" else _read_json(path)
+        regions = _read_parquet(path, column) if path.suffix == ".parquet" else _read_json(path)
         self._entries = PictureEntries(regions, source if source.is_dir() else source.parent)
 
     def __call__(self, picture: Path, sha256: str) -> tuple[Region, ...]:
@@ -99,23 +100,24 @@ def _region(row: Mapping[str, Any]) -> Region:
     return Region((left, top, right, bottom), row["text"])
 
 
-def _read_parquet(path: Path) -> Mapping[str, tuple[Region, ...]]:
+def _read_parquet(path: Path, text: str) -> Mapping[str, tuple[Region, ...]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    columns = [*PARQUET_COLUMNS, text]
     try:
-        rows: list[dict[str, Any]] = pq.read_table(path, columns=list(PARQUET_COLUMNS)).to_pylist()
+        rows: list[dict[str, Any]] = pq.read_table(path, columns=columns).to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise UserError(
-            f"tile captions {path} is no caption part of supir-caption, with {', '.join(PARQUET_COLUMNS)}: {error}"
+            f"tile captions {path} is no caption part of supir-caption, with {', '.join(columns)}: {error}"
         ) from error
-    return _by_key(row for row in rows if row["region"] > 0 and row["text"])
+    return _by_key((row for row in rows if row["region"] > 0 and row[text]), text)
 
 
-def _by_key(rows: Iterable[Mapping[str, Any]]) -> Mapping[str, tuple[Region, ...]]:
+def _by_key(rows: Iterable[Mapping[str, Any]], text: str) -> Mapping[str, tuple[Region, ...]]:
     regions: dict[str, list[Region]] = defaultdict(list)
     for row in rows:
-        regions[row["key"]].append(Region((row["x0"], row["y0"], row["x1"], row["y1"]), row["text"]))
+        regions[row["key"]].append(Region((row["x0"], row["y0"], row["x1"], row["y1"]), row[text]))
     return {key: tuple(found) for key, found in regions.items()}
 
 

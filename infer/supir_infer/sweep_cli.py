@@ -43,6 +43,7 @@ def sweep(
     preset: opt.PresetOption = None,
     caption: opt.CaptionOption = None,
     captions: opt.CaptionsOption = None,
+    caption_text: opt.CaptionTextOption = "text",
     seed: opt.SeedOption = 0,
     weights: Annotated[Path | None, typer.Option(help="Folder with NIQE's parameters.")] = None,
     device: opt.DeviceOption = "auto",
@@ -73,7 +74,9 @@ def sweep(
     sys.stderr.write(f"{len(cells)} combinations of {', '.join(knob.key for knob in knobs)}\n")
     supir = load_model(origin, device, dtype, Execution(offload))
     recipe = Recipe(settings, seed, origin.described(), origin.sha256())
-    failures = run_cells(cells, source, caption_source(caption, captions, source), recipe, supir)
+    failures = run_cells(
+        cells, source, caption_source(caption, captions, source, caption_text), recipe, supir
+    )
     sys.stderr.writelines(f"failed: {failure.job.target}: {failure.reason}\n" for failure in failures)
     import torch
 

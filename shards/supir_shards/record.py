@@ -193,10 +193,15 @@ def caption_for(captions: Sequence[Caption], box: Box) -> Caption | None:
         box: the crop, in px of the stored picture.
 
     Best is the largest intersection over union with the crop, so that a text about much more than the crop,
-    or about less, gives way; the whole picture takes part. Of equals the lower region number wins.
+    or about less, gives way; the whole picture takes part. Of equals the lower region number wins. A place that
+    its captioner has no text for (``no_caption`` in its checks) describes nothing.
     """
     return max(
-        (one for one in captions if one.region == 0 or _overlap(one.box, box) >= MIN_COVERAGE * _area(box)),
+        (
+            one
+            for one in captions
+            if one.text and (one.region == 0 or _overlap(one.box, box) >= MIN_COVERAGE * _area(box))
+        ),
         key=lambda one: (_intersection_over_union(one.box, box), -one.region),
         default=None,
     )

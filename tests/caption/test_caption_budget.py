@@ -7,6 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supir_caption.budget import CountTokens, TokenCounts, facts, shorten
+from supir_caption.config import CLIP_CONTEXT_TOKENS, QUALITY_SUFFIX_TOKENS, CaptionConfig
+from supir_model.prompts import positive_prompt
 
 LONG = (
     "The image features a red fox standing in a snowy forest. It looks to the left, its ears raised and its tail low. "
@@ -91,3 +93,20 @@ def test_never_above_the_budget_and_always_a_start_of_the_facts(
     assert short.num_facts <= len(sentences)
     if short.num_facts == len(sentences):
         assert short.text == whole
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        LONG,
+        "A tabby cat rests on a grey wool blanket beside a window with a view of a garden in late autumn light.",
+        "Un zorro rojo está sentado en la nieve, junto a un árbol muy viejo, y mira hacia la cámara.",
+        "一只红色的狐狸坐在雪地里，旁边是一棵古老的树，远处有山。",
+        "Wow! A red fox!",
+    ],
+)
+def test_by_default_the_quality_suffix_fits_behind_the_short_text_for_both_encoders(count, text: str):
+    short = shorten(facts(text), count, CaptionConfig().short_tokens)
+    assert short.text
+    assert count(positive_prompt(short.text)).largest <= CLIP_CONTEXT_TOKENS
+    assert count(positive_prompt("a fox")).largest - count("a fox").largest == QUALITY_SUFFIX_TOKENS

@@ -1,20 +1,29 @@
-"""The lint: which words are reported, and which innocent ones are not."""
+"""The checks: what is reported, which innocent words are not, and the rates on the labelled captions."""
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
-from supir_caption.lint import lint
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+from caption_checks import LABELLED, rates, read
+
+from supir_caption.lint import CHECKS, lint, own_words
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("A blurry, noisy photo with JPEG artifacts.", {"degradation": "blurry, noisy, jpeg artifacts"}),
-        ("A low-resolution scan, out of focus.", {"degradation": "low-resolution, out of focus"}),
+        ("A low-resolution scan, out of focus.", {"degradation": "low resolution, out of focus"}),
         ("I'm sorry, I cannot see it.", {"refusal": "i'm sorry, i cannot"}),
         ("It appears to be a fox, possibly a vixen.", {"hedging": "appears to, possibly"}),
-        ("A tree on a hill. A tree on a hill. A tree on a hill.", {"repetition": "3 x a tree on a"}),
+        ("A tree on a hill. A tree on a hill. A tree on a hill.", {"repetition": "3 x a tree on a hill"}),
+        ("A fox, adding a touch of magic to the scene.", {"boilerplate": "adding a touch of"}),
+        ("Ein Fuchs sitzt im Schnee neben einem Baum.", {"language": "German"}),
+        ("雪の中に狐が座っています。", {"language": "Chinese or Japanese"}),
         ("  ", {"empty": "no text"}),
     ],
 )
@@ -29,7 +38,54 @@ def test_what_is_reported(text: str, expected: dict[str, str]):
         "Egyptian artifacts in a museum.",
         "A fine-grained wooden table; grain in a field.",
         "A tree on a hill. A tree on a hill.",
+        'A sign reads "Sorry, no blurry photos. Perhaps tomorrow."',
     ],
 )
 def test_what_is_not(text: str):
     assert lint(text) == {}
+
+
+@pytest.mark.parametrize(
+    ("picture", "thing"),
+    [
+        (
+            "The background of the photo is sharp, but the photo is blurred.",
+            "The background of the photo is blurred.",
+        ),
+        ("There is noise in the shadows.", "There is noise in the street."),
+        ("Scratches run across the surface of the print.", "Scratches run across the surface of the table."),
+        ("The photo is old. It is scratched.", "The photo shows a table. It is scratched."),
+        ("The image has a grainy texture.", "The image shows the grainy texture of the sand."),
+        ("A torn photograph of a sailor.", "A torn photograph of a sailor hangs on the wall."),
+        ("The image is of poor quality.", "The road is of poor quality."),
+        ("The image is noisy.", "The image is not noisy."),
+    ],
+)
+def test_a_defect_counts_by_what_it_is_said_of(picture: str, thing: str):
+    assert "degradation" in lint(picture)
+    assert "degradation" not in lint(thing)
+
+
+@pytest.mark.parametrize("half", ["tuning", "held_out"])
+@pytest.mark.parametrize("check", CHECKS)
+def test_each_check_finds_nine_of_ten_and_is_right_nine_times_of_ten(half: str, check: str):
+    captions = read(LABELLED / f"{half}.txt")
+    by_check, misses = rates(captions)
+    assert sum(check in caption.labels for caption in captions) >= 14
+    assert by_check[check].precision >= 0.9, "\n".join(misses)
+    assert by_check[check].recall >= 0.9, "\n".join(misses)
+
+
+def test_the_list_has_good_captions_and_bad_ones_of_every_style():
+    captions = [caption for half in ("tuning", "held_out") for caption in read(LABELLED / f"{half}.txt")]
+    assert len(captions) >= 400
+    assert len({caption.text for caption in captions}) == len(captions)
+    for style in ("llava", "qwen", "joy"):
+        of_style = [caption for caption in captions if caption.style == style]
+        assert sum(not caption.labels for caption in of_style) >= 50
+        assert sum(bool(caption.labels) for caption in of_style) >= 50
+
+
+def test_a_caption_that_is_one_quotation_is_the_captioners_own():
+    assert own_words('"A blurry photo."') == '"A blurry photo."'
+    assert own_words('A sign says "blurry".') == "A sign says …."

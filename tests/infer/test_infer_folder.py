@@ -163,9 +163,12 @@ def test_captions_come_from_option_mapping_parquet_or_text_file(command, photos,
 
     assert captions("json", "--captions", tmp_path / "c.json") == ["an astronaut", "a cat"]
     key = lines(tmp_path / "json")[1]["input_sha256"][:32]
-    rows = [{"key": key, "region": 0, "text": "a tabby"}, {"key": key, "region": 1, "text": "an ear"}]
+    row = {"key": key, "region": 0, "text": "a tabby", "short_text": "tabby"}
+    rows = [row, row | {"region": 1, "text": "an ear"}]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "c.parquet")
     assert captions("parquet", "--captions", tmp_path / "c.parquet") == ["an astronaut", "a tabby"]
+    short = ("--captions", tmp_path / "c.parquet", "--caption-text", "short_text")
+    assert captions("short", *short) == ["an astronaut", "tabby"]
     assert captions("option", "--caption", "a photo") == ["a photo", "a photo"]
 
 

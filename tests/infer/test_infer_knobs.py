@@ -193,12 +193,18 @@ def test_tile_captions_come_from_json_or_from_the_parts_of_supir_caption(tmp_pat
     without = TileCaptions(tmp_path / "tiles.json", tmp_path)
     assert without(tmp_path / "b.jpg", "") == ()
     assert without.summary() == {"tile_captions": "0 of 1 entries have a picture; none has a.jpg"}
-    row = {"key": "f" * 32, "x0": 0, "y0": 0, "x1": 5, "y1": 6, "text": "a cat"}
-    rows = [row | {"region": 0, "text": "whole"}, row | {"region": 1}, row | {"region": 2, "text": ""}]
+    row = {"key": "f" * 32, "x0": 0, "y0": 0, "x1": 5, "y1": 6, "text": "a cat", "short_text": "cat"}
+    rows = [
+        row | {"region": 0, "text": "whole"},
+        row | {"region": 1},
+        row | {"region": 2, "text": "", "short_text": ""},
+    ]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "tiles.parquet")
     assert TileCaptions(tmp_path / "tiles.parquet", tmp_path)(tmp_path / "c.jpg", "f" * 64) == (
         Region((0, 0, 5, 6), "a cat"),
     )
+    short = TileCaptions(tmp_path / "tiles.parquet", tmp_path, "short_text")
+    assert short(tmp_path / "c.jpg", "f" * 64) == (Region((0, 0, 5, 6), "cat"),)
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,11 @@ def test_of_equal_regions_the_lower_number_wins() -> None:
     assert found.text == "earlier"
 
 
+def test_a_region_without_text_gives_way() -> None:
+    assert caption_for([whole(), replace(CORNER, text="")], (0, 0, 512, 512)) == whole()
+    assert caption_for([replace(whole(), text="")], (0, 0, 512, 512)) is None
+
+
 def test_a_crop_that_nothing_describes_has_no_caption() -> None:
     assert caption_for([], (0, 0, 1, 1)) is None
     assert caption_for([LEFT], (600, 0, 1000, 400)) is None

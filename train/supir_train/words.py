@@ -75,7 +75,7 @@ def photo_prompt(
         return ""
     described = caption_for(captions, box)
     if weights.empty + weights.region <= kind < weights.empty + weights.region + weights.long:
-        described = next((caption for caption in captions if caption.region == 0), described)
+        described = next((caption for caption in captions if caption.region == 0 and caption.text), described)
     text = described.text if described else ""
     if described and kind >= weights.empty + weights.region + weights.long:
         text = described.short_text

@@ -1,0 +1,1 @@
+"""Pages about captions that are stored: `report` of one captioner, `compare` of two."""
