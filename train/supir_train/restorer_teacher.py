@@ -32,7 +32,8 @@ class RestorerTeacher:
 
     def __init__(self, path: Path) -> None:
         self._restorer = _load(path)
-        self._network: Any = self._restorer.model.requires_grad_(False).eval()
+        network = self._restorer.model.requires_grad_(False).eval()
+        self._network: Any = network.to(memory_format=torch.channels_last)
         self._lpips: Any = load_lpips("alex")[0]
 
     @torch.no_grad()
