@@ -1,17 +1,20 @@
 # setup  the virtual environment, vLLM for this machine included   demo   the whole chain on real photos, one page
 # test   every test                                                check  format, lint, types, import arrows
-# bench  each claim beside its peer
+# bench  each claim beside its peer                        speedrun  photos to weights, timed (PHOTOS=DIR)
 VENV ?= .venv
 export VENV
 RUN := $(VENV)/bin
 
-.PHONY: setup demo test check format bench
+.PHONY: setup demo speedrun test check format bench
 
 setup:
 	@bash scripts/setup.sh
 
 demo: setup
 	$(RUN)/python demo/run.py $(if $(PHOTOS),--photos "$(PHOTOS)")
+
+speedrun: setup
+	$(RUN)/python train/mini/speedrun.py "$(PHOTOS)"
 
 test: setup
 	OMP_NUM_THREADS=1 $(RUN)/python -m pytest --numprocesses 2 --dist loadfile

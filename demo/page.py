@@ -17,16 +17,17 @@ from markupsafe import Markup
 from PIL import Image
 
 from supir_images import decode_rgb
-from supir_shards import Dataset
+from supir_shards import Dataset, sample_key
 
 THUMBNAIL_PX = 320
 STAGES = ("prior", "encoder", "adapter")
 CURVE_PX = (300, 160)
+PEERS = Path(__file__).parent / "peers.json"
+"""Figures of benchmarks/restore_peers.py on the pairs of this demo with the packages' photos."""
 EXPECTATION = (
-    "What to expect: the mini model has 16 M parameters (SDXL with SUPIR's parts has 4.8 B), was trained for some "
-    "seven hours on one CPU core, and each stage went on for a minute here. It proves that the chain works; it removes "
-    "noise and blocking, invents little detail and softens texture. The table puts its numbers beside those of the "
-    "degraded input."
+    "What to expect: the mini model has 16 M parameters (SDXL with SUPIR's parts has 4.8 B) and was trained for some "
+    "nine hours on one CPU core. It takes out noise and blocks, sharpens edges, softens texture and invents little. "
+    "Training went on here for a minute a stage, to show that the chain works, not to make it better."
 )
 
 
@@ -41,24 +42,36 @@ class Kind:
 
 
 @dataclass(frozen=True, slots=True)
+class Column:
+    """One maker of pictures: its means by metric."""
+
+    name: str
+    means: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class MetricRow:
-    """One metric's means and medians, in the order of the page's columns, and what exactly it is."""
+    """One metric, its mean of every column ("-" where there is none), and what exactly it is."""
 
     name: str
     higher_is_better: bool
-    averages: list[str]
+    means: list[str]
     identity: str
 
 
-def write_page(work: Path, seconds: dict[str, float]) -> Path:
+def write_page(work: Path, seconds: dict[str, float], *, is_package_photos: bool) -> Path:
     """Writes `work/index.html` from the demo's files and returns its path.
 
     Args:
         work: the demo's folder.
         seconds: wall time of each command, by its text.
+        is_package_photos: the demo took no photos of the user's, so the peers' stored figures are of the same pairs.
     """
     outcomes = _outcomes(work)
-    report = json.loads((work / "metrics.json").read_text())
+    report, trained_on = (
+        json.loads((work / f"{folder}.json").read_text()) for folder in ("restored", "restored_trained_on")
+    )
+    columns = list(_columns(report, trained_on, is_package_photos))
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -67,8 +80,9 @@ def write_page(work: Path, seconds: dict[str, float]) -> Path:
     page = environment.get_template("page.html.j2").render(
         expectation=EXPECTATION,
         pairs=list(_pairs(work)),
-        metric_rows=list(report["means"]),
-        metrics=list(_metric_rows(report)),
+        columns=[column.name for column in columns],
+        metrics=list(_metric_rows(report, columns)),
+        has_peers=is_package_photos,
         num_candidates=len(outcomes),
         num_kept=sum(not reason for _, reason in outcomes),
         funnel=Counter(reason for _, reason in outcomes if reason).most_common(),
@@ -104,22 +118,27 @@ def _kinds(outcomes: Sequence[tuple[str, str]]) -> Iterator[Kind]:
 
 
 def _pairs(work: Path) -> Iterator[tuple[str, str, str, str]]:
+    names = {sample_key(photo.read_bytes()): photo.stem for photo in (work / "held_out").iterdir()}
     for restored in sorted((work / "restored").glob("*.png")):
-        yield restored.stem[:8], f"lq/{restored.name}", f"restored/{restored.name}", f"hq/{restored.name}"
+        yield names[restored.stem], f"lq/{restored.name}", f"restored/{restored.name}", f"hq/{restored.name}"
 
 
-def _metric_rows(report: dict[str, Any]) -> Iterator[MetricRow]:
+def _columns(report: dict[str, Any], trained_on: dict[str, Any], is_package_photos: bool) -> Iterator[Column]:
+    yield Column("input", report["means"]["bicubic"])
+    yield Column("mini", report["means"]["restored"])
+    yield Column("mini, trained on here", trained_on["means"]["restored"])
+    if is_package_photos:
+        for name, means in json.loads(PEERS.read_text()).items():
+            yield Column(name, means)
+
+
+def _metric_rows(report: dict[str, Any], columns: Sequence[Column]) -> Iterator[MetricRow]:
     for identity in report["metrics"]:
         name = identity["metric"]
-        averages = [
-            f"{report['means'][row][name]:.3f} (median {report['medians'][row][name]:.3f})"
-            if report["num_averaged"]
-            else "-"
-            for row in report["means"]
-        ]
+        means = [f"{column.means[name]:.3f}" if name in column.means else "-" for column in columns]
         images = f"{report['num_averaged']} of {report['num_images']} images"
         what = f"{identity['implementation']}, {identity['colour_space']}, {images}"
-        yield MetricRow(name, identity["better"] == "higher", averages, what)
+        yield MetricRow(name, identity["better"] == "higher", means, what)
 
 
 def _captions(work: Path) -> Iterator[tuple[str, str]]:

@@ -1,8 +1,9 @@
 """`make demo`: the whole chain on real photos with the embedded `mini` model, ending in one page.
 
 A small local web of photos and junk is curated from its URLs, captioned, given negative samples; the three
-training stages go on from the shipped `mini` weights for a minute or so each; held-out photos are degraded,
-restored and measured. Every stage is the public command; this file only joins them.
+training stages go on from the shipped `mini` weights for a minute or so each; held-out photos are degraded, restored
+by `mini` as it ships and as this demo trained it on, and measured. Every stage is the public command; this file only
+joins them.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def main() -> None:
     except (OSError, UserError) as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(2)
-    demo = Demo(work)
+    demo = Demo(work, is_package_photos=options.photos is None)
     demo.collect(photos)
     demo.caption_and_spoil()
     demo.train()
@@ -90,10 +91,12 @@ class Demo:
 
     Args:
         work: empty folder to work in, from `prepare_folder`.
+        is_package_photos: the photos are those of installed packages.
     """
 
-    def __init__(self, work: Path) -> None:
+    def __init__(self, work: Path, *, is_package_photos: bool) -> None:
         self.work = work
+        self.is_package_photos = is_package_photos
         self.dataset = work / "dataset"
         self.seconds: dict[str, float] = {}
 
@@ -140,15 +143,16 @@ class Demo:
         self._run("supir-degrade", "pairs", folder, *pairs)
         for side in ("lq", "hq"):
             _unpack(self.work / "pairs" / side / "shards", self.work / side)
-        model = ("--model", self.work / "runs" / "adapter" / "model")
-        self._run("supir-infer", self.work / "lq", "-o", self.work / "restored", *model)
-        sides = ("--reference", self.work / "hq", "--lq", self.work / "lq", "--json")
-        with (self.work / "metrics.json").open("w") as metrics:
-            self._run("supir-eval", self.work / "restored", *sides, stdout=metrics)
+        trained = self.work / "runs" / "adapter" / "model"
+        for name, model in (("restored", "mini"), ("restored_trained_on", trained)):
+            self._run("supir-infer", self.work / "lq", "-o", self.work / name, "--model", model)
+            sides = ("--reference", self.work / "hq", "--lq", self.work / "lq", "--json")
+            with (self.work / f"{name}.json").open("w") as report:
+                self._run("supir-eval", self.work / name, *sides, stdout=report)
 
     def finish(self) -> None:
         """Writes the page and says where it is."""
-        page = write_page(self.work, self.seconds)
+        page = write_page(self.work, self.seconds, is_package_photos=self.is_package_photos)
         total = sum(self.seconds.values())
         sys.stderr.write(f"\ndemo: done in {total / 60:.1f} minutes; open {page}\n")
 

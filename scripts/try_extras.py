@@ -110,6 +110,11 @@ def web_answers(executables: Path, folder: Path) -> None:
             page.terminate()
 
 
+MAKE_TEACHER = """
+import torch
+from spandrel.architectures.ESRGAN import ESRGAN
+torch.save(ESRGAN(num_filters=8, num_blocks=1, scale=4).state_dict(), "teacher.pth")
+"""
 TRIES = {
     "curate": Try([["supir-curate", "run", "photos", "-o", "curated"]]),
     "scorers": Try(
@@ -139,6 +144,13 @@ TRIES = {
     ),
     "train": Try([["supir-train", "encoder-mini", *TINY_RUN]]),
     "adam8bit": Try([["supir-train", "encoder-mini", *TINY_RUN, "--set", "optimize.optimizer=adamw8bit"]]),
+    "teacher": Try(
+        [
+            ["python", "-c", MAKE_TEACHER],
+            ["supir-train", "encoder-mini", *TINY_RUN, "--set", "encoder.teacher=teacher.pth"],
+        ],
+        carries_weights=True,
+    ),
     "infer": Try([["supir-infer", "small.png", "-o", "restored", "--set", "steps=2"]]),
     "eval": Try([["supir-eval", "photos", "--reference", "photos"]], carries_weights=True),
     "web": Try([], check=web_answers),

@@ -21,6 +21,7 @@ from supir_train.image_noise import ImageNoise
 from supir_train.loss_config import EncoderLossConfig
 from supir_train.losses import ImageLoss, pixel_distance
 from supir_train.phase import Losses, Phase, psnr_db
+from supir_train.restorer_teacher import RestorerTeacher
 
 
 def encoder_phase(supir: Supir, config: TrainConfig) -> Phase:
@@ -28,12 +29,17 @@ def encoder_phase(supir: Supir, config: TrainConfig) -> Phase:
     weights = config.encoder
     adversary = Adversary(weights.adversary, config.seed) if weights.adversary.weight else None
     image_loss = ImageLoss(weights, adversary)
+    teacher = RestorerTeacher(weights.teacher) if weights.teacher else None
 
     def loss(batch: Batch, noise: ImageNoise) -> Losses:
         assert batch.lq is not None, "stage encoder loads degraded pairs"
         latent = supir.encode_lq(batch.lq)
         image = supir.decode(latent).float()
-        total, terms = image_loss(image, batch.hq, noise)
+        target, figures = batch.hq, Losses()
+        if teacher:
+            target, is_followed = teacher.targets(image, batch.lq, batch.hq)
+            figures["taught"] = is_followed.float()
+        total, terms = image_loss(image, target, noise)
         if weights.latent_weight or weights.decoded_weight:
             with torch.no_grad():
                 target_latent = supir.encode(batch.hq, None)
@@ -48,7 +54,7 @@ def encoder_phase(supir: Supir, config: TrainConfig) -> Phase:
         if weights.plain_weight:
             terms["plain"] = _plain_distance(supir, batch, weights)
             total = total + weights.plain_weight * terms["plain"]
-        return {"loss": total, **terms, "psnr_db": psnr_db(image, batch.hq)}
+        return {"loss": total, **terms, **figures, "psnr_db": psnr_db(image, batch.hq)}
 
     def restore(batch: Batch, _: ImageNoise) -> torch.Tensor:
         assert batch.lq is not None, "stage encoder loads degraded pairs"

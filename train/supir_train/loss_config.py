@@ -6,6 +6,7 @@ here, so that commands answer at once.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -88,6 +89,11 @@ class EncoderLossConfig(ImageLossConfig):
         ge=0,
         description="Above 0 the decoder is trained as well, for small backbones, and this weighs the pixel distance "
         "of D(E(hq)) and hq, which keeps it the decoder of the plain encoder too. The paper freezes it.",
+    )
+    teacher: Path | None = Field(
+        default=None,
+        description="Weights of a restorer that spandrel knows (RealESRGAN_x4plus.pth, .safetensors). Where its result "
+        "is nearer the photo by LPIPS than the student's, it is the image terms' target in the photo's place.",
     )
 
     @model_validator(mode="after")
