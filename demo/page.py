@@ -23,7 +23,7 @@ THUMBNAIL_PX = 320
 STAGES = ("prior", "encoder", "adapter")
 CURVE_PX = (300, 160)
 PEERS = Path(__file__).parent / "peers.json"
-"""Figures of benchmarks/restore_peers.py on the pairs of this demo with the packages' photos."""
+"""The table that benchmarks/restore_peers.py wrote of the pairs of this demo, with the packages' photos."""
 EXPECTATION = (
     "What to expect: the mini model has 16 M parameters (SDXL with SUPIR's parts has 4.8 B) and was trained for some "
     "nine hours on one CPU core. It takes out noise and blocks, sharpens edges, softens texture and invents little. "
@@ -128,8 +128,8 @@ def _columns(report: dict[str, Any], trained_on: dict[str, Any], is_package_phot
     yield Column("mini", report["means"]["restored"])
     yield Column("mini, trained on here", trained_on["means"]["restored"])
     if is_package_photos:
-        for name, means in json.loads(PEERS.read_text()).items():
-            yield Column(name, means)
+        table = json.loads(PEERS.read_text())
+        yield from (Column(name, means) for name, means in table.items() if name not in ("input", "mini"))
 
 
 def _metric_rows(report: dict[str, Any], columns: Sequence[Column]) -> Iterator[MetricRow]:
