@@ -15,7 +15,7 @@ PREPARE = f"""
 import sys; sys.path.insert(0, {str(RUN.parent)!r}); sys.argv[0] = "run.py"
 import run
 class Stop:
-    def __init__(self, work): raise SystemExit(0)
+    def __init__(self, work, *, is_package_photos): raise SystemExit(0)
 run.Demo = Stop
 run.main()
 """

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from limits import HANGS_AFTER_S
 from PIL import Image, PngImagePlugin
 from served_votes import served
 from skimage import data
@@ -141,14 +142,14 @@ def test_an_answer_to_another_question_or_none_of_the_three_is_refused(runs):
 
 
 def get(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=30) as answer:
+    with urllib.request.urlopen(url, timeout=HANGS_AFTER_S) as answer:
         return answer.read()
 
 
 def post(url: str, body: object, kind: str = "application/json") -> dict[str, Any]:
     payload = body if isinstance(body, bytes) else json.dumps(body).encode()
     request = urllib.request.Request(url, payload, {"Content-Type": kind})
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=HANGS_AFTER_S) as answer:
         return json.load(answer)
 
 

