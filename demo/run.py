@@ -24,7 +24,7 @@ from supir_console import UserError
 
 HERE = Path(__file__).parent
 COMMANDS = Path(sys.executable).parent
-NUM_NEGATIVES = 5
+NUM_NEGATIVES = 4  # as many of the packages' photos that are not held out have 512 px
 MARKER = ".supir-demo"  # in every folder that a demo made; only such a folder is ever emptied
 
 
