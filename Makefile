@@ -31,12 +31,14 @@ format: setup
 
 # SUPIR_PARITY_DIR: folder of stored numbers of another implementation, for benchmarks/parity.py
 # SUPIR_PHOTOS: folder of camera photos, for benchmarks/probes.py and jpeg_crop.py
+# SUPIR_PAIRS: folder with lq/ and hq/, such as demo/build, for benchmarks/restore_peers.py
 # SUPIR_BASICSR: basicsr-1.4.2.tar.gz from PyPI, or its unpacked folder, for benchmarks/degrade.py and degrade_batch.py
 bench: setup
-	@for file in $(filter-out benchmarks/common.py benchmarks/parity% benchmarks/degrade% benchmarks/probes% benchmarks/jpeg_crop% benchmarks/curate% benchmarks/fetch_%,$(wildcard benchmarks/*.py)); do echo "== $$file"; $(RUN)/python $$file || exit 1; done
+	@for file in $(filter-out benchmarks/common.py benchmarks/parity% benchmarks/degrade% benchmarks/probes% benchmarks/jpeg_crop% benchmarks/curate% benchmarks/fetch_% benchmarks/restore_peers.py,$(wildcard benchmarks/*.py)); do echo "== $$file"; $(RUN)/python $$file || exit 1; done
 	@[ -z "$$SUPIR_PARITY_DIR" ] || $(RUN)/python benchmarks/parity.py "$$SUPIR_PARITY_DIR"
 	@[ -z "$$SUPIR_PHOTOS" ] || $(RUN)/python benchmarks/probes.py "$$SUPIR_PHOTOS"
 	@[ -z "$$SUPIR_PHOTOS" ] || $(RUN)/python benchmarks/curate.py "$$SUPIR_PHOTOS"
 	@[ -z "$$SUPIR_PHOTOS" ] || $(RUN)/python benchmarks/jpeg_crop.py "$$SUPIR_PHOTOS"
+	@[ -z "$$SUPIR_PAIRS" ] || $(RUN)/python benchmarks/restore_peers.py "$$SUPIR_PAIRS"
 	@[ -z "$$SUPIR_BASICSR" ] || $(RUN)/python benchmarks/degrade.py "$$SUPIR_BASICSR"
 	@[ -z "$$SUPIR_BASICSR" ] || $(RUN)/python benchmarks/degrade_batch.py "$$SUPIR_BASICSR"

@@ -32,7 +32,7 @@ class Said:
     """What a captioner said about a picture.
 
     Attributes:
-        text: at most 75 tokens of each of SDXL's tokenizers; "" where it abstains.
+        text: at most `short_tokens` of each of SDXL's tokenizers; "" where it abstains.
         dense: the whole answer, whatever became of it.
         checks: what was found in it, by check.
         abstains: why there is no text, "" where there is.

@@ -19,7 +19,6 @@ Source: arXiv 2401.13627, figure 2 and section 3; tests compare with a recorded 
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +34,7 @@ from supir_infer.conditioning import LATENT_PX as LATENT_PX
 from supir_infer.conditioning import Texts, Told, denoise_with, prompt_of, tile_prompts
 from supir_infer.finish import finished
 from supir_infer.images import FloatImage, resize, to_bytes, to_rgb
+from supir_infer.lap_clock import LapClock
 from supir_infer.noise import Noise, noise_of
 from supir_infer.out_of_memory import is_out_of_memory, smaller
 from supir_infer.regions import Region
@@ -263,7 +263,7 @@ class Restorer:
             timings: gets the seconds of `encode`, `sample` and `decode`.
             on_step: called after every denoising step.
         """
-        clock = _Clock({} if timings is None else timings, lq.device)
+        clock = LapClock({} if timings is None else timings, lq.device)
         z_lq = self._codec.encode_lq(lq)
         pulls = self.settings.restore_guidance > 0
         takes_colours = self.settings.colour_fix != "none" and self.settings.colour_reference == "stage_one"
@@ -296,18 +296,3 @@ class Restorer:
         on_step: OnStep | None,
     ) -> torch.Tensor:
         return sample(self.settings, denoise, z_lq, noise, centre, on_step)
-
-
-class _Clock:
-    """Writes the seconds since the last lap; waits for the device first, or the figures would lie."""
-
-    def __init__(self, timings: dict[str, float], device: torch.device) -> None:
-        self._timings, self._device = timings, device
-        self._last = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        now = time.perf_counter()
-        self._timings[name] = now - self._last
-        self._last = now
