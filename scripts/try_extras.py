@@ -143,6 +143,7 @@ TRIES = {
         ]
     ),
     "train": Try([["supir-train", "encoder-mini", *TINY_RUN]]),
+    "openai": Try([["python", "-c", "import openai; from supir_caption.openai_model import OpenAIModel"]]),
     "adam8bit": Try([["supir-train", "encoder-mini", *TINY_RUN, "--set", "optimize.optimizer=adamw8bit"]]),
     "teacher": Try(
         [

@@ -129,7 +129,7 @@ def infer(
     source, output = _places(source, output)
     from supir_infer import captioner as asking
     from supir_infer.captions import caption_source
-    from supir_infer.plan import Recipe, find_jobs, names_result, plan_jobs
+    from supir_infer.plan import Recipe, find_jobs, plan_jobs
     from supir_infer.regions import TileCaptions
     from supir_infer.results import complete_results
 
@@ -149,10 +149,7 @@ def infer(
         _print_plan(plan, settings, supir, batch_size, as_json)
         return
     resolve_precision(device, dtype)
-    folder = output.parent if source.is_file() and names_result(output) else output
-    require_writable_folder(folder, "-o")
-    results = folder / RESULTS
-    require_writable_file(results, "-o")
+    results = _results_file(source, output)
     supir = supir or (load_model(origin, device, dtype, execution) if plan.open else None)
     complete_results(results, plan)
     speaker = (
@@ -229,6 +226,16 @@ def read_settings(
     )
     changes |= {key: value for key, value in flags.items() if value is not None}
     return change_settings(PRESETS[preset], changes, overrides)
+
+
+def _results_file(source: Path, output: Path) -> Path:
+    """Where the lines of a run go; that they and the results can be written is known before work begins."""
+    from supir_infer.plan import names_result
+
+    folder = output.parent if source.is_file() and names_result(output) else output
+    require_writable_folder(folder, "-o")
+    require_writable_file(folder / RESULTS, "-o")
+    return folder / RESULTS
 
 
 def _restore(

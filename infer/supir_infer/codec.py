@@ -19,9 +19,9 @@ from torch import Tensor
 
 from supir_console import UserError
 from supir_infer import kl_strips, mini_strips
-from supir_infer.out_of_memory import is_out_of_memory
 from supir_infer.row_maps import GIB, Maps
 from supir_model import Supir
+from supir_model.out_of_memory import is_out_of_memory
 from supir_model.sampler import NoiseSource
 
 LEAST_ROWS = 8

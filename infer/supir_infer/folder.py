@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 from supir_console import Progress, UserError, installed_version
 from supir_infer.captioner import told
 from supir_infer.images import ImageError, Picture, picture_size, read_picture, resize, to_bytes, to_deep
-from supir_infer.out_of_memory import is_out_of_memory
 from supir_infer.plan import Job, Recipe, settings_hash
 from supir_infer.restore import Restorer, Result
 from supir_infer.results import append_failure, append_success
@@ -26,6 +25,7 @@ from supir_infer.saving import require_room, write_picture
 from supir_infer.settings import RestoreSettings
 from supir_infer.sizes import plan_sizes
 from supir_model.estimator import Degradation
+from supir_model.out_of_memory import is_out_of_memory
 from supir_model.sampler import OnStep
 
 if TYPE_CHECKING:

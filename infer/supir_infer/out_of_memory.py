@@ -1,6 +1,6 @@
-"""What to do where memory does not suffice: how it is told, and the next smaller way to sample.
+"""What to do where memory does not suffice: the next smaller way to sample.
 
-Place in the flow: `codec` and `restore` go on with less where these say so.
+Place in the flow: `restore` goes on with less, as this says.
 The law it keeps: what is given up first changes no pixel (strips, tiles of a batch), then the tile's side, and the
 result says so.
 """
@@ -13,16 +13,8 @@ import torch
 
 from supir_infer.settings import RestoreSettings
 
-REFUSALS = ("DefaultCPUAllocator: can't allocate memory", "MPS backend out of memory")
-"""Of devices whose refusal has no type of its own."""
 LEAST_TILE_PX = 64
 GRID_PX = 32
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the error says that a device, or main memory, had no more to give."""
-    text = str(error)
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in text for words in REFUSALS)
 
 
 def smaller(settings: RestoreSettings, working: tuple[int, int]) -> RestoreSettings | None:

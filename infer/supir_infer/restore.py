@@ -36,7 +36,7 @@ from supir_infer.finish import finished
 from supir_infer.images import FloatImage, resize, to_bytes, to_rgb
 from supir_infer.lap_clock import LapClock
 from supir_infer.noise import Noise, noise_of
-from supir_infer.out_of_memory import is_out_of_memory, smaller
+from supir_infer.out_of_memory import smaller
 from supir_infer.regions import Region
 from supir_infer.sampling import noise_levels, sample
 from supir_infer.saving import Levels
@@ -46,6 +46,7 @@ from supir_infer.strength import automatic_strength, degradation
 from supir_infer.tiling import Window, tile_windows
 from supir_model import Supir, TextConditioning
 from supir_model.estimator import Degradation
+from supir_model.out_of_memory import is_out_of_memory
 from supir_model.sampler import Denoise, OnStep
 
 

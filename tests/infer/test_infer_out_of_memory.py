@@ -11,8 +11,9 @@ from supir_infer.cli import main
 from supir_infer.codec import Codec
 from supir_infer.estimate import CLEAR, Memory
 from supir_infer.memory_fit import Fitted
-from supir_infer.out_of_memory import is_out_of_memory, smaller
+from supir_infer.out_of_memory import smaller
 from supir_infer.restore import Restorer
+from supir_model.out_of_memory import is_out_of_memory
 
 
 @pytest.fixture

@@ -15,10 +15,11 @@ from limits import HANGS_AFTER_S
 from processes import run_together
 
 from supir_console import UserError
+from supir_model.out_of_memory import REFUSALS, is_out_of_memory
 from supir_train.batch import Batch
 from supir_train.checkpoint import list_checkpoints, load_checkpoint
 from supir_train.incidents import load_incident
-from supir_train.micro_batch import CPU_REFUSAL, StepSplit, is_out_of_memory, lack_of_memory_told
+from supir_train.micro_batch import StepSplit, lack_of_memory_told
 from supir_train.replay import replay
 from supir_train.run import Run, prepare, train
 from supir_train.world import ALONE
@@ -178,7 +179,7 @@ def test_all_processes_halve_together_where_one_lacks_memory(configure, tmp_path
 def test_what_counts_as_too_little_memory():
     assert is_out_of_memory(torch.OutOfMemoryError("HIP out of memory"))
     assert is_out_of_memory(
-        RuntimeError(f"[enforce fail at alloc_cpu.cpp:124] . {CPU_REFUSAL}: you tried to")
+        RuntimeError(f"[enforce fail at alloc_cpu.cpp:124] . {REFUSALS[0]}: you tried to")
     )
     assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     with pytest.raises(RuntimeError, match="shapes"):

@@ -15,14 +15,13 @@ from typing import TypeVar
 import torch
 
 from supir_console import UserError
+from supir_model.out_of_memory import is_out_of_memory
 from supir_train.data_config import DataConfig
 from supir_train.optimize_config import OptimizeConfig
 from supir_train.world import World
 
 Result = TypeVar("Result")
 log = logging.getLogger(__name__)
-CPU_REFUSAL = "DefaultCPUAllocator: can't allocate memory"
-"""What torch's plain RuntimeError says when main memory is refused."""
 REMEDIES = (
     "use gradient_checkpointing=true, optimize.precision=bf16, a smaller data.crop_px, shard=full with more processes, "
     "or a device with more memory (`--fit SIZE` chooses, `--dry-run` tells what a run takes)"
@@ -150,8 +149,3 @@ def lack_of_memory_told() -> Iterator[None]:
             "with more processes, optimize.precision=bf16, which holds frozen networks in half, or a device with more "
             "memory (`--dry-run` tells what a run takes)"
         ) from error
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the error says that a device, or main memory, had no more to give."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or CPU_REFUSAL in str(error)
