@@ -125,7 +125,8 @@ if __name__ == "__main__":
     from pathlib import Path
     from supir_console import load_config
     from supir_train import TrainConfig
-    from test_train_loaders import batches, loader_pids, private_bytes
+    from collecting import private_bytes
+    from test_train_loaders import batches, loader_pids
     running = batches(load_config(TrainConfig, Path(sys.argv[1])))
     (pid,), most = (next(running), loader_pids())[1], 0
     for _ in range(4):
