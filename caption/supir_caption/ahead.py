@@ -22,7 +22,8 @@ class Ahead(Generic[Item]):
     Args:
         source: read by one thread.
         work: done by several; what it returns is what comes out, and None comes out as nothing.
-        depth: items at most that are read and not yet taken.
+        depth: items whose work is begun before they are asked for; with 0 no two items are held at once, but the next
+            is read.
         threads: that do the work.
     """
 
@@ -38,24 +39,28 @@ class Ahead(Generic[Item]):
         self._work = work
         self._reader = ThreadPoolExecutor(1)
         self._workers = ThreadPoolExecutor(max(1, threads))
+        self._depth = depth
         self._waiting: deque[Future[Item | None]] = deque()
-        for _ in range(max(1, depth)):
+        self._read: Future[Any] = self._reader.submit(next, self._source, _END)
+        self._is_at_end = False
+        for _ in range(depth):
             self._begin_one()
 
     def __iter__(self) -> Iterator[Item]:
         return self
 
     def __next__(self) -> Item:
-        while True:
+        while not self._is_at_end:
             if not self._waiting:
-                raise StopIteration
+                self._begin_one()
             item = self._waiting.popleft().result()
             if item is _END:
                 self.close()
-                raise StopIteration
-            self._begin_one()
-            if item is not None:
+            elif self._depth:
+                self._begin_one()
+            if item is not None and item is not _END:
                 return item
+        raise StopIteration
 
     def ready(self) -> bool:
         """Returns whether the next item, or the end, is there without waiting."""
@@ -63,12 +68,13 @@ class Ahead(Generic[Item]):
 
     def close(self) -> None:
         """Stops the threads; what is not begun is dropped."""
+        self._is_at_end = True
         self._waiting.clear()
         self._reader.shutdown(wait=False, cancel_futures=True)
         self._workers.shutdown(wait=False, cancel_futures=True)
 
     def _begin_one(self) -> None:
-        read = self._reader.submit(next, self._source, _END)
+        read, self._read = self._read, self._reader.submit(next, self._source, _END)
         self._waiting.append(self._workers.submit(self._finish, read))
 
     def _finish(self, read: Future[Any]) -> Item | None:

@@ -88,7 +88,7 @@ class AskingEngine:
             place = _Place(
                 tuple(self._questions[name] for name in names),
                 _values(picture, region, box),
-                self._answers.view(picture.image.crop(box)),
+                self._answers.view(picture.crop(box)),
             )
             ask = self._first_ask(picture.key, region, place)
             prepared.append((place, ask, self._answers.prepare(ask)))

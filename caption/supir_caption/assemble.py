@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from supir_caption.budget import CountTokens, facts, shorten
+from supir_caption.budget import facts, shorten
+from supir_caption.clip_tokens import CountTokens
 from supir_caption.fitness import NO_CAPTION
 from supir_caption.lint import lint
 from supir_caption.picture import Description
@@ -27,7 +28,7 @@ def captions_of(
         boxes: px of the stored picture.
         descriptions: the engine's text for each box.
         model: what the captions are signed with.
-        count: from `budget.clip_token_counter`.
+        count: from `clip_tokens.clip_token_counter`.
         short_tokens: CLIP tokens of the short text at most.
     """
     captions: list[Caption] = []

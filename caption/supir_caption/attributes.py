@@ -6,6 +6,7 @@ closed function of the pixels, and falls or rises with the one cause it is named
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,28 +58,30 @@ def measure(rgb: NDArray[np.uint8]) -> Attributes:
     Args:
         rgb: uint8 (H, W, 3), sRGB, at least 1 px each way.
     """
-    native = _lab(rgb)
-    lab = _sampled(native)
+    lab = _sampled(rgb)
     lightness = lab[:, 0]
     chroma = np.hypot(lab[:, 1], lab[:, 2])
     low, high = np.percentile(lightness, [5, 95])
-    gradient, local_range = _cells(native[..., 0])
+    cells = _cells(rgb)
     return Attributes(
         lightness=float(lightness.mean()),
         contrast=float(high - low),
         chroma=float(chroma.mean()),
         monochrome=bool(np.percentile(chroma, 95) < 6.0),
         colours=_colour_shares(lab, chroma),
-        detail_share=float((gradient.rms > _DETAIL_GRADIENT).mean()),
-        detail_grid=_grid(gradient.rms),
-        acuity=_acuity(gradient.peak, local_range),
+        detail_share=float((cells.rms > _DETAIL_GRADIENT).mean()),
+        detail_grid=_grid(cells.rms),
+        acuity=_acuity(cells.peak, cells.range),
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _Gradient:
+class _Cells:
+    """Gradient, L* per px, root mean square and largest, and range, L*, of each 32 px cell."""
+
     rms: NDArray[Any]
     peak: NDArray[Any]
+    range: NDArray[Any]
 
 
 def _lab(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -88,31 +91,37 @@ def _lab(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     return converted
 
 
-def _sampled(lab: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Single pixels (N, 3) from all over the picture, the same for every picture of one size; all of a small one."""
-    pixels = lab.reshape(-1, 3)
-    if len(pixels) <= _MAX_SAMPLES:
-        return pixels
+def _sampled(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """CIE L*a*b* (N, 3) of single pixels from all over the picture, the same for every picture of one size."""
+    height, width = rgb.shape[:2]
+    if height * width <= _MAX_SAMPLES:
+        return _lab(rgb).reshape(-1, 3)
     # At random: a fixed step would see one phase only of a pattern that repeats with it.
-    chosen: NDArray[np.float32] = pixels[np.random.default_rng(0).integers(len(pixels), size=_MAX_SAMPLES)]
-    return chosen
+    chosen = np.random.default_rng(0).integers(height * width, size=_MAX_SAMPLES)
+    return _lab(rgb[chosen // width, chosen % width][None])[0]
 
 
-def _cells(lightness: NDArray[Any]) -> tuple[_Gradient, NDArray[Any]]:
-    """Gradient (L* per px) and range (L*) of each 32 px cell; the last row and column may overlap others."""
+def _cells(rgb: NDArray[np.uint8]) -> _Cells:
+    """Row of cells by row of cells, so that floats of the whole picture are never held; the last ones may overlap."""
+    tops, lefts = (_cell_starts(side) for side in rgb.shape[:2])
+    rows = [_row_of_cells(rgb[top : top + _CELL_PX + 1], lefts) for top in tops]
+    return _Cells(*(np.stack(planes) for planes in zip(*rows, strict=True)))
+
+
+def _row_of_cells(strip: NDArray[np.uint8], lefts: Sequence[int]) -> tuple[NDArray[Any], ...]:
+    """Root mean square and peak of the gradient, and the range, of each cell; the row below belongs to the gradient."""
+    lightness = _lab(strip)[..., 0]
+    below = lightness[1:] if len(strip) > _CELL_PX else np.concatenate([lightness[1:], lightness[-1:]])
+    lightness = lightness[:_CELL_PX]
     across = np.diff(lightness, axis=1, append=lightness[:, -1:])
-    down = np.diff(lightness, axis=0, append=lightness[-1:, :])
-    square = across**2 + down**2
-    tops, lefts = (_cell_starts(side) for side in lightness.shape)
-    shape = (len(tops), len(lefts))
-    rms, peak, local_range = (np.zeros(shape) for _ in range(3))
-    for row, top in enumerate(tops):
-        for column, left in enumerate(lefts):
-            cell = (slice(top, top + _CELL_PX), slice(left, left + _CELL_PX))
-            rms[row, column] = np.sqrt(square[cell].mean())
-            peak[row, column] = np.sqrt(square[cell].max())
-            local_range[row, column] = np.ptp(lightness[cell])
-    return _Gradient(rms, peak), local_range
+    square = across**2 + (below - lightness) ** 2
+    of_cells = np.stack([square[:, left : left + _CELL_PX] for left in lefts])
+    levels = np.stack([lightness[:, left : left + _CELL_PX] for left in lefts])
+    return (
+        np.sqrt(of_cells.mean(axis=(1, 2))),
+        np.sqrt(of_cells.max(axis=(1, 2))),
+        np.ptp(levels, axis=(1, 2)),
+    )
 
 
 def _cell_starts(side: int) -> list[int]:

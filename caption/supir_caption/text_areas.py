@@ -12,22 +12,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from supir_caption.resizing import resized
 from supir_console import UserError
 from supir_shards import Box
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from supir_caption.config import TagsConfig
 
 _MIN_ELONGATION = 1.7  # of a line of text: length over height
 _MAX_HEIGHT_SHARE = 0.15  # of a line of text, of the picture's shorter side
 
-FindText = Callable[["Image"], list[Box]]
+FindText = Callable[[NDArray[np.uint8], tuple[int, int]], list[Box]]
 
 
 def text_finder(config: TagsConfig) -> FindText:
-    """Returns the function that gives the text areas of a picture, px, from the top down.
+    """Returns the function that gives the text areas of a picture, from the top down.
+
+    It takes the picture as `reduced_for_text` returns it and the (width, height) whose px the areas are to be in.
 
     Raises:
         UserError: rapidocr is not installed.
@@ -47,21 +48,28 @@ def text_finder(config: TagsConfig) -> FindText:
         }
     )
 
-    def find(image: Image) -> list[Box]:
-        small = image.copy()
-        small.thumbnail((config.text_side_px, config.text_side_px))
-        bgr = np.ascontiguousarray(np.asarray(small)[:, :, ::-1])
+    def find(small: NDArray[np.uint8], size: tuple[int, int]) -> list[Box]:
+        bgr = np.ascontiguousarray(small[:, :, ::-1])
         found = detector(bgr, use_det=True, use_cls=False, use_rec=False)
         if found.boxes is None:
             return []
+        height, width = small.shape[:2]
         lines = [
             corners
             for corners, score in zip(found.boxes, found.scores, strict=True)
-            if score >= config.text_score and is_line(corners, min(small.size))
+            if score >= config.text_score and is_line(corners, min(width, height))
         ]
-        return [_box(corners, image.width / small.width, image.height / small.height) for corners in lines]
+        return [_box(corners, size[0] / width, size[1] / height) for corners in lines]
 
     return find
+
+
+def reduced_for_text(rgb: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
+    """Returns the picture as the detector is shown it, uint8 (H, W, 3), its longer side at most `side_px`."""
+    height, width = rgb.shape[:2]
+    scale = min(1.0, side_px / max(width, height))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return resized(rgb, size, "bicubic")
 
 
 def is_line(corners: NDArray[Any], shorter_side: int) -> bool:

@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING
 
 from supir_caption.ahead import Ahead
 from supir_caption.assemble import captions_of
-from supir_caption.budget import CountTokens, clip_token_counter
+from supir_caption.clip_tokens import CountTokens, clip_token_counter
 from supir_caption.config import CaptionConfig
 from supir_caption.engines import load_engine
 from supir_caption.fallback import Settling
+from supir_caption.memory import give_back_freed_memory
 from supir_caption.picture import NO_TOKENS, Described, Engine, Picture, Prepared, Tokens, read_picture
 from supir_caption.places import failures_path, unfinished_folder
 from supir_caption.unfinished import Finished, Unfinished
@@ -73,7 +74,15 @@ class PartCaptioner:
 
     @cached_property
     def _engine(self) -> Engine:
-        return self._given_engine or load_engine(self._config, self._num_gpus)
+        if self._given_engine is not None:
+            return self._given_engine
+        if self._config.engine != "tags":
+            return load_engine(self._config, self._num_gpus)
+        give_back_freed_memory()  # there is one such worker a core
+        engine = load_engine(self._config, self._num_gpus)
+        self._count  # noqa: B018 - loaded now, so that what loading leaves behind is given back with the engine's
+        give_back_freed_memory()
+        return engine
 
     @cached_property
     def _second_engine(self) -> Engine | None:

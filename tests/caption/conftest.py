@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from tiny_vlm import TinyLlava, TinyQwen
 
-from supir_caption.budget import CountTokens, clip_token_counter
+from supir_caption.clip_tokens import CountTokens, clip_token_counter
 from supir_caption.config import TagsConfig
 from supir_caption.tags_engine import TagsEngine
 from supir_shards import Role, Sample, Store, finish_dataset, part_name, sample_key, write_part

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supir_caption.budget import CountTokens, TokenCounts, facts, shorten
+from supir_caption.budget import facts, shorten
+from supir_caption.clip_tokens import CountTokens, TokenCounts
 from supir_caption.config import CLIP_CONTEXT_TOKENS, QUALITY_SUFFIX_TOKENS, CaptionConfig
 from supir_model.prompts import positive_prompt
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -123,7 +124,7 @@ class Deadly:
         def watched():
             for picture in pictures:
                 self.seen[picture.key] += 1
-                if picture.work.image.width in self._deadly:
+                if picture.boxes[0][2] in self._deadly:
                     raise SystemExit(f"killed by {picture.key}")
                 yield picture
 
@@ -211,7 +212,7 @@ def test_a_torn_line_of_what_is_unfinished_is_captioned_again(strips: Store, tag
     assert len(read_captions(strips, "t", "part-000000")) == 10
 
 
-@pytest.mark.parametrize("depth", [1, 3, 50])
+@pytest.mark.parametrize("depth", [0, 1, 3, 50])
 def test_work_made_ahead_keeps_its_order_and_its_error(depth: int):
     def numbers():
         yield from range(20)
@@ -221,6 +222,21 @@ def test_work_made_ahead_keeps_its_order_and_its_error(depth: int):
     assert [next(made) for _ in range(20)] == list(range(20))
     with pytest.raises(OSError, match="the disk is gone"):
         next(made)
+
+
+@pytest.mark.parametrize(("depth", "most"), [(0, 1), (2, 3)])
+def test_work_is_begun_no_further_ahead_than_it_may_be(depth: int, most: int):
+    begun: list[int] = []
+
+    def work(number: int) -> int:
+        begun.append(number)
+        return number
+
+    made = Ahead(range(20), work, depth=depth, threads=1)
+    for taken, number in enumerate(made, start=1):
+        time.sleep(0.01)  # what may be begun, is
+        assert number + 1 == taken <= len(begun) < taken + most
+    assert begun == list(range(20))
 
 
 @pytest.mark.parametrize(("num_images", "measured"), [(3, 3), (16, 9)])

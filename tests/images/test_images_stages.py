@@ -142,7 +142,7 @@ def test_captions_degradation_and_training_see_what_infer_sees_of_the_stored_byt
     expected = to_bytes(read_picture(tmp_path / "stored.jpg").rgb)
     assert rounding(expected) < 0.1
     captioned = caption_picture(record.key, record.image, RegionConfig())
-    assert np.array_equal(np.asarray(captioned.image), expected)
+    assert np.array_equal(captioned.rgb, expected)
     (source,) = choose_sources(dataset, count=1, min_side_px=64, seed=0)
     row = dataset.index(source.part).to_pylist()[source.row]
     assert np.array_equal(read_photo(dataset, source, row).pixels, expected)
