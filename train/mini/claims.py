@@ -92,18 +92,23 @@ class Lab:
         if arm.train is not None:
             model = self._trained(folder / "run", model, arm.train, seed)
         restored, table = folder / "restored", folder / "figures.csv"
-        made = ["-o", restored, "--model", model, "--preset", "mini", "--seed", str(seed)]
+        made: list[str | Path] = ["-o", restored, "--model", model, "--preset", "mini", "--seed", str(seed)]
         run("supir-infer", self.pairs / "lq", *made, *_set({"strength": 1} | arm.restore))
-        against = ["--reference", self.pairs / "hq", "--metrics", metric]
+        against: list[str | Path] = ["--reference", self.pairs / "hq", "--metrics", metric]
         run("supir-eval", restored, *against, "--per-image", table)
         with table.open(newline="") as file:
             return [
                 float(line[metric]) for line in sorted(csv.DictReader(file), key=lambda line: line["name"])
             ]
 
-    def _trained(self, folder: Path, init: str, changes: Mapping[str, Any], seed: int) -> str:
+    def _trained(self, folder: Path, init: str, changes: dict[str, Any], seed: int) -> str:
         """Folder of the model with an adapter trained as the claim says."""
-        shared = {"run": str(folder), "init": init, "seed": seed, "optimize.steps": self.num_steps}
+        shared: dict[str, Any] = {
+            "run": str(folder),
+            "init": init,
+            "seed": seed,
+            "optimize.steps": self.num_steps,
+        }
         placed = {
             key: self._placed(value) for key, value in ({"data.dataset": "{dataset}"} | changes).items()
         }
