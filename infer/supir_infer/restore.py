@@ -28,6 +28,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
+from supir_infer.choice import Choice, choose
 from supir_infer.codec import Codec
 from supir_infer.colour import fix_colour
 from supir_infer.conditioning import LATENT_PX as LATENT_PX
@@ -42,7 +43,6 @@ from supir_infer.sampling import noise_levels, sample
 from supir_infer.saving import Levels
 from supir_infer.settings import RestoreSettings
 from supir_infer.sizes import Sizes, plan_sizes
-from supir_infer.strength import automatic_strength, degradation
 from supir_infer.tiling import Window, tile_windows
 from supir_model import Supir, TextConditioning
 from supir_model.estimator import Degradation
@@ -68,6 +68,17 @@ class Result:
     strength: float
     degradation: Degradation | None
     timings: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One picture of a batch, (H, W, 3) in 0..1, and what goes with it."""
+
+    rgb: FloatImage
+    caption: str
+    seed: int
+    regions: Sequence[Region]
+    choice: Choice
 
 
 class Restorer:
@@ -165,34 +176,49 @@ class Restorer:
         regions: Sequence[Sequence[Region]],
     ) -> list[Result]:
         pictures = [to_rgb(image) for image in images]
-        sizes = [plan_sizes((rgb.shape[1], rgb.shape[0]), self.settings) for rgb in pictures]
-        if len({size.working for size in sizes}) != 1:
-            raise ValueError(
-                f"working sizes {[size.working for size in sizes]} differ; restore them one by one"
+        working = [plan_sizes((rgb.shape[1], rgb.shape[0]), self.settings).working for rgb in pictures]
+        if len(set(working)) != 1:
+            raise ValueError(f"working sizes {working} differ; restore them one by one")
+        asked = [
+            _Asked(rgb, caption, seed, told, choose(self.supir, self.settings, rgb))
+            for rgb, caption, seed, told in zip(
+                pictures, captions, seeds, regions or [()] * len(pictures), strict=True
             )
-        estimates, strengths = self._strengths(pictures, sizes)
-        prompts = [prompt_of(caption, self.settings.positive_suffix) for caption in captions]
-        timings: dict[str, float] = {}
-        lq = np.stack([resize(rgb, size.working) for rgb, size in zip(pictures, sizes, strict=True)])
-        restored = lq
-        if any(strengths):
-            told = self._told(captions, regions, sizes)
-            restored = self._restored(lq, told, seeds, timings, on_step)
-        rows = zip(restored, pictures, sizes, seeds, prompts, strengths, estimates, strict=True)
-        return [
-            Result(
-                image=finished(array, rgb, size.output, strength, self.settings, self.precision),
-                settings=self.settings,
-                sizes=size,
-                seed=seed,
-                prompt=prompt,
-                num_tiles=len(self.windows(size.working)),
-                strength=strength,
-                degradation=estimate,
-                timings={name: seconds / len(images) for name, seconds in timings.items()},
-            )
-            for array, rgb, size, seed, prompt, strength, estimate in rows
         ]
+        groups: dict[tuple[int, int], list[_Asked]] = {}
+        for one in asked:
+            groups.setdefault(one.choice.sizes.working, []).append(one)
+        made = {working: iter(self._group(group, on_step)) for working, group in groups.items()}
+        return [next(made[one.choice.sizes.working]) for one in asked]
+
+    def _group(self, asked: Sequence[_Asked], on_step: OnStep | None) -> list[Result]:
+        """The results of pictures that are worked on at one size."""
+        working, timings = asked[0].choice.sizes.working, dict[str, float]()
+        lq = np.stack([resize(one.rgb, working) for one in asked])
+        restored = lq
+        if any(one.choice.strength for one in asked):
+            restored = self._restored(lq, self._told(asked), [one.seed for one in asked], timings, on_step)
+        return [
+            self._result(one, array, timings, len(asked)) for one, array in zip(asked, restored, strict=True)
+        ]
+
+    def _result(
+        self, asked: _Asked, restored: npt.NDArray[np.float32], timings: dict[str, float], shared_by: int
+    ) -> Result:
+        settings, choice = self.settings, asked.choice
+        return Result(
+            image=finished(
+                restored, asked.rgb, choice.sizes.output, choice.strength, settings, self.precision
+            ),
+            settings=settings,
+            sizes=choice.sizes,
+            seed=asked.seed,
+            prompt=prompt_of(asked.caption, settings.positive_suffix),
+            num_tiles=len(self.windows(choice.sizes.working)),
+            strength=choice.strength,
+            degradation=choice.degradation,
+            timings={name: seconds / shared_by for name, seconds in timings.items()},
+        )
 
     @torch.no_grad()
     def cleaned(self, image: Image.Image | npt.NDArray[Any]) -> Image.Image:
@@ -207,26 +233,14 @@ class Restorer:
         decoded = self._codec.decode(self._codec.encode_lq(lq))
         return Image.fromarray(to_bytes(((decoded[0].permute(1, 2, 0) + 1) / 2).float().cpu().numpy()))
 
-    def _strengths(
-        self, pictures: Sequence[FloatImage], sizes: Sequence[Sizes]
-    ) -> tuple[list[Degradation | None], list[float]]:
-        if self.settings.strength != "auto":
-            return [None] * len(pictures), [self.settings.strength] * len(pictures)
-        estimates = [
-            degradation(self.supir, resize(rgb, size.output))
-            for rgb, size in zip(pictures, sizes, strict=True)
-        ]
-        return [*estimates], [automatic_strength(estimate) for estimate in estimates]
-
-    def _told(
-        self, captions: Sequence[str], regions: Sequence[Sequence[Region]], sizes: Sequence[Sizes]
-    ) -> Told:
+    def _told(self, asked: Sequence[_Asked]) -> Told:
         """The texts of a batch: one for all tiles, or, where a picture has regions, one for each."""
-        suffix, windows = self.settings.positive_suffix, self.windows(sizes[0].working)
-        negative = self._texts.encode([self.settings.negative_prompt] * len(captions))
+        suffix, windows = self.settings.positive_suffix, self.windows(asked[0].choice.sizes.working)
+        captions, regions = [one.caption for one in asked], [one.regions for one in asked]
+        negative = self._texts.encode([self.settings.negative_prompt] * len(asked))
         if not any(regions) or len(windows) == 1:
             return Told(self._texts.encode([prompt_of(caption, suffix) for caption in captions]), negative)
-        prompts = tile_prompts(captions, regions, windows, sizes, suffix)
+        prompts = tile_prompts(captions, regions, windows, [one.choice.sizes for one in asked], suffix)
         return Told([self._texts.encode(row) for row in prompts], negative)
 
     def _restored(

@@ -33,6 +33,11 @@ class RestoreSettings(Config):
         le=8192,
         description="Shortest side of the working image, px; the output is resized back.",
     )
+    working_scale: Literal["auto"] | Annotated[float, Field(ge=1, le=4)] = Field(
+        default=1.0,
+        description="Working side / output side, where min_size_px does not ask for more; auto: 2 for a picture whose "
+        "detail is whole, of at most 4 million px, else 1.",
+    )
     snap_px: int = Field(
         default=32, ge=32, multiple_of=32, description="The working sides are multiples of this, px."
     )
@@ -183,6 +188,7 @@ PRESETS: dict[str, RestoreSettings] = {
         restore_guidance=0.0,
         s_churn=0.0,
         strength="auto",
+        working_scale="auto",
         colour_fix="mean",
         colour_reference="lq",
         vae_strip_px=256,

@@ -23,18 +23,20 @@ class Sizes:
     output: tuple[int, int]
 
 
-def plan_sizes(source: tuple[int, int], settings: RestoreSettings) -> Sizes:
+def plan_sizes(source: tuple[int, int], settings: RestoreSettings, automatic_scale: float = 1.0) -> Sizes:
     """Returns the working and output size (width, height) in px for a picture of `source` px.
 
     Args:
         source: width and height of the input in px, after its orientation is applied.
-        settings: `upscale`, `min_size_px`, `snap_px` and `max_megapixels` are used.
+        settings: `upscale`, `min_size_px`, `working_scale`, `snap_px` and `max_megapixels` are used.
+        automatic_scale: what stands for `working_scale: auto`, see `strength.automatic_scale`.
 
     Raises:
         UserError: the working image would be larger than `max_megapixels`.
     """
     wanted = [side * settings.upscale for side in source]
-    stretch = max(1.0, settings.min_size_px / min(wanted))
+    scale = automatic_scale if settings.working_scale == "auto" else settings.working_scale
+    stretch = max(scale, settings.min_size_px / min(wanted))
     snap = settings.snap_px
     width, height = (max(1, round(side * stretch / snap)) * snap for side in wanted)
     if width * height > settings.max_megapixels * 1e6:

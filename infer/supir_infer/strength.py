@@ -21,11 +21,17 @@ from supir_model.load import embedded_estimator
 
 CLEAN_DB, SUSPECT_DB = 40.0, 34.0
 """Estimated PSNR from which on nothing is taken, and up to which the faults alone decide."""
-BLUR_SIGMA_PX, NOISE_SIGMA = (0.9, 1.4), (1.5, 5.0)
-"""Nothing is taken for the first, everything from the second on. A picture that was reduced and enlarged twofold lies
-below: what `mini` knows of it is less than what is there."""
-JPEG_QUALITY, JPEG_STRENGTH = (80.0, 30.0), 0.5
+COMPRESSED_QUALITY = (90.0, 75.0)
+"""JPEG quality from which on, and up to which, blur and noise count as alone and as among other faults."""
+ALONE_BLUR_PX, ALONE_NOISE = (1.15, 1.45), (1.0, 14.0)
+"""Deviations: nothing is taken for the first, everything from the second on. A picture that was enlarged twofold lies
+below: what `mini` knows of it is less than what is there. Of faint grain alone half is better left."""
+BLUR_PX, NOISE = (0.9, 1.4), (1.5, 5.0)
+"""The same among other faults."""
+JPEG_QUALITY, JPEG_STRENGTH = (55.0, 20.0), 0.5
 """The same of blocks, but half of a restoration is the most: nearest to the photo in PSNR and LPIPS at quality 20."""
+WHOLE_SCALE, DOUBLED_MEGAPIXELS = 2.0, 4.0
+"""Below this estimated scale a picture is worked on at twice its side, if it has no more than these million px."""
 CROP_PX, MOST_CROPS, SMALLEST_PX = 256, 16, 32
 
 
@@ -45,12 +51,31 @@ def degradation(supir: Supir, picture: FloatImage) -> Degradation:
 
 def automatic_strength(degradation: Degradation) -> float:
     """Returns 0 for a picture that is clean by its estimate, up to 1 by the worst of its blur, noise and blocks."""
+    compressed = _ramp(degradation.jpeg_quality, *COMPRESSED_QUALITY)
+
+    def share(value: float, alone: tuple[float, float], among_others: tuple[float, float]) -> float:
+        return compressed * _ramp(value, *among_others) + (1 - compressed) * _ramp(value, *alone)
+
     worst = max(
-        _ramp(degradation.blur_sigma_px, *BLUR_SIGMA_PX),
-        _ramp(degradation.noise_sigma, *NOISE_SIGMA),
+        share(degradation.blur_sigma_px, ALONE_BLUR_PX, BLUR_PX),
+        share(degradation.noise_sigma, ALONE_NOISE, NOISE),
         JPEG_STRENGTH * _ramp(degradation.jpeg_quality, *JPEG_QUALITY),
     )
     return min(worst, _ramp(degradation.psnr_db, CLEAN_DB, SUSPECT_DB))
+
+
+def automatic_scale(degradation: Degradation, size: tuple[int, int]) -> float:
+    """Returns the working side / output side: 2 where an estimate says that the picture's detail is whole, else 1.
+
+    A latent pixel then stands for 4 px of it instead of 8: what is there is kept better, at four times the cost. A
+    picture that was enlarged is restored better at its own size, at which the network sees more of it.
+
+    Args:
+        degradation: of the picture at the output's size.
+        size: width and height of the output, px.
+    """
+    is_whole = degradation.scale < WHOLE_SCALE
+    return 2.0 if is_whole and size[0] * size[1] <= DOUBLED_MEGAPIXELS * 1e6 else 1.0
 
 
 def _ramp(value: float, none: float, all_: float) -> float:

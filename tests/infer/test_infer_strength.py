@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 from skimage import data
 
 from supir_infer.restore import Restorer
 from supir_infer.settings import PRESETS
-from supir_infer.strength import automatic_strength, degradation
+from supir_infer.sizes import plan_sizes
+from supir_infer.strength import automatic_scale, automatic_strength, degradation
 from supir_model import load_supir
 from supir_model.estimator import Degradation
 
@@ -22,12 +24,14 @@ def supir():
     ("fault", "strength"),
     [
         ({}, 0.0),
-        ({"noise_sigma": 1.5}, 0.0),
-        ({"noise_sigma": 3.25}, 0.5),
+        ({"noise_sigma": 1.0}, 0.0),
+        ({"noise_sigma": 7.5}, 0.5),
         ({"noise_sigma": 25.0}, 1.0),
-        ({"blur_sigma_px": 0.9}, 0.0),
+        ({"noise_sigma": 3.25, "jpeg_quality": 75.0}, 0.5),
+        ({"blur_sigma_px": 1.15}, 0.0),
+        ({"blur_sigma_px": 1.15, "jpeg_quality": 75.0}, 0.5),
         ({"blur_sigma_px": 2.0}, 1.0),
-        ({"jpeg_quality": 80.0}, 0.0),
+        ({"jpeg_quality": 55.0}, 0.0),
         ({"jpeg_quality": 20.0}, 0.5),
         ({"jpeg_quality": 20.0, "noise_sigma": 25.0}, 1.0),
         ({"noise_sigma": 25.0, "psnr_db": 37.0}, 0.5),
@@ -37,6 +41,35 @@ def supir():
 def test_strength_is_that_of_the_worst_fault_unless_the_picture_seems_clean(fault, strength):
     clean = {"blur_sigma_px": 0.0, "noise_sigma": 0.0, "jpeg_quality": 100.0, "scale": 1.0, "psnr_db": 20.0}
     assert automatic_strength(Degradation(**clean | fault)) == pytest.approx(strength)
+
+
+@pytest.mark.parametrize(
+    ("found", "size", "scale"),
+    [(1.0, (256, 256), 2.0), (1.9, (2000, 2000), 2.0), (2.1, (256, 256), 1.0), (1.0, (2001, 2000), 1.0)],
+)
+def test_a_picture_of_whole_detail_is_worked_on_at_twice_its_side(found, size, scale):
+    assert automatic_scale(Degradation(1.0, 10.0, 100.0, found, 25.0), size) == scale
+
+
+def test_pictures_of_a_batch_are_worked_on_at_the_sizes_that_fit_each_and_as_they_are_alone(supir):
+    photo = data.astronaut()[:256, 64:320]
+    small = photo.reshape(64, 4, 64, 4, 3).mean(axis=(1, 3)).astype(np.uint8)
+    enlarged = np.asarray(Image.fromarray(small).resize((256, 256), Image.Resampling.BICUBIC))
+    noisy = np.clip(photo + np.random.default_rng(0).normal(0, 25, photo.shape), 0, 255).astype(np.uint8)
+    restorer = Restorer(supir, PRESETS["mini"])
+    together = restorer.restore_batch([enlarged, noisy, enlarged], ["", "", ""], [0, 0, 1])
+    assert [result.sizes.working for result in together] == [(256, 256), (512, 512), (256, 256)]
+    assert all(result.image.shape == photo.shape for result in together)
+    for result, picture, seed in zip(together, (enlarged, noisy, enlarged), (0, 0, 1), strict=True):
+        alone = restorer.restore(picture, seed=seed).image.astype(int)
+        assert np.abs(alone - result.image).max() <= 1
+
+
+def test_working_scale_is_of_the_output_and_min_size_counts_where_it_asks_for_more(supir):
+    settings = PRESETS["mini"].model_copy(update={"working_scale": 2.0, "min_size_px": 256, "strength": 1.0})
+    assert plan_sizes((192, 300), settings).working == (384, 608)
+    assert plan_sizes((100, 100), settings).working == (256, 256)
+    assert Restorer(supir, settings).restore(data.astronaut()[:64, :96]).image.shape == (64, 96, 3)
 
 
 def test_a_clean_photo_comes_back_bit_for_bit_and_a_noisy_one_better(supir):

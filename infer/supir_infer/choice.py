@@ -1,0 +1,40 @@
+"""What the settings leave to the picture itself: how much of its restoration is taken, and the size it is worked on at.
+
+Place in the flow: `restore` asks for every picture before it computes. One estimate serves both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from supir_infer.images import FloatImage, resize
+from supir_infer.settings import RestoreSettings
+from supir_infer.sizes import Sizes, plan_sizes
+from supir_infer.strength import automatic_scale, automatic_strength, degradation
+from supir_model import Supir
+from supir_model.estimator import Degradation
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One picture's; `degradation` is the estimate behind it, None where nothing was left to it."""
+
+    sizes: Sizes
+    strength: float
+    degradation: Degradation | None
+
+
+def choose(supir: Supir, settings: RestoreSettings, picture: FloatImage) -> Choice:
+    """Returns what is chosen for a picture, (H, W, 3) in 0..1.
+
+    Raises:
+        UserError: its working image would be larger than `max_megapixels`.
+    """
+    sizes = plan_sizes((picture.shape[1], picture.shape[0]), settings)
+    if settings.strength != "auto" and settings.working_scale != "auto":
+        return Choice(sizes, settings.strength, None)
+    found = degradation(supir, resize(picture, sizes.output))
+    strength = automatic_strength(found) if settings.strength == "auto" else settings.strength
+    if settings.working_scale == "auto":
+        sizes = plan_sizes(sizes.source, settings, automatic_scale(found, sizes.output))
+    return Choice(sizes, strength, found)

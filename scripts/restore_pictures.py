@@ -1,0 +1,57 @@
+"""Makes the pictures of docs/restore.md by `supir-infer sweep`.
+
+    python scripts/restore_pictures.py
+
+The photo is scikit-image's astronaut (NASA, public domain), degraded by one draw of the recipe `light`.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from skimage import data
+
+from supir_degrade import degrade, load_recipe
+
+PICTURES = Path(__file__).parents[1] / "docs" / "restore"
+COMMAND = Path(sys.executable).parent / "supir-infer"
+CROP = np.s_[0:256, 96:352]
+DRAW = 2
+QUALITY = 88
+FROM_NOISE = ("start_sigma=null", "steps=20", "strength=1")
+SWEEPS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "strength": (("strength=0,0.5,1", "min_size_px=256,512"), ()),
+    "start": (("start_sigma=0.03,0.3,1.0", "steps=1,2,4"), ("strength=1",)),
+    "control": (("control_scale=0,0.5,1", "control_scale_start=null,1"), FROM_NOISE),
+    "guidance": (("guidance_scale=1,3,6", "guidance_scale_start=1,null"), FROM_NOISE),
+    "restoration-guidance": (("restore_guidance=0,4,1", "s_churn=0,5"), FROM_NOISE),
+    "colour": (("colour_fix=none,mean,wavelet,adain", "colour_reference=lq,stage_one"), ("strength=1",)),
+}
+"""Picture: what varies, and what is set beside it."""
+
+
+def main() -> None:
+    """Writes a sheet a sweep into docs/restore, and prints its table."""
+    with tempfile.TemporaryDirectory() as temporary:
+        work = Path(temporary)
+        photo = np.ascontiguousarray(data.astronaut()[CROP])
+        lq, _ = degrade(photo, load_recipe("light", ["clean_share=0"]), np.random.default_rng(DRAW))
+        for name, pixels in (("hq.png", photo), ("lq.png", lq)):
+            Image.fromarray(pixels).save(work / name)
+        for name, (knobs, fixed) in SWEEPS.items():
+            out = work / name
+            line = [COMMAND, "sweep", work / "lq.png", "-o", out, "--reference", work / "hq.png"]
+            line += [part for knob in knobs for part in ("--vary", knob)]
+            line += [part for value in fixed for part in ("--set", value)]
+            subprocess.run(line, check=True, stdout=subprocess.DEVNULL)
+            Image.open(out / "sheet.png").convert("RGB").save(PICTURES / f"{name}.jpg", quality=QUALITY)
+            print(f"{name}\n{(out / 'table.md').read_text()}")
+
+
+if __name__ == "__main__":
+    main()
