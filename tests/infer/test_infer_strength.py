@@ -25,10 +25,11 @@ def supir():
     [
         ({}, 0.0),
         ({"noise_sigma": 1.0}, 0.0),
-        ({"noise_sigma": 7.5}, 0.5),
+        ({"noise_sigma": 5.0}, 0.5),
         ({"noise_sigma": 25.0}, 1.0),
         ({"noise_sigma": 3.25, "jpeg_quality": 75.0}, 0.5),
-        ({"blur_sigma_px": 1.15}, 0.0),
+        ({"blur_sigma_px": 0.6}, 0.0),
+        ({"blur_sigma_px": 1.2}, 0.5),
         ({"blur_sigma_px": 1.15, "jpeg_quality": 75.0}, 0.5),
         ({"blur_sigma_px": 2.0}, 1.0),
         ({"jpeg_quality": 55.0}, 0.0),
