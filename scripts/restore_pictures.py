@@ -50,7 +50,7 @@ def main() -> None:
             line += [part for value in fixed for part in ("--set", value)]
             subprocess.run(line, check=True, stdout=subprocess.DEVNULL)
             Image.open(out / "sheet.png").convert("RGB").save(PICTURES / f"{name}.jpg", quality=QUALITY)
-            print(f"{name}\n{(out / 'table.md').read_text()}")
+            sys.stdout.write(f"{name}\n{(out / 'table.md').read_text()}\n")
 
 
 if __name__ == "__main__":
