@@ -17,8 +17,14 @@ from supir_console import UserError, load_config
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from supir_caption.config import CaptionConfig
-    from supir_caption.inline import Said
+    from supir_caption.config import CaptionConfig as CaptionConfig
+    from supir_caption.inline import Said as Said
+    from supir_infer.images import Picture
+    from supir_infer.plan import Job
+    from supir_infer.restore import Restorer
+
+    Shown = Image | Said | None
+    """A picture that is to be captioned, why it cannot be, or nothing."""
 
 ENGINES = ("tags", "vllm", "openai", "transformers")
 _MEMORY_SHARE = 0.4  # of a GPU that vLLM shares with the restorer; a config file says otherwise
@@ -81,6 +87,44 @@ def load_captioner(config: CaptionConfig, device: str) -> Captioner:
     from supir_caption.inline import InlineCaptioner
 
     return InlineCaptioner(config, num_gpus=int(device.startswith("cuda")))
+
+
+def shown_of(restorer: Restorer, job: Job, picture: Picture | None) -> Shown:
+    """Returns what a captioner is to be shown of a picture: nothing where it has a caption or could not be read.
+
+    What goes wrong with one picture costs its text.
+    """
+    if picture is None or job.caption:
+        return None
+    try:
+        return restorer.cleaned(picture.rgb)
+    except Exception as error:
+        return _nothing(error)
+
+
+def said_of(captioner: Captioner, shown: Shown) -> Said | None:
+    """Returns what the captioner says about a picture; None where it was shown none.
+
+    Raises:
+        UserError: it answers nobody.
+    """
+    from PIL.Image import Image
+
+    if not isinstance(shown, Image):
+        return shown
+    try:
+        return captioner.describe([shown])[0]
+    except UserError:
+        raise
+    except Exception as error:
+        return _nothing(error)
+
+
+def _nothing(error: Exception) -> Said:
+    from supir_caption.inline import Said
+    from supir_infer.outcomes import reason_of
+
+    return Said("", abstains=reason_of(error))
 
 
 def told(said: Said) -> dict[str, Any]:

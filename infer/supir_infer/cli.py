@@ -34,9 +34,7 @@ from supir_infer import options as opt
 from supir_infer.settings import PRESETS, RestoreSettings, change_settings
 
 if TYPE_CHECKING:
-    from supir_infer.captioner import Captioner
-    from supir_infer.folder import Failure
-    from supir_infer.plan import Job, Plan, Recipe
+    from supir_infer.plan import Job, Plan
     from supir_model import Supir
 
 RESULTS = "results.jsonl"
@@ -114,7 +112,7 @@ def infer(
         "output_quality": quality,
         "size_condition": size_condition,
     }
-    from supir_infer.model_source import load_model, resolve_model, resolve_precision
+    from supir_infer.model_source import resolve_model, resolve_precision
     from supir_infer.preset_base import require_fitting_preset
     from supir_infer.running import Changes, Execution, read_loras
 
@@ -125,13 +123,12 @@ def infer(
         return
     if preset and (needed := require_fitting_preset(preset, origin)):
         sys.stderr.write(f"{needed}\n")
-    execution = Execution(offload, compiled)
     source, output = _places(source, output)
     from supir_infer import captioner as asking
     from supir_infer.captions import caption_source
     from supir_infer.plan import Recipe, find_jobs, plan_jobs
     from supir_infer.regions import TileCaptions
-    from supir_infer.results import complete_results
+    from supir_infer.work import Network, Work, run_here
 
     asked = caption_source(caption, captions, source, caption_text)
     jobs = find_jobs(source, output, asked, settings.output_format)
@@ -140,22 +137,17 @@ def infer(
         jobs = [replace(job, regions=regions_for(job.source, job.sha256)) for job in jobs]
     captioning = asking.captioner_config(captioner, captioner_model, captioner_config)
     label = asking.label_of(captioning) if captioning else None
-    supir = load_model(origin, device, dtype, execution) if fit or dry_run else None
-    if supir and fit:
-        settings = _fitted(jobs, settings, supir, fit, batch_size)
+    resolve_precision(device, dtype)
+    network = Network(origin, device, dtype, Execution(offload, compiled))
+    if fit:
+        settings = _fitted(jobs, settings, network.supir, fit, batch_size)
     recipe = Recipe(settings, seed, origin.described(), origin.sha256(), label)
     plan = plan_jobs(jobs, recipe, redo=redo)
-    if dry_run and supir:
-        _print_plan(plan, settings, supir, batch_size, as_json)
+    if dry_run:
+        _print_plan(plan, settings, network.supir, batch_size, as_json)
         return
-    resolve_precision(device, dtype)
     results = _results_file(source, output)
-    supir = supir or (load_model(origin, device, dtype, execution) if plan.open else None)
-    complete_results(results, plan)
-    speaker = (
-        asking.load_captioner(captioning, str(supir.device)) if supir and plan.open and captioning else None
-    )
-    failures = _restore(plan, recipe, supir, results, batch_size, speaker) if supir and plan.open else []
+    failures = run_here(Work(network, recipe, batch_size, captioning), plan, results)
     sys.stderr.writelines(f"failed: {_about(failure.job.source, failure.reason)}\n" for failure in failures)
     failed = len(failures)
     counts: dict[str, Any] = {
@@ -238,15 +230,6 @@ def _results_file(source: Path, output: Path) -> Path:
     return folder / RESULTS
 
 
-def _restore(
-    plan: Plan, recipe: Recipe, supir: Supir, results: Path, batch_size: int, captioner: Captioner | None
-) -> list[Failure]:
-    from supir_infer.folder import run_jobs
-    from supir_infer.restore import Restorer
-
-    return run_jobs(Restorer(supir, recipe.settings), plan.open, recipe, results, batch_size, captioner)
-
-
 def _fitted(
     jobs: Sequence[Job], settings: RestoreSettings, supir: Supir, size: str, batch_size: int
 ) -> RestoreSettings:
@@ -267,7 +250,7 @@ def _print_plan(plan: Plan, settings: RestoreSettings, supir: Supir, batch_size:
         sys.stderr.writelines(f"{_about(picture.job.source, picture.describe())}\n" for picture in pictures)
     unreadable = [picture.problem for picture in pictures if picture.problem]
     stretched = [str(picture.job.source) for picture in pictures if picture.warning()]
-    cost = estimate(pictures, measure_cost(restorer), restorer.num_steps, batch_size)
+    cost = estimate(pictures, measure_cost(pictures, restorer), restorer, batch_size)
     counts = {"open": len(plan.open), "finished": len(plan.finished)}
     finish({**counts, "unreadable": unreadable, "stretched": stretched, **cost}, as_json)
 

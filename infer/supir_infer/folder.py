@@ -1,46 +1,57 @@
-"""The run: open jobs are restored one batch after the other, each result and each failure is written at once.
+"""The run: open jobs are restored one batch after the other, while the next are read and the last are saved.
 
-Place in the flow: between `cli` and `restore`. Files: each output has its origin inside;
-`results.jsonl` beside them gets one JSON line a picture, with provenance and seconds, or with the reason of
-a failure.
+Place in the flow: between `cli` and `restore`; `overlap` has the threads. Files: each output has its origin inside;
+`results.jsonl` beside them gets one JSON line a picture, in the jobs' order, with provenance and seconds, or with the
+reason of a failure; a result's line follows its file, at the latest when the next picture is restored.
 The law it keeps: one bad picture costs one line, not the run; restored + failed == open jobs. Only a full
-disk ends the run. An interrupted run leaves whole outputs only, and the same command continues it.
+disk ends the run. An interrupted run leaves whole outputs only, and the same command continues it. What is computed,
+and in which order, does not depend on the threads.
 """
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+import math
+import os
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from supir_console import Progress, UserError, installed_version
-from supir_infer.captioner import told
-from supir_infer.images import ImageError, Picture, picture_size, read_picture, resize, to_bytes, to_deep
-from supir_infer.plan import Job, Recipe, settings_hash
+from supir_console import Progress
+from supir_infer.batching import READ_BYTES_A_PX, Loaded, batches, load, look_up, read_bytes
+from supir_infer.captioner import said_of, shown_of, told
+from supir_infer.images import Picture
+from supir_infer.outcomes import MADE_BYTES_A_PX, Ended, Made, reason_of, save
+from supir_infer.overlap import Room, ahead, behind
+from supir_infer.plan import Job, Recipe
 from supir_infer.restore import Restorer, Result
-from supir_infer.results import append_failure, append_success
-from supir_infer.saving import require_room, write_picture
-from supir_infer.settings import RestoreSettings
-from supir_infer.sizes import plan_sizes
-from supir_model.estimator import Degradation
-from supir_model.out_of_memory import is_out_of_memory
+from supir_infer.results import listed
+from supir_infer.sizes import Sizes
 from supir_model.sampler import OnStep
 
 if TYPE_CHECKING:
-    from supir_caption.inline import Said
-    from supir_infer.captioner import Captioner
+    from supir_infer.captioner import Captioner, Shown
 
-DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT)
+MIB = 2**20
+HEADERS = Room(items=64, num_bytes=0)
+READ = Room(items=2, num_bytes=512 * MIB)
+CAPTIONED = Room(items=1, num_bytes=512 * MIB)
+MADE = Room(items=4, num_bytes=256 * MIB)
+"""What waits between the stages: batches that are looked up, read and captioned, results that are saved."""
+READERS, SAVERS = 2, 4
+"""Threads at most; no more than there are cores."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A picture that has no result, and why."""
-
-    job: Job
-    reason: str
+def waiting_bytes(sizes: Sequence[Sizes]) -> int:
+    """Returns the main memory that waiting pictures of these sizes take at most, beside the one at work."""
+    if len(sizes) < 2:
+        return 0
+    source = max(math.prod(size.source) for size in sizes)
+    output = max(math.prod(size.output) for size in sizes)
+    read = min(READ.num_bytes, READ.items * READ_BYTES_A_PX * source)
+    return read + min(MADE.num_bytes, MADE.items * MADE_BYTES_A_PX * output)
 
 
 def run_jobs(
@@ -50,7 +61,7 @@ def run_jobs(
     results: Path,
     batch_size: int,
     captioner: Captioner | None = None,
-) -> list[Failure]:
+) -> list[Ended]:
     """Returns the pictures that failed, after all were tried.
 
     Args:
@@ -64,110 +75,81 @@ def run_jobs(
     Raises:
         UserError: the disk is full, or the captioner answers nobody.
     """
-    failures: list[Failure] = []
-    with Progress(len(jobs) * restorer.num_steps, "restore", "steps") as progress:
-        for batch in batches(jobs, restorer, batch_size):
-            for failure in _run_batch(restorer, batch, recipe, results, progress, captioner):
-                append_failure(results, failure.job, failure.reason)
-                failures.append(failure)
-    return failures
+    with (
+        Progress(len(jobs) * restorer.num_steps, "restore", "steps") as progress,
+        closing(restore_jobs(restorer, jobs, recipe, batch_size, captioner, progress.advance)) as all_ended,
+    ):
+        return listed(all_ended, results)
 
 
-def batches(jobs: Sequence[Job], restorer: Restorer, batch_size: int) -> Iterator[list[Job]]:
-    """Yields the jobs in order, neighbours of one working size together, at most `batch_size` of them."""
-    group: list[Job] = []
-    size: tuple[int, int] | None = None
-    for job in jobs:
-        job_size = _working_size(job, restorer)
-        if group and (len(group) == batch_size or job_size is None or job_size != size):
-            yield group
-            group = []
-        group.append(job)
-        size = job_size
-    if group:
-        yield group
-
-
-def _working_size(job: Job, restorer: Restorer) -> tuple[int, int] | None:
-    """The working size by the file's header; None where there is none, which makes a batch of its own."""
-    try:
-        return None if job.problem else plan_sizes(picture_size(job.source), restorer.settings).working
-    except (ImageError, UserError):
-        return None
-
-
-def _read(job: Job, settings: RestoreSettings) -> Picture:
-    """The job's picture; `ImageError` if it cannot be had, changed since the plan, or gives no file of that kind."""
-    if job.problem:
-        raise ImageError(job.problem)
-    picture = read_picture(job.source)
-    if picture.sha256 != job.sha256:
-        raise ImageError(f"{job.source.name}: changed while the run went on; repeat the command")
-    height, width = picture.rgb.shape[:2]
-    size = plan_sizes((width, height), settings).output
-    try:
-        require_room(settings.output_format, size, picture.alpha)
-    except ValueError as error:
-        raise ImageError(f"{job.source.name}: {error}") from error
-    return picture
-
-
-def _run_batch(
+def restore_jobs(
     restorer: Restorer,
-    batch: list[Job],
+    jobs: Iterable[Job],
     recipe: Recipe,
-    results: Path,
-    progress: Progress,
+    batch_size: int,
     captioner: Captioner | None,
-) -> Iterator[Failure]:
-    """Restores the readable pictures of a batch; yields those of it that failed."""
-    pictures: list[tuple[Job, Picture]] = []
-    steps_left = len(batch) * restorer.num_steps
+    count_steps: Callable[[int], None],
+) -> Generator[Ended]:
+    """Yields how each job ended, in their order.
 
-    def count_steps(number: int) -> None:
+    Args:
+        restorer, jobs, recipe, batch_size, captioner: as in `run_jobs`.
+        count_steps: called with the number of denoising steps that are done.
+
+    Raises:
+        UserError: as `run_jobs`.
+    """
+    cores = os.cpu_count() or 1
+    settings = restorer.settings
+    sized = ahead(jobs, partial(look_up, settings=settings), lambda _: 0, HEADERS)
+    grouped = batches(sized, batch_size)
+    read = ahead(grouped, partial(load, settings=settings), read_bytes, READ, min(READERS, cores))
+    with closing(sized), closing(read), closing(_captioned(read, restorer, captioner)) as ready:
+        made = (one for batch in ready for one in _restored(restorer, batch, recipe.seed, count_steps))
+        saved = partial(save, recipe=recipe, restorer=restorer)
+        yield from behind(made, saved, lambda one: one.num_bytes, MADE, min(SAVERS, cores))
+
+
+def _captioned(
+    read: Generator[list[Loaded]], restorer: Restorer, captioner: Captioner | None
+) -> Generator[list[Loaded]]:
+    """The batches with what the captioner says; while it is asked, the batch before is restored."""
+    if captioner is None:
+        yield from read
+        return
+    shown = ([(one, shown_of(restorer, one.job, one.picture)) for one in batch] for batch in read)
+
+    def ask(batch: Sequence[tuple[Loaded, Shown]]) -> list[Loaded]:
+        return [replace(one, said=said_of(captioner, image)) for one, image in batch]
+
+    with closing(ahead(shown, ask, lambda batch: sum(one.num_bytes for one, _ in batch), CAPTIONED)) as asked:
+        yield from asked
+
+
+def _restored(
+    restorer: Restorer, batch: Sequence[Loaded], seed: int, count_steps: Callable[[int], None]
+) -> Iterator[Made]:
+    """What became of each picture of a batch."""
+    steps_left = len(batch) * restorer.num_steps
+    readable = [(one.prompted(), one.picture) for one in batch if one.picture is not None]
+
+    def count(number: int) -> None:
         nonlocal steps_left
-        progress.advance(min(number, steps_left))
+        count_steps(min(number, steps_left))
         steps_left -= min(number, steps_left)
 
-    for job in batch:
-        try:
-            pictures.append((job, _read(job, restorer.settings)))
-        except Exception as error:  # whatever is wrong with one picture costs that picture
-            yield Failure(job, reason_of(error))
-    said = [_said(restorer, job, picture, captioner) for job, picture in pictures]
-    asked = [
-        (replace(job, caption=one.text) if one else job, picture)
-        for (job, picture), one in zip(pictures, said, strict=True)
-    ]
-    outcomes = _outcomes(restorer, asked, recipe.seed, lambda _: count_steps(len(pictures)))
-    count_steps(steps_left)  # of what was not restored, or was clean already
-    for (job, picture), one, outcome in zip(pictures, said, outcomes, strict=True):
-        reason = reason_of(outcome) if isinstance(outcome, Exception) else ""
-        if isinstance(outcome, Result):
-            made = {"captioned": told(one)} if one else {}
-            reason = _write(job, picture, outcome, recipe, restorer, results, made)
-        if reason:
-            yield Failure(job, reason)
-
-
-def _said(restorer: Restorer, job: Job, picture: Picture, captioner: Captioner | None) -> Said | None:
-    """What the captioner says about a picture without a caption; what goes wrong with one picture costs its text."""
-    if captioner is None or job.caption:
-        return None
-    from supir_caption.inline import Said
-
-    try:
-        return captioner.describe([restorer.cleaned(picture.rgb)])[0]
-    except UserError:
-        raise
-    except Exception as error:
-        return Said("", abstains=reason_of(error))
+    outcomes = iter(_outcomes(restorer, readable, seed, lambda _: count(len(readable))))
+    count(steps_left)  # of what was not restored, or was clean already
+    for one in batch:
+        outcome = one.problem if one.picture is None else next(outcomes)
+        made = {"captioned": told(one.said)} if one.said else {}
+        yield Made(one.job, one.picture and one.picture.without_pixels(), outcome, made)
 
 
 def _outcomes(
     restorer: Restorer, pictures: Sequence[tuple[Job, Picture]], seed: int, on_step: OnStep
-) -> Sequence[Result | Exception]:
-    """What became of each picture; where a batch fails its pictures are tried alone, so that the others get theirs."""
+) -> Sequence[Result | str]:
+    """What became of each picture, or why nothing did; a batch that fails is tried picture by picture."""
     if not pictures:
         return []
     try:
@@ -180,82 +162,5 @@ def _outcomes(
         )
     except Exception as error:
         if len(pictures) == 1:
-            return [error]
+            return [reason_of(error)]
     return [outcome for pair in pictures for outcome in _outcomes(restorer, [pair], seed, on_step)]
-
-
-def _write(
-    job: Job,
-    picture: Picture,
-    outcome: Result,
-    recipe: Recipe,
-    restorer: Restorer,
-    results: Path,
-    made: dict[str, Any],
-) -> str:
-    """Writes a result and its line; returns why it could not be written, "" if it was."""
-    try:
-        metadata = write_result(job, picture, outcome, recipe, restorer, made)
-    except OSError as error:
-        if error.errno in DISK_IS_FULL:
-            raise UserError(
-                f"{job.target} cannot be written: {error.strerror}; free some space and repeat the command, "
-                "what is done stays done"
-            ) from error
-        return f"{job.target} cannot be written: {error.strerror or error}"
-    except Exception as error:  # an encoder meets what a photo says about itself here
-        return f"{job.target} cannot be written: {reason_of(error)}"
-    append_success(results, job, metadata)
-    return ""
-
-
-def reason_of(error: Exception) -> str:
-    """Returns why a picture could not be restored, in one line with a way on."""
-    text = " ".join(str(error).split())
-    if is_out_of_memory(error):
-        return (
-            "out of memory, with the smallest tiles too: use --dtype bfloat16, --offload, or a smaller --upscale or "
-            f"--min-size ({text[:160]})"
-        )
-    return text if isinstance(error, UserError | ImageError) else f"{type(error).__name__}: {text[:240]}"
-
-
-def write_result(
-    job: Job,
-    picture: Picture,
-    outcome: Result,
-    recipe: Recipe,
-    restorer: Restorer,
-    made: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Writes the job's result, alpha included, and returns the metadata it carries, `made` among them."""
-    origin = recipe.origin(job)
-    settings = restorer.settings
-    sizes = outcome.sizes
-    metadata = origin | {
-        "settings_hash": settings_hash(origin["settings"]),
-        "prompt": outcome.prompt,
-        **(made or {}),
-        "size": {"input": sizes.source, "working": sizes.working, "output": sizes.output},
-        "tiles": outcome.num_tiles,
-        "tile_px": outcome.settings.tile_px,  # less than the settings' where memory did not suffice
-        "strength": round(outcome.strength, 3),
-        "degradation": _rounded(outcome.degradation),
-        "seconds": {name: round(seconds, 3) for name, seconds in outcome.timings.items()},
-        "device": str(restorer.supir.device),
-        "dtype": restorer.precision,
-        "notes": list(picture.notes),
-        "versions": {name: installed_version(name) for name in ("supir-stack", "torch", "diffusers")},
-    }
-    to_levels = to_deep if settings.output_bits == 16 else to_bytes
-    alpha = None if picture.alpha is None else to_levels(resize(picture.alpha, sizes.output))
-    write_picture(
-        job.target, outcome.image, alpha, metadata, picture.description, quality=settings.output_quality
-    )
-    return metadata
-
-
-def _rounded(degradation: Degradation | None) -> dict[str, float] | None:
-    if degradation is None:
-        return None
-    return {name: round(value, 2) for name, value in asdict(degradation).items()}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,10 @@ class Picture:
     sha256: str
     description: Description
     notes: tuple[str, ...] = ()
+
+    def without_pixels(self) -> Picture:
+        """Returns what a result still needs of it: all but its colours."""
+        return replace(self, rgb=np.empty((0, 0, 3), np.float32))
 
 
 def read_picture(path: Path) -> Picture:

@@ -2,7 +2,7 @@
 
 Place in the flow: `cli` asks after the model is loaded and before results are looked for, since a tile's side decides
 pixels. What is changed first changes none: the VAE's strips, where its maps lie, tiles at once; then tiles are halved.
-Limits: as good as `estimate`'s measure of one tile and of a picture without the network, `FREE_SHARE` is left free.
+Limits: as good as `memory`'s measure of one tile and of a picture without the network, `FREE_SHARE` is left free.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from diffusers import AutoencoderKL
 
 from supir_console import UserError
 from supir_console.byte_sizes import read_bytes
-from supir_infer.estimate import Memory, measure_memory, plan_pictures, tile_side
+from supir_infer.estimate import plan_pictures
+from supir_infer.folder import waiting_bytes
+from supir_infer.memory import Memory, measure_memory, tile_side
 from supir_infer.out_of_memory import halved
 from supir_infer.plan import Job
 from supir_infer.restore import Restorer
@@ -59,7 +61,10 @@ def fit(jobs: Sequence[Job], settings: RestoreSettings, supir: Supir, size: str,
     """
     room = read_bytes(size, "--fit") * (1 - FREE_SHARE)
     plans = plan_pictures(jobs, Restorer(supir, settings))
-    working = [plan.sizes.working for plan in plans if plan.sizes is not None]
+    sizes = [plan.sizes for plan in plans if plan.sizes is not None]
+    working = [size.working for size in sizes]
+    if supir.device.type == "cpu":
+        room -= waiting_bytes(sizes)
     is_kl = isinstance(supir.vae, AutoencoderKL)
     changes: dict[str, object] = {"vae_strip_px": settings.vae_strip_px or (KL_ROWS if is_kl else MINI_ROWS)}
     if is_kl and supir.device.type == "cpu":

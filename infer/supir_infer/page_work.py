@@ -18,9 +18,9 @@ import torch
 from torch.nn import functional
 
 from supir_console import UserError
-from supir_infer.folder import reason_of, write_result
 from supir_infer.images import ImageError, picture_size, read_picture, read_thumbnail, stored_size, to_bytes
 from supir_infer.interrupt import Stopped, stoppable
+from supir_infer.outcomes import reason_of, write_result
 from supir_infer.page_files import data_url, write_archive, write_before, write_jpeg
 from supir_infer.page_view import Row, View, file_url
 from supir_infer.picture_names import picture_names

@@ -9,15 +9,31 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from supir_console import json_line
 from supir_infer.plan import Job, Plan
 from supir_infer.whole_file import whole_file
 
+if TYPE_CHECKING:
+    from supir_infer.outcomes import Ended
 
-def append_success(results: Path, job: Job, metadata: dict[str, Any]) -> None:
+
+def listed(all_ended: Iterable[Ended], results: Path) -> list[Ended]:
+    """Appends a line for each job that came to its end; returns those that failed."""
+    failures = []
+    for ended in all_ended:
+        if ended.reason:
+            append_failure(results, ended.job, ended.reason)
+            failures.append(ended)
+        else:
+            append_success(results, ended.job, ended.metadata)
+    return failures
+
+
+def append_success(results: Path, job: Job, metadata: Mapping[str, Any]) -> None:
     """Appends the line of a restored picture; `metadata` is what its output carries."""
     _append(results, {"status": "ok", "input": str(job.source), "output": str(job.target), **metadata})
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import torch
 
     from supir_infer.captions import CaptionFor
-    from supir_infer.folder import Failure
+    from supir_infer.outcomes import Ended
     from supir_infer.plan import Plan, Recipe
     from supir_model import Supir
 
@@ -124,7 +124,7 @@ def cells_of(knobs: Sequence[Knob], settings: RestoreSettings, seed: int, output
 
 def run_cells(
     cells: Sequence[Cell], source: Path, caption_for: CaptionFor, recipe: Recipe, supir: Supir
-) -> list[Failure]:
+) -> list[Ended]:
     """Restores what is not restored yet; returns the pictures that failed.
 
     Args:

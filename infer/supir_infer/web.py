@@ -17,8 +17,8 @@ from typing import Any
 import gradio as gr
 
 from supir_console import UserError
-from supir_infer.folder import reason_of
 from supir_infer.listing import SUFFIXES
+from supir_infer.outcomes import reason_of
 from supir_infer.page_presets import WORDS, said_of
 from supir_infer.page_view import View
 from supir_infer.page_visits import Visit, Visits

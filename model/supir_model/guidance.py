@@ -2,7 +2,7 @@
 
 Place in the flow: makes the `denoise` that `sampler.py` calls, out of a `Supir` and one batch's conditioning.
 Law: both branches see the same LQ latent; the guidance scale reads the churned sigma, the control scale the
-schedule's sigma. A guidance scale of exactly 1 needs no second branch and runs none.
+schedule's sigma. A guidance scale of 1 needs no second branch and runs none.
 Source: paper equation 3 (guidance written as D_u + g (D_c - D_u)); ramps as in the released defaults.
 """
 
@@ -20,6 +20,9 @@ from supir_model.text import TextConditioning, joined
 
 if TYPE_CHECKING:
     from supir_model.supir import Supir
+
+NEAR_ONE = 1e-4
+"""A ramp from 1 misses it by 2e-5 at the schedule's largest sigma, since the ramps round that."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ def guided(
 
     def denoise(x: Tensor, sigma_hat: float, sigma: float) -> Tensor:
         scale, control = guidance_scale.at(sigma_hat), control_scale.at(sigma)
-        if scale == 1.0:
+        if abs(scale - 1.0) < NEAR_ONE:
             return supir.denoise_prepared(x, sigma_hat, positive_only, control)
         uncond, cond = supir.denoise_prepared(x, sigma_hat, prepared, control).chunk(2)
         return uncond + scale * (cond - uncond)

@@ -9,7 +9,7 @@ from supir_console import UserError
 from supir_infer import RestoreSettings, memory_fit
 from supir_infer.cli import main
 from supir_infer.codec import Codec
-from supir_infer.estimate import CLEAR, Memory
+from supir_infer.memory import CLEAR, Memory
 from supir_infer.memory_fit import Fitted
 from supir_infer.out_of_memory import smaller
 from supir_infer.restore import Restorer

@@ -47,16 +47,16 @@ def test_folders_named_like_pictures_are_no_pictures_and_dead_links_are_failures
 
 def test_pictures_deleted_or_changed_during_the_run_are_failures(command, photos, tmp_path, monkeypatch):
     shutil.copy(photos / "face.png", photos / "z.png")
-    restore = folder._run_batch
+    restore = folder.restore_jobs
 
-    def disturbed(*arguments: object) -> int:
+    def disturbed(*arguments: object) -> object:
         (photos / "trip" / "cat.jpg").unlink(missing_ok=True)
         shutil.copy(photos / "face.png", photos / "z.png")
         with (photos / "z.png").open("ab") as stream:
             stream.write(b"more")
         return restore(*arguments)
 
-    monkeypatch.setattr(folder, "_run_batch", disturbed)
+    monkeypatch.setattr(folder, "restore_jobs", disturbed)
     assert command(main, photos, "-o", tmp_path / "out", *QUICK).code == 1
     found = reasons(tmp_path / "out")
     assert found["face.png"] == "ok"

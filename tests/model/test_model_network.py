@@ -11,7 +11,7 @@ from supir_model import load_supir
 from supir_model.adapted_unet import adapted_eps, size_embedding
 from supir_model.calibrate import calibrate_connectors
 from supir_model.control import ControlEncoder
-from supir_model.diffusion import noised_input
+from supir_model.diffusion import noised_input, sampling_sigmas
 from supir_model.guidance import LinearScale, guided
 
 
@@ -285,3 +285,24 @@ def test_guidance_extrapolates_from_negative_to_positive(supir):
     expected = branches[0] + 3.0 * (branches[1] - branches[0])
     torch.testing.assert_close(denoise(batch.noise, 2.2, 2.0), expected, rtol=1e-4, atol=1e-4)
     assert (branches[1] - branches[0]).abs().max() > 1e-3
+
+
+def test_a_ramp_that_starts_at_one_needs_no_second_branch_at_the_largest_sigma(supir, monkeypatch):
+    batch = Batch(randomise(supir))
+    positive, negative = batch.text, supir.encode_prompt(["blurry", "lowres"])
+    scales = {"guidance_scale": LinearScale(1.0, 4.0), "control_scale": LinearScale(1.0, 1.0)}
+    denoise = guided(supir, batch.z_lq, positive, negative, batch.time_ids, **scales)
+    rows = []
+    run = supir.denoise_prepared
+
+    def counted(x, sigma, prepared, control):
+        rows.append(len(prepared.context))
+        return run(x, sigma, prepared, control)
+
+    monkeypatch.setattr(supir, "denoise_prepared", counted)
+    first, second = sampling_sigmas(10).tolist()[:2]
+    without = denoise(batch.noise, first, first)
+    denoise(batch.noise, second, second)
+    assert rows == [len(batch.noise), 2 * len(batch.noise)]
+    expected = supir.denoise(batch.noise, first, batch.z_lq, positive, batch.time_ids)
+    torch.testing.assert_close(without, expected, rtol=1e-5, atol=1e-5)
