@@ -123,6 +123,9 @@ def _explain(model: type[BaseModel], item: Any) -> str:
         *parents, unknown = location
         nearest = difflib.get_close_matches(unknown, _known_keys(model, item["loc"][:-1]), n=1, cutoff=0.0)
         return f"unknown config key {key!r}; did you mean {'.'.join([*parents, *nearest])!r}?"
+    if item["type"] == "missing" and isinstance(item["loc"][-1], int):
+        *parents, number = location
+        return f"config key {'.'.join(parents)!r}: value {int(number) + 1} of the list is missing"
     if item["type"] == "missing":
         return f"config key {key!r} is missing; give it in the file or with --set {key}=VALUE"
     if item["type"] == "value_error":

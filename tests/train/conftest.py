@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from supir_console import load_config
+from supir_console import config_yaml, load_config
 from supir_shards import (
     Caption,
     Role,
@@ -262,3 +263,29 @@ def adapter_run(
     )
     train(prepare(config))
     return config.run
+
+
+@pytest.fixture
+def command(
+    configure: Configure,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs supir-train on a config with `keys`; returns exit code, stdout and stderr."""
+
+    from supir_train.cli import main
+
+    def run(*arguments: str, stage: str = "adapter", steps: int = 2, **keys: object) -> tuple[int, str, str]:
+        path = tmp_path / "config.yaml"
+        path.write_text(config_yaml(configure(stage, tmp_path / "run", optimize__steps=steps, **keys)))
+        monkeypatch.setattr(sys, "argv", ["supir-train", str(path), *arguments])
+        try:
+            main()
+            code: object = 0
+        except SystemExit as leave:
+            code = leave.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run

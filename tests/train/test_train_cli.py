@@ -12,6 +12,7 @@ import pytest
 from limits import HANGS_AFTER_S
 
 from supir_console import UserError, config_yaml
+from supir_model import load_supir
 from supir_train.cli import main
 from supir_train.data import training_batches
 from supir_train.order import Position
@@ -40,25 +41,6 @@ def test_threads_of_a_running_trainer_wait_asleep_unless_the_user_says_otherwise
     if processes > 1:
         cores = max(1, len(os.sched_getaffinity(0)) // processes)
         assert f"OMP_NUM_THREADS = '{cores}'" in done.stderr
-
-
-@pytest.fixture
-def command(configure, tmp_path, monkeypatch, capsys):
-    """Runs supir-train on a config with `keys`; returns exit code, stdout and stderr."""
-
-    def run(*arguments: str, stage: str = "adapter", steps: int = 2, **keys: object) -> tuple[int, str, str]:
-        path = tmp_path / "config.yaml"
-        path.write_text(config_yaml(configure(stage, tmp_path / "run", optimize__steps=steps, **keys)))
-        monkeypatch.setattr(sys, "argv", ["supir-train", str(path), *arguments])
-        try:
-            main()
-            code = 0
-        except SystemExit as leave:
-            code = leave.code
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 def test_dry_run_counts_parameters_bytes_and_images_and_writes_nothing(command, tmp_path):
@@ -148,8 +130,14 @@ def test_a_dataset_of_small_images_is_one_line(command):
         ({"init": "/no/model"}, "init: '/no/model' is not there; give mini, fresh, RUN/model"),
         ({"device": "cuda:7"}, "device: cuda:7 was asked for, but this torch sees no CUDA device"),
         ({"device": "tpu2"}, "device: 'tpu2' is unknown; use auto, cpu, cuda or cuda:N"),
+        ({"device": "mps"}, "device: 'mps' is unknown; use auto, cpu, cuda or cuda:N"),
+        ({"device": "cuda:first"}, "device: cuda:first was asked for, but this torch sees no CUDA device"),
         ({"data__recipe": "mud"}, "recipe 'mud' is neither a file nor one of"),
         ({"validation__share": 1e-9}, "is held out with validation.share=1e-09; raise the share"),
+        (
+            {"validation__share": 0.9999999},
+            "holds no sample to train on: all of its 24 are held out with validation.share=1; lower it",
+        ),
     ],
 )
 def test_a_wrong_input_is_one_line_with_its_mend(keys, text, command):
@@ -185,15 +173,31 @@ def test_a_run_whose_validation_leaves_the_numbers_stops_with_advice_and_keeps_n
     assert "NaN" not in (tmp_path / "run/metrics.jsonl").read_text()
 
 
+def test_weights_that_hold_no_number_are_told_before_the_first_step(command, tmp_path):
+    supir = load_supir(preset="tiny", weights=None, seed=0)
+    next(supir.vae.decoder.parameters()).data.fill_(float("nan"))
+    supir.save_pretrained(tmp_path / "poisoned")
+    code, _, err = command(stage="encoder", init=tmp_path / "poisoned")
+    assert code == 2
+    told = f"is nan before the first step: the weights of init={tmp_path}/poisoned hold what is no number"
+    assert told in err.splitlines()[-1]
+
+
 @pytest.mark.parametrize(
     ("keys", "text"),
     [
         ({"data__captions": "nope"}, "has no captions 'nope'"),
         ({"data__negatives": "/no/negatives"}, "/no/negatives holds no dataset"),
+        (
+            {"data__negatives": "~/photos"},
+            "holds no sample of role negative; make it with `supir-degrade negatives`",
+        ),
         ({"data__recipe": "mud"}, "recipe 'mud' is neither a file nor one of"),
     ],
 )
-def test_a_dry_run_refuses_what_the_run_would_refuse(keys, text, command):
+def test_a_dry_run_refuses_what_the_run_would_refuse(keys, text, command, dataset, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "photos").symlink_to(dataset)
     code, _, err = command("--dry-run", **keys)
     assert (code, text in err) == (2, True), err
 

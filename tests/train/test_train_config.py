@@ -92,6 +92,8 @@ MINIMUM = ["stage=adapter", "run=r", "data.dataset=d"]
         ("optimise.lr=1", "unknown config key 'optimise'; did you mean 'optimize'?"),
         ("noise.timestep_range=[400, 100]", "timestep_range=[400, 100] is no range of 0 to 999"),
         ("optimize.lr=0", "greater than 0 (got 0)"),
+        ("optimize.betas=[0.9, 2]", "'optimize.betas.1': Input should be less than 1 (got 2)"),
+        ("optimize.betas=[0.9]", "'optimize.betas': value 2 of the list is missing"),
         ("stage=all", "'prior', 'encoder', 'adapter', 'distill' or 'estimator' (got 'all')"),
         (
             "distill.start_sigma=15",
@@ -110,6 +112,21 @@ MINIMUM = ["stage=adapter", "run=r", "data.dataset=d"]
 def test_a_wrong_value_is_named_with_its_mend(override, text):
     with pytest.raises(UserError, match=re.escape(text)):
         load_config(TrainConfig, None, [*MINIMUM, override])
+
+
+def test_a_tilde_is_the_home_folder_wherever_a_config_names_a_place(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/lab")
+    places = [
+        "run=~/run",
+        "init=~/sdxl",
+        "data.dataset=~/photos",
+        "data.negatives=~/bad",
+        "data.recipe=~/r.yaml",
+    ]
+    config = load_config(TrainConfig, None, ["stage=adapter", *places])
+    data = config.data
+    named = [str(config.run), config.init, data.dataset, data.negatives or "", data.recipe]
+    assert named == [f"/home/lab/{name}" for name in ("run", "sdxl", "photos", "bad", "r.yaml")]
 
 
 def test_learning_rate_warms_up_and_falls_to_a_hundredth():

@@ -20,9 +20,10 @@ from safetensors.torch import load_file
 from train_lines import without_times
 
 from supir_console import UserError, config_yaml
-from supir_model import load_supir
+from supir_model import Supir, load_supir
 from supir_train import TrainConfig
 from supir_train.checkpoint import list_checkpoints, load_checkpoint
+from supir_train.export import export
 from supir_train.run import prepare, train
 
 CLI = [sys.executable, "-c", "from supir_train.cli import main; main()"]
@@ -164,6 +165,9 @@ def test_a_damaged_checkpoint_is_one_line_that_says_how_to_go_on(file, configure
     (newest / file).write_bytes((newest / file).read_bytes()[:-40])
     with pytest.raises(UserError, match=r"is damaged .*; delete that folder to go on from the one before it"):
         train(prepare(config))
+    (newest / file).unlink()
+    with pytest.raises(UserError, match=r"is damaged .*; delete that folder to go on from the one before it"):
+        train(prepare(config))
     shutil.rmtree(newest)
     assert train(prepare(config)).steps == 2
 
@@ -187,3 +191,19 @@ def test_a_full_disk_is_told_in_one_line_and_leaves_nothing_half_written(configu
     with pytest.raises(OSError, match=r"step-00000001 could not be written: .*No space left.*make room"):
         train(prepare(config))
     assert list((config.run / "checkpoints").iterdir()) == []
+
+
+def test_a_disk_that_is_full_for_the_model_leaves_the_one_that_was_there(configure, tmp_path, monkeypatch):
+    def full(_supir: Supir, folder: Path) -> None:
+        folder.mkdir()
+        (folder / "half").write_bytes(b"half")
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    config = configure("adapter", tmp_path / "run", optimize__steps=1)
+    train(prepare(config))
+    before = sorted(path.relative_to(config.run) for path in (config.run / "model").rglob("*"))
+    monkeypatch.setattr(Supir, "save_pretrained", full)
+    with pytest.raises(OSError, match=r"run/model could not be written: .*No space left.*make room"):
+        export(config.run, step=None, best=False, output=None, official=None)
+    assert sorted(path.relative_to(config.run) for path in (config.run / "model").rglob("*")) == before
+    assert not (config.run / ".model").exists()

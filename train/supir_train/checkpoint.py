@@ -103,13 +103,10 @@ def save_checkpoint(
             write_shares(temporary / SHARES, checkpoint.model, checkpoint.ema, moments)
         if not world.writes:
             return final
-        _write(temporary, checkpoint, world)
+        with telling_of_full_disk(final):
+            _write(temporary, checkpoint, world)
         shutil.rmtree(final, ignore_errors=True)
         temporary.rename(final)
-    except (SafetensorError, RuntimeError) as error:  # how the two writers tell of a full disk
-        raise OSError(
-            f"{final} could not be written: {error}; make room, the same command goes on"
-        ) from error
     finally:
         if world.writes:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -120,6 +117,21 @@ def save_checkpoint(
         if found is None or old != found[0]:
             shutil.rmtree(old)
     return final
+
+
+@contextmanager
+def telling_of_full_disk(target: Path) -> Iterator[None]:
+    """Turns how the writers of weights tell of a full disk into an error of the file system.
+
+    Raises:
+        OSError: says that `target` could not be written.
+    """
+    try:
+        yield
+    except (SafetensorError, RuntimeError) as error:
+        raise OSError(
+            f"{target} could not be written: {error}; make room, the same command goes on"
+        ) from error
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -165,6 +177,7 @@ def _damage_told(path: Path) -> Iterator[None]:
         TypeError,
         ValueError,
         EOFError,
+        FileNotFoundError,
     ) as error:
         raise UserError(
             f"checkpoint {path} is damaged ({type(error).__name__}: {str(error).splitlines()[0]}); "

@@ -137,7 +137,9 @@ def _speaks() -> bool:
 def _run(resolved: TrainConfig, world: World, *, as_json: bool) -> None:
     from supir_train.micro_batch import lack_of_memory_told
     from supir_train.run import prepare, train
+    from supir_train.run_folder import require_available
 
+    require_available(resolved, world)
     with lack_of_memory_told():
         run = prepare(resolved, world)
     figures = run.plan()

@@ -8,13 +8,13 @@ a run folder is the one that its weights come from.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from supir_console import Config
 from supir_train.best import NEEDS_RESTORATION, BestFigure
-from supir_train.data_config import DataConfig
+from supir_train.data_config import DataConfig, Location
 from supir_train.distill_config import DistillConfig
 from supir_train.loss_config import EncoderLossConfig, NoiseLossConfig
 from supir_train.optimize_config import AutoencoderConfig, OptimizeConfig
@@ -132,13 +132,15 @@ class TrainConfig(Config):
         "adapter: control encoder and connectors; distill: the same, as a student of few steps; estimator: tells how a "
         "picture was degraded."
     )
-    run: Path = Field(description="Folder of the run: config, metrics, checkpoints and, at the end, model/.")
-    init: str = Field(
+    run: Annotated[Path, AfterValidator(Path.expanduser)] = Field(
+        description="Folder of the run: config, metrics, checkpoints and, at the end, model/."
+    )
+    init: Location = Field(
         default="mini",
         description="Weights to start from: mini (shipped), fresh (random, see preset), a folder RUN/model of another "
         "run, or SDXL (any finetune): a diffusers folder or a single file.",
     )
-    checkpoint: str | None = Field(
+    checkpoint: Location | None = Field(
         default=None,
         description="Official SUPIR file (.ckpt or .safetensors) to put onto the SDXL of init; null: a new adapter.",
     )

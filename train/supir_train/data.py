@@ -11,9 +11,10 @@ from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import replace
 
+from supir_console import UserError
 from supir_degrade import check_recipe, load_recipe
 from supir_degrade.requirements import late_modules
-from supir_shards import Dataset
+from supir_shards import Dataset, Role
 from supir_train.batch import Batch
 from supir_train.collate import checked, collate
 from supir_train.config import TrainConfig
@@ -28,9 +29,15 @@ def check_data(config: TrainConfig) -> int:
 
     Raises:
         DatasetError: a dataset or the captions are not there or not finished.
-        UserError: the recipe is not there or wrong, or a stage that degrades lacks what it needs.
+        UserError: the recipe is not there or wrong, a stage that degrades lacks what it needs, all photos are held
+            out, or there are no negatives among the negatives.
     """
     sources, photos, negatives = open_walks(config)
+    if negatives and not sources["negatives"].manifest.totals.samples.get(Role.NEGATIVE):
+        raise UserError(
+            f"data.negatives: {config.data.negatives} holds no sample of role negative; make it with `supir-degrade "
+            "negatives`, or set data.negatives=null"
+        )
     recipe = load_recipe(config.data.recipe)
     if config.stage != "prior":
         check_recipe(recipe)

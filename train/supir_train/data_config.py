@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from os.path import expanduser
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from supir_console import Config
 from supir_train.words import CaptionWeights
+
+Location = Annotated[str, AfterValidator(expanduser)]
+"""A file, a folder or a URL; no shell expands a ~ inside of KEY=VALUE or YAML."""
 
 
 class DataConfig(Config):
     """Which samples are read and what is made of each before it becomes a training pair."""
 
-    dataset: str = Field(description="Folder or fsspec URL of a dataset written by supir-curate.")
+    dataset: Location = Field(description="Folder or fsspec URL of a dataset written by supir-curate.")
     captions: str | None = Field(
         default=None, description="Name of the caption set to read; null trains without captions."
     )
-    negatives: str | None = Field(
+    negatives: Location | None = Field(
         default=None, description="Dataset with negative samples (supir-degrade negatives); null for none."
     )
     negative_share: float = Field(
@@ -26,7 +30,7 @@ class DataConfig(Config):
         lt=1,
         description="Share of the images seen that are negative samples, 0 to 1 (with negatives).",
     )
-    recipe: str = Field(
+    recipe: Location = Field(
         default="realesrgan",
         description="Degradation recipe of supir_degrade: a shipped name or a YAML file.",
     )

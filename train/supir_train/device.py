@@ -19,15 +19,14 @@ def chosen_device(name: str, world: World) -> torch.device:
         UserError: there is no such device.
     """
     has_cuda = torch.cuda.is_available()
+    count = torch.cuda.device_count() if has_cuda else 0
     if name == "auto" or (name == "cuda" and has_cuda):
-        return (
-            torch.device("cuda", world.local_rank % torch.cuda.device_count())
-            if has_cuda
-            else torch.device("cpu")
-        )
+        return torch.device("cuda", world.local_rank % count) if has_cuda else torch.device("cpu")
     if name.startswith("cuda") and not has_cuda:
         raise UserError(f"device: {name} was asked for, but this torch sees no CUDA device; use device: cpu")
-    try:
-        return torch.device(name)
-    except RuntimeError as error:
-        raise UserError(f"device: {name!r} is unknown; use auto, cpu, cuda or cuda:N") from error
+    kind, _, index = name.partition(":")
+    if name != "cpu" and not (kind == "cuda" and index.isdecimal()):
+        raise UserError(f"device: {name!r} is unknown; use auto, cpu, cuda or cuda:N")
+    if kind == "cuda" and int(index) >= count:
+        raise UserError(f"device: {name} was asked for, but this machine has cuda:0 to cuda:{count - 1}")
+    return torch.device(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from supir_console import Config
+from supir_train.data_config import Location
 
 LARGEST_SIGMA = 14.6146
 SMALLEST_SIGMA = 0.03
@@ -14,7 +15,7 @@ SMALLEST_SIGMA = 0.03
 class DistillConfig(Config):
     """What `stage: distill` teaches; read by no other stage."""
 
-    teacher: str | None = Field(
+    teacher: Location | None = Field(
         default=None,
         description="Model folder whose adapter teaches, trained on the same UNet; null: the adapter of init, as which "
         "the student begins in any case.",

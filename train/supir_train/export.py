@@ -14,13 +14,13 @@ from pathlib import Path
 
 import torch
 
-from supir_console import UserError, load_config
+from supir_console import UserError, load_config, require_writable_file, require_writable_folder
 from supir_model import Supir
 from supir_model.checkpoint import save_checkpoint as save_official
 from supir_model.sharding import whole_tensor
 from supir_train.best import best_checkpoint
 from supir_train.build import holds_bf16, load_start, make_phases, shares_weights
-from supir_train.checkpoint import Checkpoint, list_checkpoints, load_checkpoint
+from supir_train.checkpoint import Checkpoint, list_checkpoints, load_checkpoint, telling_of_full_disk
 from supir_train.config import TrainConfig
 from supir_train.phase import PhaseName
 from supir_train.provenance import require_same_sources, source_hashes
@@ -60,15 +60,12 @@ def export(
         raise UserError(
             f"{run} is no run folder: it has no config.yaml; give the folder that `run` names in the config"
         )
-    _require_free(output, official)
+    _require_free(run, output, official)
     config = load_config(TrainConfig, run / "config.yaml").model_copy(update={"run": run})
     checkpoint = load_checkpoint(_find(config, step=step, best=best))
     supir = _averaged(config, checkpoint)
     if official:
-        try:
-            save_official(supir, official)
-        except ValueError as error:
-            raise UserError(f"--official {official}: {error}") from error
+        _write_official(supir, official)
     return Exported(
         step=checkpoint.progress.step,
         model=write_model(supir, output or run / "model"),
@@ -102,13 +99,29 @@ def _whole(parameters: Mapping[str, torch.Tensor], world: World) -> dict[str, to
 
 
 def write_model(supir: Supir, folder: Path) -> Path:
-    """Writes the model in `save_pretrained`'s layout, in the place of what is there; returns `folder`."""
+    """Writes the model in `save_pretrained`'s layout, in the place of what is there; returns `folder`.
+
+    Raises:
+        OSError: it could not be written; nothing of it is left, what was there stands.
+    """
     temporary = folder.with_name(f".{folder.name}")
     shutil.rmtree(temporary, ignore_errors=True)
-    supir.save_pretrained(temporary)
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
+    try:
+        with telling_of_full_disk(folder):
+            supir.save_pretrained(temporary)
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
     return folder
+
+
+def _write_official(supir: Supir, file: Path) -> None:
+    try:
+        with telling_of_full_disk(file):
+            save_official(supir, file)
+    except ValueError as error:
+        raise UserError(f"--official {file}: {error}") from error
 
 
 @torch.no_grad()
@@ -133,13 +146,19 @@ def with_unrounded(supir: Supir, trained: Trained, config: TrainConfig) -> Supir
     return whole
 
 
-def _require_free(output: Path | None, official: Path | None) -> None:
+def _require_free(run: Path, output: Path | None, official: Path | None) -> None:
     if output and output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UserError(f"-o {output} is there already; name a new folder")
     if official and official.suffix != ".safetensors":
         raise UserError(f"--official {official} must end in .safetensors")
     if official and official.exists():
         raise UserError(f"--official {official} is there already; name a new file")
+    if output:
+        require_writable_folder(output, "-o")
+    else:
+        require_writable_folder(run, "RUN")
+    if official:
+        require_writable_file(official, "--official")
 
 
 def _find(config: TrainConfig, *, step: int | None, best: bool) -> Path:

@@ -21,7 +21,9 @@ from contextlib import ExitStack, contextmanager
 from typing import IO
 
 PATIENCE_S = 60.0
-"""How long the others may take to end by themselves when one has failed."""
+"""How long the others may take to end by themselves when one has failed and says why."""
+PATIENCE_WITH_KILLED_S = 2.0
+"""How long where a signal ended it: whatever the others do, they cannot go on, and none has more to say."""
 POLL_S = 0.1
 UNFINISHED = 1
 """Exit code of a process that broke off for no fault of its own."""
@@ -33,15 +35,20 @@ def launch(arguments: Sequence[str], processes: int) -> int:
     """Returns the exit code of `python -m supir_train ARGUMENTS`, run by so many processes.
 
     Rank 0 speaks on this process's stdout and stderr; what another one said is shown if it is why the run failed.
-    SIGTERM and SIGINT are passed on to all.
+    SIGTERM and SIGINT are passed on to all. A signal that ends one of them ends the run.
     """
     port = _free_port()
     with ExitStack() as open_files:
-        said = [open_files.enter_context(tempfile.TemporaryFile()) for _ in range(1, processes)]
+        said = [open_files.enter_context(tempfile.TemporaryFile()) for _ in range(processes)]
         started = [_start(arguments, rank, processes, port, said) for rank in range(processes)]
-        with _passing_on_signals(started):
-            _wait(started)
-        return _told([process.returncode for process in started], ["", *map(_text, said)])
+        with _passing_on_signals(started) as received:
+            given_up = _wait(started)
+        codes = [
+            UNFINISHED if rank in given_up else process.returncode for rank, process in enumerate(started)
+        ]
+        if received and min(codes) < 0:  # before it could listen to them, so nothing was under way
+            return 128 + received[0]
+        return _told(codes, [LOST if rank in given_up else _text(file) for rank, file in enumerate(said)])
 
 
 def die_with_parent() -> None:
@@ -85,7 +92,7 @@ def _start(
         [sys.executable, "-m", "supir_train", *arguments],
         env=shares | os.environ | {name: str(value) for name, value in place.items()},
         stdout=None if rank == 0 else subprocess.DEVNULL,
-        stderr=None if rank == 0 else said[rank - 1],
+        stderr=None if rank == 0 else said[rank],
         preexec_fn=die_with_parent,  # safe, as this process has one thread
     )
 
@@ -97,42 +104,64 @@ def _free_port() -> int:
 
 
 @contextmanager
-def _passing_on_signals(started: Sequence[subprocess.Popen[bytes]]) -> Iterator[None]:
+def _passing_on_signals(started: Sequence[subprocess.Popen[bytes]]) -> Iterator[list[int]]:
+    received: list[int] = []
+
     def pass_on(number: int, _frame: object) -> None:
+        received.append(number)
         for process in started:
             process.send_signal(number)
 
     before = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _wait(started: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Waits for all; from the first failure on no longer than `PATIENCE_S`, then the rest is killed."""
-    deadline = float("inf")
-    while any(process.poll() is None for process in started):
-        if deadline == float("inf") and any(process.returncode for process in started):
-            deadline = time.monotonic() + PATIENCE_S
+def _wait(started: Sequence[subprocess.Popen[bytes]]) -> set[int]:
+    """Waits for all, from the first failure on for no longer than is said above; then the rest is killed.
+
+    Returns the ranks that were.
+    """
+    deadline, given_up = float("inf"), set[int]()
+    while None in (codes := [process.poll() for process in started]):
+        if any(codes) and not given_up:
+            patience = PATIENCE_WITH_KILLED_S if min(filter(None, codes)) < 0 else PATIENCE_S
+            deadline = min(deadline, time.monotonic() + patience)
         if time.monotonic() > deadline:
-            for process in started:
-                process.kill()
+            given_up |= {rank for rank, code in enumerate(codes) if code is None}
+            for rank in given_up:
+                started[rank].kill()
         time.sleep(POLL_S)
+    return given_up
 
 
 def _told(codes: Sequence[int], texts: Sequence[str]) -> int:
     """The exit code of the run; shows what another process than the first said, if that is why it failed."""
-    if codes[0] not in (0, UNFINISHED):
+    if codes[0] > UNFINISHED:
         return codes[0]
-    failed = [rank for rank, code in enumerate(codes) if rank and code and LOST not in texts[rank]]
+    failed = [
+        rank for rank, code in enumerate(codes) if code < 0 or (rank and code and LOST not in texts[rank])
+    ]
     if not failed:
         return codes[0]
     rank = next((rank for rank in failed if texts[rank]), failed[0])
-    text = texts[rank] or f"process {rank} of the run ended with code {codes[rank]} and said nothing"
-    sys.stderr.write(f"{text}\n")
-    return codes[rank] if codes[rank] > 0 else UNFINISHED
+    is_told = texts[rank] and codes[rank] > 0
+    sys.stderr.writelines(
+        f"{line}\n" for line in (texts[rank], "" if is_told else _end(rank, codes[rank])) if line
+    )
+    return max(codes[rank], UNFINISHED)
+
+
+def _end(rank: int, code: int) -> str:
+    how = (
+        f"was ended by signal {-code} ({signal.Signals(-code).name})"
+        if code < 0
+        else f"ended with code {code}"
+    )
+    return f"error: process {rank} of the run {how}; the same command goes on from the last checkpoint"
 
 
 def _text(said: IO[bytes]) -> str:

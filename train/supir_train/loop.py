@@ -220,6 +220,11 @@ class _Loop:
 
 def _require_finite(name: str, value: float, phase: Phase, step: int, config: TrainConfig) -> None:
     """Stops a run that has left the numbers, before its weights are validated as good, or saved."""
+    if not math.isfinite(value) and not step:
+        raise UserError(
+            f"the {name} of {phase.name} is {value} before the first step: the weights of init={config.init} hold what "
+            "is no number, or precision bf16 does not do for them; give others, or precision fp32"
+        )
     if not math.isfinite(value):
         raise UserError(
             f"the {name} of {phase.name} is {value} at step {step}; start again with a lower optimize.lr (now "

@@ -7,9 +7,9 @@ here, so that commands answer at once.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from supir_console import Config
 
@@ -90,7 +90,7 @@ class EncoderLossConfig(ImageLossConfig):
         description="Above 0 the decoder is trained as well, for small backbones, and this weighs the pixel distance "
         "of D(E(hq)) and hq, which keeps it the decoder of the plain encoder too. The paper freezes it.",
     )
-    teacher: Path | None = Field(
+    teacher: Annotated[Path, AfterValidator(Path.expanduser)] | None = Field(
         default=None,
         description="Weights of a restorer that spandrel knows (RealESRGAN_x4plus.pth, .safetensors). Where its result "
         "is nearer the photo by LPIPS than the student's, it is the image terms' target in the photo's place.",

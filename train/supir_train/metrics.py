@@ -47,7 +47,8 @@ class StepLog:
 
     def __init__(self, path: Path, *, step: int, phase: str | None) -> None:
         self._path = path
-        self.kept = [entry for entry in _entries(path) if _is_before(entry, step, phase)]
+        told = (entry for entry in _entries(path) if {"step", "phase"} <= entry.keys())
+        self.kept = [entry for entry in told if _is_before(entry, step, phase)]
         _rewrite(path, self.kept)
 
     def write(self, line: Mapping[str, Any]) -> None:

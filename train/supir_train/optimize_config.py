@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from supir_console import Config
 from supir_train.loss_config import ImageLossConfig
+
+DecayRate = Annotated[float, Field(ge=0, lt=1)]
 
 
 class OptimizeConfig(Config):
@@ -38,7 +40,7 @@ class OptimizeConfig(Config):
         "start to leave open how long the run shall be.",
     )
     warmup_steps: int = Field(default=100, ge=0, description="Steps of linear warm-up of the learning rate.")
-    betas: tuple[float, float] = Field(
+    betas: tuple[DecayRate, DecayRate] = Field(
         default=(0.9, 0.999), description="AdamW's decay rates of the two moments."
     )
     weight_decay: float = Field(default=0.01, ge=0, description="AdamW's decoupled weight decay.")

@@ -139,15 +139,23 @@ class Walk:
                     yield place, replace(draws[index], epoch=place.epoch)
                 place = Place(epoch=place.epoch, group=place.group + 1)
             if not given_in_epoch:
-                raise UserError(
-                    f"the dataset of {self._source} holds no sample to train on: {self._dataset.store.url}"
-                )
+                raise self._nothing_to_train_on()
             place = Place(epoch=place.epoch + 1)
 
     def validation(self) -> Iterator[Draw]:
         """Yields the held-out photos and their crops part by part, the parts in an order that jumps about."""
         for part in _generator(self._seed, self._source, "validation").permutation(self._parts).tolist():
             yield from (draw for draw in self._group((part,)) if self._held_out(draw) and not draw.negative)
+
+    def _nothing_to_train_on(self) -> UserError:
+        total, url = self._dataset.num_samples, self._dataset.store.url
+        why = (
+            f"all of its {total} are held out with validation.share={self._validation_share:g}; lower it, or set "
+            "validation.crops=0 to train without validation"
+            if total
+            else "it is empty; its report tells what was dropped and why"
+        )
+        return UserError(f"the dataset of {self._source}, {url}, holds no sample to train on: {why}")
 
     @property
     def num_parts(self) -> int:

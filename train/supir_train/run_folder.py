@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from supir_console import UserError
+from supir_console import UserError, require_writable_folder
 from supir_shards.local_files import is_temporary
 from supir_train.checkpoint import list_checkpoints
 from supir_train.config import TrainConfig
@@ -14,6 +14,25 @@ from supir_train.config_history import CONFIG, require_same_config
 from supir_train.world import World
 
 LOCK = ".lock"
+
+
+def require_available(config: TrainConfig, world: World) -> None:
+    """Refuses early what `owned` would: nothing is loaded for a run that has no folder, and nothing is left behind.
+
+    Raises:
+        UserError: the folder has another owner, config or content, or cannot be written to.
+    """
+    refusal = None
+    if world.writes:
+        try:
+            _claim(config)
+            require_writable_folder(config.run, "run:")
+            if (config.run / LOCK).exists():
+                with _lock(config.run):
+                    pass
+        except UserError as error:
+            refusal = error
+    _raise_in_all(refusal, world)
 
 
 @contextmanager
@@ -27,10 +46,14 @@ def owned(config: TrainConfig, world: World) -> Iterator[None]:
                 held.enter_context(_lock(config.run))
             except UserError as error:
                 refusal = error
-        refusal = world.from_first(refusal)
-        if refusal:
-            raise refusal
+        _raise_in_all(refusal, world)
         yield
+
+
+def _raise_in_all(refusal: UserError | None, world: World) -> None:
+    refusal = world.from_first(refusal)
+    if refusal:
+        raise refusal
 
 
 @contextmanager
