@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from supir_infer.images import FloatImage, resize
 from supir_infer.settings import RestoreSettings
-from supir_infer.sizes import Sizes, plan_sizes
-from supir_infer.strength import automatic_scale, automatic_strength, degradation
+from supir_infer.sizes import Sizes, largest_sizes, plan_sizes
+from supir_infer.strength import automatic_strength, degradation, has_whole_detail
 from supir_model import Supir
 from supir_model.estimator import Degradation
 
@@ -30,11 +30,10 @@ def choose(supir: Supir, settings: RestoreSettings, picture: FloatImage) -> Choi
     Raises:
         UserError: its working image would be larger than `max_megapixels`.
     """
-    sizes = plan_sizes((picture.shape[1], picture.shape[0]), settings)
+    size = (picture.shape[1], picture.shape[0])
+    sizes = plan_sizes(size, settings)
     if settings.strength != "auto" and settings.working_scale != "auto":
         return Choice(sizes, settings.strength, None)
     found = degradation(supir, resize(picture, sizes.output))
     strength = automatic_strength(found) if settings.strength == "auto" else settings.strength
-    if settings.working_scale == "auto":
-        sizes = plan_sizes(sizes.source, settings, automatic_scale(found, sizes.output))
-    return Choice(sizes, strength, found)
+    return Choice(largest_sizes(size, settings) if has_whole_detail(found) else sizes, strength, found)

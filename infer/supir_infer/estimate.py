@@ -1,8 +1,8 @@
 """What a run will cost, measured before it is spent: tiles and a few of the pictures are tried, and scaled up.
 
 Place in the flow: `supir-infer --dry-run`. Seconds are those of a denoising step on a tile and of the VAE, measured on
-tiles as small and as large as the run's own and linear in their pixels, of the pictures that `strength` does not find
-clean; and those of reading, judging and saving, measured on a few of the pictures, which threads do meanwhile.
+tiles as small and as large as the run's own and linear in their pixels, as far as `strength` and `working_scale` do
+not spare the work; and those of reading, judging and saving, measured on a few of the pictures, which threads do meanwhile.
 Memory is `memory`'s.
 Limits: good to about a factor of 1.5; a busy machine gives busy figures.
 """
@@ -17,15 +17,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from supir_infer.choice import Choice, choose
 from supir_infer.folder import SAVERS, waiting_bytes
-from supir_infer.images import ImageError, picture_size, read_picture, resize
+from supir_infer.images import ImageError, picture_size, read_picture
 from supir_infer.memory import PROBE_STEPS, Memory, grey, measure_memory, probe_of
 from supir_infer.plan import Job
 from supir_infer.restore import Restorer
 from supir_infer.saving import SUFFIX_OF, write_picture
 from supir_infer.settings import RestoreSettings
-from supir_infer.sizes import Sizes, plan_sizes
-from supir_infer.strength import automatic_strength, degradation
+from supir_infer.sizes import Sizes, largest_sizes
 
 LARGE_STRETCH = 100  # working px an output px; a short side of a tenth of min_size_px
 GIB = 2**30
@@ -58,7 +58,8 @@ class Line:
 class Cost:
     """Seconds of a step on a tile, of the VAE, and of files, by the pixels of tile, working image and result.
 
-    `restored` is the share of the pictures that is not found clean; `memory` is None where it cannot be read.
+    `restored` is the share of the planned working px that are restored, the others being of pictures that are found
+    clean, or are worked on at a smaller size; `memory` is None where it cannot be read.
     """
 
     step: Line
@@ -110,7 +111,7 @@ def plan_pictures(jobs: Sequence[Job], restorer: Restorer) -> list[PicturePlan]:
             plans.append(PicturePlan(job, None, 0, job.problem))
             continue
         try:
-            sizes = plan_sizes(picture_size(job.source), restorer.settings)
+            sizes = largest_sizes(picture_size(job.source), restorer.settings)
         except (ImageError, ValueError) as error:
             plans.append(PicturePlan(job, None, 0, str(error)))
         else:
@@ -156,33 +157,32 @@ def _sides(plans: Sequence[PicturePlan], settings: RestoreSettings) -> list[int]
 
 
 def _look_at(plans: Sequence[PicturePlan], restorer: Restorer) -> tuple[float, float]:
-    """Seconds a result's pixel of all but the network, and the share of pictures that are restored."""
+    """Seconds a result's pixel of all but the network, and the share of the planned working px that are restored."""
     chosen = plans[:: max(1, len(plans) // LOOKED_AT)][:LOOKED_AT]
     untouched = Restorer(restorer.supir, restorer.settings.model_copy(update={"strength": 0.0}))
-    strengths: list[float] = []
-    seconds, pixels = 0.0, 0
+    seconds, output, planned, restored = 0.0, 0, 0, 0
     with tempfile.TemporaryDirectory() as folder:
         for plan in chosen:
+            assert plan.sizes, "asked for with plans that have sizes"
             started = time.perf_counter()
             try:
-                strengths.append(_tried(plan, untouched, restorer.settings, Path(folder)))
+                choice = _tried(plan, untouched, restorer.settings, Path(folder))
             except Exception:  # noqa: S112 - the run will say what is wrong with it
                 continue
             seconds += time.perf_counter() - started
-            pixels += math.prod(plan.sizes.output) if plan.sizes else 0
-    restored = sum(strength > 0 for strength in strengths) / len(strengths) if strengths else 1.0
-    return seconds / max(1, pixels), restored
+            output += math.prod(plan.sizes.output)
+            planned += math.prod(plan.sizes.working)
+            restored += math.prod(choice.sizes.working) if choice.strength else 0
+    return seconds / max(1, output), restored / planned if planned else 1.0
 
 
-def _tried(plan: PicturePlan, untouched: Restorer, settings: RestoreSettings, folder: Path) -> float:
-    """Reads a picture and saves it as it is; returns the strength it would be restored with."""
+def _tried(plan: PicturePlan, untouched: Restorer, settings: RestoreSettings, folder: Path) -> Choice:
+    """Reads a picture and saves it as it is; returns what the settings would choose for it."""
     picture = read_picture(plan.job.source)
     outcome = untouched.restore(picture.rgb)
     path = folder / f"tried{SUFFIX_OF[settings.output_format]}"
     write_picture(path, outcome.image, None, {}, picture.description, settings.output_quality)
-    if settings.strength != "auto":
-        return settings.strength
-    return automatic_strength(degradation(untouched.supir, resize(picture.rgb, outcome.sizes.output)))
+    return choose(untouched.supir, settings, picture.rgb)
 
 
 def estimate(
@@ -191,7 +191,7 @@ def estimate(
     """Returns the totals of a plan: network steps, seconds and GiB, ready for JSON.
 
     Args:
-        plans: what is to be done; with `strength: auto` the share of clean pictures is that of the ones looked at.
+        plans: what is to be done; what `auto` spares of it is the share that it spares of the ones looked at.
         cost: of these pictures on this device.
         restorer: that would do it.
         batch_size: pictures restored together.

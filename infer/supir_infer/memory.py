@@ -76,6 +76,7 @@ def probe_of(restorer: Restorer) -> Restorer:
     """Returns the restorer in two steps, whose working image is the picture."""
     settings = restorer.settings
     changes = {"steps": PROBE_STEPS, "upscale": 1.0, "min_size_px": settings.snap_px, "strength": 1.0}
+    changes["working_scale"] = 1.0
     if settings.start_sigma is not None:
         changes["start_sigma"] = PROBE_START_SIGMA
     return Restorer(restorer.supir, settings.model_copy(update=changes))

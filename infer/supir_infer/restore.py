@@ -42,7 +42,7 @@ from supir_infer.regions import Region
 from supir_infer.sampling import noise_levels, sample
 from supir_infer.saving import Levels
 from supir_infer.settings import RestoreSettings
-from supir_infer.sizes import Sizes, plan_sizes
+from supir_infer.sizes import Sizes, largest_sizes, plan_sizes
 from supir_infer.tiling import Window, tile_windows
 from supir_model import Supir, TextConditioning
 from supir_model.estimator import Degradation
@@ -160,7 +160,7 @@ class Restorer:
     def _smaller(self, image: Image.Image | npt.NDArray[Any]) -> Restorer | None:
         """This with less at once; None where it cannot be less."""
         size = image.size if isinstance(image, Image.Image) else (image.shape[1], image.shape[0])
-        settings = smaller(self.settings, plan_sizes(size, self.settings).working)
+        settings = smaller(self.settings, largest_sizes(size, self.settings).working)
         if settings is None:
             return None
         lesser = copy.copy(self)

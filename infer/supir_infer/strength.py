@@ -30,8 +30,8 @@ BLUR_PX, NOISE = (0.9, 1.4), (1.5, 5.0)
 """The same among other faults."""
 JPEG_QUALITY, JPEG_STRENGTH = (55.0, 20.0), 0.5
 """The same of blocks, but half of a restoration is the most: nearest to the photo in PSNR and LPIPS at quality 20."""
-WHOLE_SCALE, DOUBLED_MEGAPIXELS = 2.0, 4.0
-"""Below this estimated scale a picture is worked on at twice its side, if it has no more than these million px."""
+WHOLE_SCALE = 2.0
+"""Estimated scale below which a picture's detail is whole."""
 CROP_PX, MOST_CROPS, SMALLEST_PX = 256, 16, 32
 
 
@@ -64,18 +64,13 @@ def automatic_strength(degradation: Degradation) -> float:
     return min(worst, _ramp(degradation.psnr_db, CLEAN_DB, SUSPECT_DB))
 
 
-def automatic_scale(degradation: Degradation, size: tuple[int, int]) -> float:
-    """Returns the working side / output side: 2 where an estimate says that the picture's detail is whole, else 1.
+def has_whole_detail(degradation: Degradation) -> bool:
+    """Returns whether a picture, at the output's size, is best worked on at a larger one.
 
-    A latent pixel then stands for 4 px of it instead of 8: what is there is kept better, at four times the cost. A
-    picture that was enlarged is restored better at its own size, at which the network sees more of it.
-
-    Args:
-        degradation: of the picture at the output's size.
-        size: width and height of the output, px.
+    A latent pixel then stands for fewer px of it: what is there is kept better. A picture that was enlarged is restored
+    better at its own size, at which the network sees more of it.
     """
-    is_whole = degradation.scale < WHOLE_SCALE
-    return 2.0 if is_whole and size[0] * size[1] <= DOUBLED_MEGAPIXELS * 1e6 else 1.0
+    return degradation.scale < WHOLE_SCALE
 
 
 def _ramp(value: float, none: float, all_: float) -> float:

@@ -9,8 +9,8 @@ from skimage import data
 
 from supir_infer.restore import Restorer
 from supir_infer.settings import PRESETS
-from supir_infer.sizes import plan_sizes
-from supir_infer.strength import automatic_scale, automatic_strength, degradation
+from supir_infer.sizes import largest_sizes, plan_sizes
+from supir_infer.strength import automatic_strength, degradation, has_whole_detail
 from supir_model import load_supir
 from supir_model.estimator import Degradation
 
@@ -44,12 +44,20 @@ def test_strength_is_that_of_the_worst_fault_unless_the_picture_seems_clean(faul
     assert automatic_strength(Degradation(**clean | fault)) == pytest.approx(strength)
 
 
+@pytest.mark.parametrize(("scale", "is_whole"), [(1.0, True), (1.9, True), (2.1, False)])
+def test_detail_is_whole_below_an_estimated_scale(scale, is_whole):
+    assert has_whole_detail(Degradation(1.0, 10.0, 100.0, scale, 25.0)) == is_whole
+
+
 @pytest.mark.parametrize(
-    ("found", "size", "scale"),
-    [(1.0, (256, 256), 2.0), (1.9, (2000, 2000), 2.0), (2.1, (256, 256), 1.0), (1.0, (2001, 2000), 1.0)],
-)
-def test_a_picture_of_whole_detail_is_worked_on_at_twice_its_side(found, size, scale):
-    assert automatic_scale(Degradation(1.0, 10.0, 100.0, found, 25.0), size) == scale
+    ("source", "working", "most"),
+    [((256, 256), (512, 512), 128.0), ((2000, 2000), (4000, 4000), 128.0), ((2016, 2016), (2016, 2016), 128.0),
+     ((256, 256), (256, 256), 0.2)],
+)  # fmt: skip
+def test_automatic_working_scale_is_two_up_to_four_megapixels_and_within_the_most(source, working, most):
+    settings = PRESETS["mini"].model_copy(update={"max_megapixels": most})
+    assert plan_sizes(source, settings).working == source
+    assert largest_sizes(source, settings).working == working
 
 
 def test_pictures_of_a_batch_are_worked_on_at_the_sizes_that_fit_each_and_as_they_are_alone(supir):
