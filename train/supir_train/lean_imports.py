@@ -6,7 +6,11 @@ long as counting a step of SDXL's adapter.
 
 from __future__ import annotations
 
+import functools
+import importlib.metadata
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 UNUSED = ("peft", "bitsandbytes", "sklearn", "scipy")
 
@@ -24,7 +28,19 @@ def import_network_alone() -> None:
         # the import system's own word for a module that is not to be found
         sys.modules[name] = None  # type: ignore[assignment]
     try:
-        import supir_model.supir  # noqa: F401
+        with _packages_listed_once():
+            import supir_model.supir  # noqa: F401
     finally:
         for name in hidden:
             del sys.modules[name]
+
+
+@contextmanager
+def _packages_listed_once() -> Iterator[None]:
+    """Lets transformers and diffusers, which both read the metadata of every installed package, read them once."""
+    listed = importlib.metadata.packages_distributions
+    importlib.metadata.packages_distributions = functools.cache(listed)
+    try:
+        yield
+    finally:
+        importlib.metadata.packages_distributions = listed

@@ -25,6 +25,7 @@ from supir_train.footprint import step_moments, validation_bytes
 from supir_train.held_out_batches import choose_held_out
 from supir_train.live_bytes import Results
 from supir_train.micro_batch import share
+from supir_train.optimize_config import AutoencoderConfig, OptimizeConfig
 from supir_train.phase import Phase
 from supir_train.restoration import require_best_measure
 from supir_train.world import BUCKET_NUMBERS, World
@@ -33,6 +34,8 @@ SAMPLER_STEPS = 1
 """Of the restorations of a validation: more take no more memory."""
 TEACHER_STEPS = 1
 """In an interval of stage distill: more take no more memory."""
+LARGE_STEPS = 1
+"""Of stage distill and its restorations, likewise."""
 LPIPS_BYTES = 9_883_416
 """Weights of the AlexNet that judges restored pictures, always on the CPU."""
 
@@ -63,16 +66,22 @@ class Rehearsal:
         self._world = world
         self._results: Results = {}
         self._validations: dict[tuple[int, int], int] = {}
+        self._reusable: dict[tuple[int, OptimizeConfig, AutoencoderConfig], Phase] = {}
         trained = [value for phase in self.phases for value in self.supir.trainable(phase.name).values()]
         hold_frozen_in_bf16(self.supir, config, trained)
         lay_out_channels_last(self.supir)
 
     def _phase(self, setting: TrainConfig, index: int) -> Phase:
-        """A phase that was not counted before."""
+        """A phase of the setting, anew where it has a discriminator, which remembers what it has judged."""
+        key = (index, setting.optimize, setting.autoencoder)
+        if key in self._reusable:
+            return self._reusable[key]
         phase = make_phases(self.supir, _shortened(setting))[index]
         if phase.teacher:
             hold_frozen_in_bf16(phase.teacher, setting, ())
             lay_out_channels_last(phase.teacher)
+        if not phase.adversary:
+            self._reusable[key] = phase
         return phase
 
     def memory(self, setting: TrainConfig, index: int) -> PhaseMemory:
@@ -122,13 +131,20 @@ class Rehearsal:
 
 
 def _shortened(setting: TrainConfig) -> TrainConfig:
-    """The setting without the network calls that only repeat others and keep nothing of them."""
+    """The setting without the network calls that only repeat others and keep a latent or prompt of them at most."""
     distill = setting.distill
-    few = distill.steps * distill.intervals * TEACHER_STEPS
+    few = LARGE_STEPS * distill.intervals * TEACHER_STEPS
     return setting.model_copy(
         update={
             "validation": setting.validation.model_copy(update={"steps": SAMPLER_STEPS}),
-            "distill": distill.model_copy(update={"teacher_steps": few}),
+            "distill": distill.model_copy(
+                update={
+                    "steps": LARGE_STEPS,
+                    "teacher_steps": few,
+                    "guidance_scale": 1.0,
+                    "guidance_scale_start": None,
+                }
+            ),
         }
     )
 
