@@ -2,7 +2,8 @@
 
 Place in the flow: `supir-infer --dry-run`. Seconds are those of a denoising step on a tile and of the VAE, measured on
 tiles as small and as large as the run's own and linear in their pixels, as far as `strength` and `working_scale` do
-not spare the work; and those of reading, judging and saving, measured on a few of the pictures, which threads do meanwhile.
+not spare the work; and those of reading, judging and saving, measured on a few of the pictures, which threads do
+meanwhile.
 Memory is `memory`'s.
 Limits: good to about a factor of 1.5; a busy machine gives busy figures.
 """
