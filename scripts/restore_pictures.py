@@ -23,13 +23,9 @@ COMMAND = Path(sys.executable).parent / "supir-infer"
 CROP = np.s_[0:256, 96:352]
 DRAW = 2
 QUALITY = 88
-FROM_NOISE = ("start_sigma=null", "steps=20", "strength=1")
 SWEEPS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "strength": (("strength=0,0.5,1", "min_size_px=256,512"), ()),
-    "start": (("start_sigma=0.03,0.3,1.0", "steps=1,2,4"), ("strength=1",)),
-    "control": (("control_scale=0,0.5,1", "control_scale_start=null,1"), FROM_NOISE),
-    "guidance": (("guidance_scale=1,3,6", "guidance_scale_start=1,null"), FROM_NOISE),
-    "restoration-guidance": (("restore_guidance=0,4,1", "s_churn=0,5"), FROM_NOISE),
+    "strength": (("strength=0,0.5,1", "working_scale=1,2"), ()),
+    "start": (("start_sigma=0.03,0.3,1.0", "steps=1,4"), ("strength=1",)),
     "colour": (("colour_fix=none,mean,wavelet,adain", "colour_reference=lq,stage_one"), ("strength=1",)),
 }
 """Picture: what varies, and what is set beside it."""
