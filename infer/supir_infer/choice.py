@@ -36,4 +36,6 @@ def choose(supir: Supir, settings: RestoreSettings, picture: FloatImage) -> Choi
         return Choice(sizes, settings.strength, None)
     found = degradation(supir, resize(picture, sizes.output))
     strength = automatic_strength(found) if settings.strength == "auto" else settings.strength
-    return Choice(largest_sizes(size, settings) if has_whole_detail(found) else sizes, strength, found)
+    if strength and has_whole_detail(found):
+        sizes = largest_sizes(size, settings)
+    return Choice(sizes, strength, found)

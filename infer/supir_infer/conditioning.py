@@ -72,6 +72,32 @@ def prompt_of(caption: str, suffix: str) -> str:
     return ". ".join(part for part in (stem, suffix) if part)
 
 
+def tell(
+    texts: Texts,
+    settings: RestoreSettings,
+    windows: Sequence[Window],
+    captions: Sequence[str],
+    regions: Sequence[Sequence[Region]],
+    sizes: Sequence[Sizes],
+) -> Told:
+    """Returns the texts of B pictures: one for all windows, or, where a picture has regions, one for each.
+
+    Args:
+        texts: what encodes them.
+        settings: with the quality words and the negative prompt.
+        windows: of the working image, in latent px.
+        captions: of the whole pictures.
+        regions: of each picture.
+        sizes: of each picture, which tell where in it a window lies.
+    """
+    suffix = settings.positive_suffix
+    negative = texts.encode([settings.negative_prompt] * len(captions))
+    if not any(regions) or len(windows) == 1:
+        return Told(texts.encode([prompt_of(caption, suffix) for caption in captions]), negative)
+    prompts = tile_prompts(captions, regions, windows, sizes, suffix)
+    return Told([texts.encode(row) for row in prompts], negative)
+
+
 def tile_prompts(
     captions: Sequence[str],
     regions: Sequence[Sequence[Region]],

@@ -32,7 +32,7 @@ from supir_infer.choice import Choice, choose
 from supir_infer.codec import Codec
 from supir_infer.colour import fix_colour
 from supir_infer.conditioning import LATENT_PX as LATENT_PX
-from supir_infer.conditioning import Texts, Told, denoise_with, prompt_of, tile_prompts
+from supir_infer.conditioning import Texts, Told, denoise_with, prompt_of, tell
 from supir_infer.finish import finished
 from supir_infer.images import FloatImage, resize, to_bytes, to_rgb
 from supir_infer.lap_clock import LapClock
@@ -197,10 +197,11 @@ class Restorer:
         lq = np.stack([resize(one.rgb, working) for one in asked])
         restored = lq
         if any(one.choice.strength for one in asked):
-            restored = self._restored(lq, self._told(asked), [one.seed for one in asked], timings, on_step)
-        return [
-            self._result(one, array, timings, len(asked)) for one, array in zip(asked, restored, strict=True)
-        ]
+            texts = ((one.caption, one.regions, one.choice.sizes) for one in asked)
+            told = tell(self._texts, self.settings, self.windows(working), *zip(*texts, strict=True))
+            restored = self._restored(lq, told, [one.seed for one in asked], timings, on_step)
+        pairs = zip(asked, restored, strict=True)
+        return [self._result(one, array, timings, len(asked)) for one, array in pairs]
 
     def _result(
         self, asked: _Asked, restored: npt.NDArray[np.float32], timings: dict[str, float], shared_by: int
@@ -232,16 +233,6 @@ class Restorer:
         lq = torch.from_numpy(resize(rgb, working)).permute(2, 0, 1)[None].to(self.supir.device) * 2 - 1
         decoded = self._codec.decode(self._codec.encode_lq(lq))
         return Image.fromarray(to_bytes(((decoded[0].permute(1, 2, 0) + 1) / 2).float().cpu().numpy()))
-
-    def _told(self, asked: Sequence[_Asked]) -> Told:
-        """The texts of a batch: one for all tiles, or, where a picture has regions, one for each."""
-        suffix, windows = self.settings.positive_suffix, self.windows(asked[0].choice.sizes.working)
-        captions, regions = [one.caption for one in asked], [one.regions for one in asked]
-        negative = self._texts.encode([self.settings.negative_prompt] * len(asked))
-        if not any(regions) or len(windows) == 1:
-            return Told(self._texts.encode([prompt_of(caption, suffix) for caption in captions]), negative)
-        prompts = tile_prompts(captions, regions, windows, [one.choice.sizes for one in asked], suffix)
-        return Told([self._texts.encode(row) for row in prompts], negative)
 
     def _restored(
         self,
@@ -286,8 +277,8 @@ class Restorer:
         centre = self._codec.encode(stage_one, noise.posterior) if pulls else None
         colours = stage_one if takes_colours else lq
         clock.lap("encode")
-        windows, told = self.windows((lq.shape[-1], lq.shape[-2])), Told(positive, negative)
-        denoise = denoise_with(self.supir, self.settings, z_lq, told, windows)
+        windows = self.windows((lq.shape[-1], lq.shape[-2]))
+        denoise = denoise_with(self.supir, self.settings, z_lq, Told(positive, negative), windows)
         latent = self._sample(denoise, z_lq, noise, centre, on_step)
         clock.lap("sample")
         restored = fix_colour(self._codec.decode(latent), colours, self.settings.colour_fix)

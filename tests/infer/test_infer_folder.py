@@ -20,7 +20,7 @@ from supir_infer.images import picture_size
 from supir_infer.saving import read_metadata
 
 FROM_NOISE = ("--set", "start_sigma=0.5", "--strength", 1)
-QUICK = ("--model", "tiny", "--steps", 2, "--min-size", 64, *FROM_NOISE)
+QUICK = ("--model", "tiny", "--steps", 2, "--min-size", 64, "--set", "working_scale=1", *FROM_NOISE)
 
 
 def lines(folder: Path) -> list[dict]:
