@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from limits import HANGS_AFTER_S
 from PIL import Image
 
 from supir_infer import RestoreSettings, batching, folder, outcomes
@@ -23,6 +24,7 @@ from supir_infer.restore import Restorer
 from supir_infer.saving import read_metadata
 
 ANY = Room(items=3, num_bytes=100)
+SLOW_S = 0.3  # of a save that others need not wait for
 
 
 class Watched:
@@ -80,7 +82,7 @@ def test_the_next_item_is_not_asked_for_while_too_many_are_saved(weight: int, wa
         may_end.set()
 
     def save(number: int) -> int:
-        may_end.wait(timeout=0.3)
+        may_end.wait(timeout=SLOW_S)
         return number
 
     results = behind(items(), save, lambda _: weight, ANY, 8)
@@ -200,9 +202,9 @@ def test_pictures_are_read_while_others_are_restored_and_saved(supir, many, tmp_
         def restore_batch(self, *arguments, **options):
             self.number += 1
             if self.number < 11:
-                assert read.acquire(timeout=30)
+                assert read.acquire(timeout=HANGS_AFTER_S)
             if self.number > 1:
-                assert saving.acquire(timeout=30)
+                assert saving.acquire(timeout=HANGS_AFTER_S)
             return super().restore_batch(*arguments, **options)
 
     monkeypatch.setattr(folder, "load", told_load)

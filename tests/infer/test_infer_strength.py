@@ -51,7 +51,7 @@ def test_detail_is_whole_below_an_estimated_scale(scale, is_whole):
 
 @pytest.mark.parametrize(
     ("source", "working", "most"),
-    [((256, 256), (512, 512), 128.0), ((2000, 2000), (4000, 4000), 128.0), ((2016, 2016), (2016, 2016), 128.0),
+    [((256, 256), (512, 512), 128.0), ((1984, 1984), (3968, 3968), 128.0), ((2016, 2016), (2016, 2016), 128.0),
      ((256, 256), (256, 256), 0.2)],
 )  # fmt: skip
 def test_automatic_working_scale_is_two_up_to_four_megapixels_and_within_the_most(source, working, most):

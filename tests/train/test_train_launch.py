@@ -17,6 +17,7 @@ from limits import HANGS_AFTER_S
 
 from supir_train import launch
 
+ENDS_WITHIN_S = 5.0  # what the launcher promises
 LAUNCHER = "import sys; from supir_train.launch import launch; sys.exit(launch(sys.argv[1:], 2))"
 STAND_IN = """
 import os, pathlib, sys, time
@@ -62,7 +63,7 @@ def is_alive(pid: int) -> bool:
 def test_a_killed_process_ends_the_run_in_five_seconds(rank, start):
     launcher, processes = start()
     os.kill(processes[rank], signal.SIGKILL)
-    _, said = launcher.communicate(timeout=5)
+    _, said = launcher.communicate(timeout=ENDS_WITHIN_S)
     told = (
         f"error: process {rank} of the run was ended by signal 9 (SIGKILL); the same command goes on from the"
     )
