@@ -13,6 +13,8 @@ from typing import Any, ClassVar
 from supir_infer import PRESETS, RestoreSettings
 from supir_infer.settings import PRESET_BASES, change_settings
 
+AUTOMATIC = ("strength", "working_scale")
+"""Keys whose value that is no number is `auto`; of all others it is null."""
 CATEGORY = "SUPIR"
 OF_THE_NODE = ("upscale", "output_format", "output_bits", "output_quality")
 """What `SupirRestore` asks for itself, or what files alone have."""
@@ -80,14 +82,18 @@ class SupirSettingsSmall(_Settings):
     """Every setting, starting from `mini`."""
 
     PRESET = "mini"
-    DESCRIPTION = "Every setting, as mini has them at first. -1 is null, or auto for strength."
+    DESCRIPTION = (
+        "Every setting, as mini has them at first. -1 is null, or auto for strength and working_scale."
+    )
 
 
 class SupirSettingsSdxl(_Settings):
     """Every setting, starting from `fidelity`."""
 
     PRESET = "fidelity"
-    DESCRIPTION = "Every setting, as fidelity has them at first. -1 is null, or auto for strength."
+    DESCRIPTION = (
+        "Every setting, as fidelity has them at first. -1 is null, or auto for strength and working_scale."
+    )
 
 
 def _widget(schema: dict[str, Any], start: Any) -> tuple[Any, ...]:
@@ -114,5 +120,5 @@ def _value(key: str, value: Any) -> Any:
     if key == "size_condition":
         return int(value) if value.isdigit() else value
     if value == NO_NUMBER:
-        return "auto" if key == "strength" else None
+        return "auto" if key in AUTOMATIC else None
     return value
