@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from supir_infer import folder, listing
+from supir_infer import batching, listing, outcomes
 from supir_infer.captions import caption_source
 from supir_infer.cli import main
 from supir_infer.eval_cli import main as evaluate
@@ -199,14 +199,14 @@ def test_no_input_is_overwritten_whatever_the_command_is_asked(command, photos, 
 def test_any_error_of_one_picture_is_a_row_and_the_run_goes_on(
     command, photos, tmp_path, monkeypatch, error, reason
 ):
-    read = folder.read_picture
+    read = batching.read_picture
 
     def broken(path: Path) -> object:
         if path.name == "face.png":
             raise error
         return read(path)
 
-    monkeypatch.setattr(folder, "read_picture", broken)
+    monkeypatch.setattr(batching, "read_picture", broken)
     ended = command(main, photos, "-o", tmp_path / "out", *QUICK)
     assert ended.code == 1
     assert f"failed: {photos / 'face.png'}: {reason}" in ended.err
@@ -217,7 +217,7 @@ def test_a_result_that_no_encoder_takes_is_a_row(command, photos, tmp_path, monk
     def broken(*_: object, **__: object) -> None:
         raise ValueError("encoder says no")
 
-    monkeypatch.setattr(folder, "write_picture", broken)
+    monkeypatch.setattr(outcomes, "write_picture", broken)
     ended = command(main, photos, "-o", tmp_path / "out", *QUICK)
     assert ended.code == 1
     assert ended.err.count("cannot be written: ValueError: encoder says no") == 2
