@@ -21,7 +21,7 @@ from supir_degrade import degrade, load_recipe
 PICTURES = Path(__file__).parents[1] / "docs" / "restore"
 COMMAND = Path(sys.executable).parent / "supir-infer"
 CROP = np.s_[0:256, 96:352]
-DRAW = 2
+DRAW = 1
 QUALITY = 88
 SWEEPS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "strength": (("strength=0,0.5,1", "working_scale=1,2"), ()),

@@ -63,7 +63,6 @@ def test_claim_is_decided_by_the_commands_and_goes_on_where_it_stopped(tmp_path:
                 tmp_path / side / f"{name}.png"
             )
     claim = tmp_path / "untouched.yaml"
-    # a random model's picture is further from noise than the noise itself is from other noise
     claim.write_text("says: S\nsource: T\nmetric: psnr\nours: {restore: {strength: 0}}\nother: {}\n")
     line = [sys.executable, MINI / "claims.py", claim, "--pairs", tmp_path, "--model", "tiny", "--seeds", "2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
