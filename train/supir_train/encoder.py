@@ -19,7 +19,7 @@ from supir_train.batch import Batch
 from supir_train.config import TrainConfig
 from supir_train.image_noise import ImageNoise
 from supir_train.loss_config import EncoderLossConfig
-from supir_train.losses import ImageLoss, pixel_distance
+from supir_train.losses import LATENT_PX, ImageLoss, pixel_distance
 from supir_train.phase import Losses, Phase, psnr_db
 from supir_train.restorer_teacher import RestorerTeacher
 
@@ -28,13 +28,14 @@ def encoder_phase(supir: Supir, config: TrainConfig) -> Phase:
     """Returns the fit of the robust encoder; what is logged besides the loss is the PSNR of D(E_dr(lq)) to hq."""
     weights = config.encoder
     adversary = Adversary(weights.adversary, config.seed) if weights.adversary.weight else None
-    image_loss = ImageLoss(weights, adversary)
+    scale = weights.working_scale
+    image_loss = ImageLoss(weights, adversary, LATENT_PX // scale)
     teacher = RestorerTeacher(weights.teacher) if weights.teacher else None
 
     def loss(batch: Batch, noise: ImageNoise) -> Losses:
         assert batch.lq is not None, "stage encoder loads degraded pairs"
-        latent = supir.encode_lq(batch.lq)
-        image = supir.decode(latent).float()
+        latent = supir.encode_lq(_enlarged(batch.lq, scale))
+        image = _reduced(supir.decode(latent).float(), scale)
         target, figures = batch.hq, Losses()
         if teacher:
             target, is_followed = teacher.targets(image, batch.lq, batch.hq)
@@ -42,13 +43,13 @@ def encoder_phase(supir: Supir, config: TrainConfig) -> Phase:
         total, terms = image_loss(image, target, noise)
         if weights.latent_weight or weights.decoded_weight:
             with torch.no_grad():
-                target_latent = supir.encode(batch.hq, None)
+                target_latent = supir.encode(_enlarged(batch.hq, scale), None)
         if weights.latent_weight:
             terms["latent"] = functional.mse_loss(latent.float(), target_latent.float())
             total = total + weights.latent_weight * terms["latent"]
         if weights.decoded_weight:
             with torch.no_grad():
-                target_image = supir.decode(target_latent).float()
+                target_image = _reduced(supir.decode(target_latent).float(), scale)
             terms["decoded"] = pixel_distance(image, target_image, weights)
             total = total + weights.decoded_weight * terms["decoded"]
         if weights.plain_weight:
@@ -58,7 +59,7 @@ def encoder_phase(supir: Supir, config: TrainConfig) -> Phase:
 
     def restore(batch: Batch, _: ImageNoise) -> torch.Tensor:
         assert batch.lq is not None, "stage encoder loads degraded pairs"
-        return supir.decode(supir.encode_lq(batch.lq)).float()
+        return _reduced(supir.decode(supir.encode_lq(_enlarged(batch.lq, scale))).float(), scale)
 
     return Phase(
         name="codec" if weights.plain_weight else "encoder",
@@ -68,6 +69,19 @@ def encoder_phase(supir: Supir, config: TrainConfig) -> Phase:
         adversary=adversary,
         restore=restore,
     )
+
+
+def _enlarged(image: torch.Tensor, scale: int) -> torch.Tensor:
+    """(B, 3, H, W) in [-1, 1] at the working size, as the restorer makes it: bicubic, clipped."""
+    if scale == 1:
+        return image
+    return functional.interpolate(image, scale_factor=scale, mode="bicubic", antialias=True).clamp(-1, 1)
+
+
+def _reduced(image: torch.Tensor, scale: int) -> torch.Tensor:
+    if scale == 1:
+        return image
+    return functional.interpolate(image, scale_factor=1 / scale, mode="bicubic", antialias=True)
 
 
 def _plain_distance(supir: Supir, batch: Batch, weights: EncoderLossConfig) -> torch.Tensor:

@@ -62,9 +62,8 @@ class ImageLossConfig(Config):
     grid_weight: float = Field(
         default=0.0,
         ge=0,
-        description="Weight of the distance of the profiles that differences have over the 8 columns and rows of a "
-        "latent pixel, and of how far the spectra stand out at 1/8, 2/8 and 3/8 cycles a px: what shows the grid of "
-        "the latents.",
+        description="Weight of the distance of the profiles that differences have over the columns and rows of a "
+        "latent pixel, and of how far the spectra stand out at its multiples: what shows the grid of the latents.",
     )
     adversary: AdversaryConfig = AdversaryConfig()
 
@@ -89,6 +88,11 @@ class EncoderLossConfig(ImageLossConfig):
         ge=0,
         description="Above 0 the decoder is trained as well, for small backbones, and this weighs the pixel distance "
         "of D(E(hq)) and hq, which keeps it the decoder of the plain encoder too. The paper freezes it.",
+    )
+    working_scale: Literal[1, 2] = Field(
+        default=1,
+        description="Working side over the crop's: LQ crops are enlarged (bicubic) before E_dr and what is decoded is "
+        "reduced before it is compared, as the restorer's setting of this name does it.",
     )
     teacher: Annotated[Path, AfterValidator(Path.expanduser)] | None = Field(
         default=None,

@@ -57,39 +57,41 @@ def spectrum_distance(image: torch.Tensor, reference: torch.Tensor) -> torch.Ten
     return torch.fft.rfft2(image.float() - reference.float(), norm="ortho").abs().mean()
 
 
-def grid_distance(image: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+def grid_distance(image: torch.Tensor, reference: torch.Tensor, period: int = LATENT_PX) -> torch.Tensor:
     """Returns the L1 distance of the images' `difference_profile`s and that of their `grid_lines`, added.
 
-    0 where a grid of 8 px is as faint as in the photo. Profiles show edges of blocks in smooth places, lines any
+    0 where a grid of `period` px is as faint as in the photo. Profiles show edges of blocks in smooth places, lines any
     pattern that comes again with each block.
 
     Args:
         image: (B, 3, H, W), sides multiples of 32; `reference` likewise.
+        period: pixels a side that a latent pixel stands for, 4 or 8.
     """
     total = image.new_zeros(())
     for one, other in ((image, reference), (image.mT, reference.mT)):
-        total = total + (difference_profile(one) - difference_profile(other)).abs().mean() / 2
-        total = total + (grid_lines(one) - grid_lines(other)).abs().mean() / 2
+        profiles = difference_profile(one, period), difference_profile(other, period)
+        lines = grid_lines(one, period), grid_lines(other, period)
+        total = total + (profiles[0] - profiles[1]).abs().mean() / 2 + (lines[0] - lines[1]).abs().mean() / 2
     return total
 
 
-def difference_profile(image: torch.Tensor) -> torch.Tensor:
-    """Returns (B, 8): the mean |difference| to the right neighbour by column modulo 8, over its mean of all columns."""
+def difference_profile(image: torch.Tensor, period: int = LATENT_PX) -> torch.Tensor:
+    """Returns (B, P): the mean |difference| to the right neighbour by column modulo P, over its mean of all columns."""
     differences = functional.pad(image.diff(dim=-1).abs(), (0, 1))
-    columns = differences.mean(dim=(1, 2)).unflatten(-1, (-1, LATENT_PX))
-    counts = torch.full((LATENT_PX,), columns.shape[1], device=image.device)
+    columns = differences.mean(dim=(1, 2)).unflatten(-1, (-1, period))
+    counts = torch.full((period,), columns.shape[1], device=image.device)
     counts[-1] -= 1  # the last column has no neighbour
     profile = columns.sum(dim=1) / counts.clamp(min=1)
     return profile / (profile.mean(dim=1, keepdim=True) + FLAT_DIFFERENCE)
 
 
-def grid_lines(image: torch.Tensor) -> torch.Tensor:
-    """Returns (B, 3): how far the spectrum of the rows stands out at 1/8, 2/8 and 3/8 cycles a px, in nats of power.
+def grid_lines(image: torch.Tensor, period: int = LATENT_PX) -> torch.Tensor:
+    """Returns (B, P/2 - 1): how far the spectrum of the rows stands out at 1/P, 2/P … cycles a px, in nats of power.
 
     The power is that of the mean of the colours, averaged over the rows; it is compared with frequencies nearby.
     """
     power = torch.fft.rfft(image.float().mean(dim=1), norm="ortho").abs().square().mean(dim=1)
-    lines = torch.arange(1, LATENT_PX // 2, device=image.device) * (image.shape[-1] // LATENT_PX)
+    lines = torch.arange(1, period // 2, device=image.device) * (image.shape[-1] // period)
     nearby = torch.stack([power[:, lines + offset] for offset in NEARBY]).mean(dim=0)
     return ((power[:, lines] + FAINT_POWER) / (nearby + FAINT_POWER)).log()
 
@@ -124,10 +126,11 @@ class ImageLoss:
     Args:
         config: weights and kinds.
         adversary: the discriminator that the config asks for, or None.
+        period: pixels a side that a latent pixel stands for, 4 or 8.
     """
 
-    def __init__(self, config: ImageLossConfig, adversary: Adversary | None) -> None:
-        self._config, self._adversary = config, adversary
+    def __init__(self, config: ImageLossConfig, adversary: Adversary | None, period: int = LATENT_PX) -> None:
+        self._config, self._adversary, self._period = config, adversary, period
         self._alex = Perceptual("alex") if config.lpips_alex_weight else None
         self._vgg = Perceptual("vgg") if config.lpips_vgg_weight else None
 
@@ -154,7 +157,7 @@ class ImageLoss:
             terms["spectrum"] = spectrum_distance(image, reference)
             weights["spectrum"] = config.spectrum_weight
         if config.grid_weight:
-            terms["grid"] = grid_distance(image, reference)
+            terms["grid"] = grid_distance(image, reference, self._period)
             weights["grid"] = config.grid_weight
         if self._adversary:
             terms["adversarial"] = self._adversary.judge(image, reference)
