@@ -1,6 +1,6 @@
 """One UNet evaluation with the connectors in its decoder: diffusers' blocks, called by a loop of our own.
 
-Place in the flow: `Supir.eps` calls `adapted_eps`, and with control off `plain_eps`.
+Place in the flow: `Supir.eps` calls `network_output`.
 Law: nothing is attached to the UNet and nothing is remembered between calls: the control maps are arguments,
 also of the recomputation under gradient checkpointing. Attention backends and layerwise casting act on the modules
 inside and keep working; what patches a whole `up_block.forward` (FreeU, block-level offload) does not.
@@ -20,10 +20,11 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from supir_model.connectors import Connectors
+from supir_model.control import ControlEncoder
 from supir_model.prepared import PreparedConditioning, repeated
 
 
-def adapted_eps(
+def adapted_output(
     unet: UNet2DConditionModel,
     connectors: Connectors,
     maps: Sequence[Tensor],
@@ -34,7 +35,7 @@ def adapted_eps(
     control_scale: float,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """The UNet's eps (R, C, h, w) with every decoder input passed through its connector.
+    """What the UNet puts out, (R, C, h, w), with every decoder input passed through its connector.
 
     Args:
         maps: the ten control maps (R, …), shallow to deep.
@@ -66,10 +67,28 @@ def adapted_eps(
     return unet.conv_out(unet.conv_act(unet.conv_norm_out(hidden)))
 
 
-def plain_eps(
+def network_output(
+    unet: UNet2DConditionModel,
+    control: ControlEncoder,
+    connectors: Connectors,
+    x_in: Tensor,
+    timestep: Tensor,
+    prepared: PreparedConditioning,
+    control_scale: float,
+) -> Tensor:
+    """The adapted UNet's output, or the plain one's where there is no LQ image or no control; as of `Supir.eps`."""
+    if prepared.hint is None or prepared.control_embedding is None or control_scale == 0.0:
+        return plain_output(unet, x_in, timestep, prepared)
+    context, mask = prepared.context, prepared.mask
+    maps = control(x_in, timestep, prepared.hint, context, prepared.control_embedding, mask)
+    given = x_in, timestep, context, prepared.unet_embedding, control_scale, mask
+    return adapted_output(unet, connectors, maps, *given)
+
+
+def plain_output(
     unet: UNet2DConditionModel, x_in: Tensor, timestep: Tensor, prepared: PreparedConditioning
 ) -> Tensor:
-    """The prior's eps (R, C, h, w), by diffusers' own forward pass; arguments as of `Supir.eps`."""
+    """What the plain UNet puts out, (R, C, h, w), by diffusers' own forward pass; arguments as of `Supir.eps`."""
     copies = len(prepared.context) // len(x_in)
     added = {"text_embeds": prepared.pooled, "time_ids": prepared.time_ids}
     text = {"encoder_hidden_states": prepared.context, "encoder_attention_mask": prepared.mask}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from supir_model.adapted_unet import adapted_eps
+from supir_model.adapted_unet import adapted_output
 from supir_model.connectors import ZeroSFT
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def calibrate_connectors(
     maps = supir.control(x_in, timestep, text.hint, text.context, text.control_embedding, text.mask)
     try:
         # at scale 0 every connector sees, and passes on, the raw features of the plain decoder
-        adapted_eps(
+        adapted_output(
             supir.unet,
             supir.connectors,
             maps,

@@ -96,6 +96,19 @@ def scale_input(x: Tensor, sigma: Tensor) -> Tensor:
     return x / (sigma**2 + 1).sqrt()
 
 
+def eps_of_velocity(velocity: Tensor, x_in: Tensor, sigma: Tensor) -> Tensor:
+    """The noise, of the velocity v = (eps - sigma · latent) / sqrt(sigma^2 + 1), which some priors predict.
+
+    Args:
+        velocity: (B, C, h, w) the network's output.
+        x_in: (B, C, h, w) its input, of `scale_input`.
+        sigma: the noise level, to broadcast with them.
+
+    Source: Salimans and Ho 2022 (2202.00512), appendix D, with alpha = 1 / sqrt(sigma^2 + 1).
+    """
+    return (velocity + sigma * x_in) / (sigma**2 + 1).sqrt()
+
+
 def noised_input(latent: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
     """The network input of a training step: (latent + sigma_t * noise) / sqrt(sigma_t^2 + 1).
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.utils import logging as diffusers_logging
 from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
@@ -27,6 +28,7 @@ from supir_model.control import ControlEncoder
 from supir_model.errors import ModelFileError, told_by
 from supir_model.estimator import DegradationEstimator
 from supir_model.mini_vae import MiniVAE
+from supir_model.presets import PREDICTION_TYPE, PREDICTION_TYPES
 from supir_model.tensor_file import TensorFile
 from supir_model.text import TextEncoders
 
@@ -39,6 +41,8 @@ CLASS_NAME: Final = "Supir"
 ROBUST_FILE: Final = "robust_encoder/diffusion_pytorch_model.safetensors"
 ESTIMATOR: Final = "estimator"
 """Folder of the one part that a model may lack."""
+SCHEDULER: Final = "scheduler/scheduler_config.json"
+"""Of diffusers' folders: there the scheduler says what the UNet puts out."""
 PARTS: Final = ("unet", "control", "connectors", "vae", "text_encoder", "text_encoder_2", "tokenizer")
 
 
@@ -147,11 +151,24 @@ def load_shared_parts(folder: Path, dtype: torch.dtype) -> dict[str, Any]:
     first = _load_part(CLIPTextModel, folder / "text_encoder", dtype=dtype)
     second = _load_part(CLIPTextModelWithProjection, folder / "text_encoder_2", dtype=dtype)
     tokenizer = _load_tokenizer(folder / "tokenizer", first.config.vocab_size)
+    unet = _load_part(UNet2DConditionModel, folder / "unet", torch_dtype=dtype)
+    if (folder / SCHEDULER).is_file() and not holds_model(folder):
+        unet.register_to_config(**{PREDICTION_TYPE: _read_json(folder / SCHEDULER).get("prediction_type")})
+    require_known_prediction(unet, folder)
     return {
-        "unet": _load_part(UNet2DConditionModel, folder / "unet", torch_dtype=dtype),
+        "unet": unet,
         "vae": _load_part(vae_class, folder / "vae", torch_dtype=vae_dtype(dtype)),
         "text": TextEncoders(tokenizer, first, second),
     }
+
+
+def require_known_prediction(unet: UNet2DConditionModel, source: Path) -> None:
+    """Raises ModelFileError where the UNet puts out neither the noise nor the velocity."""
+    kind = unet.config.get(PREDICTION_TYPE) or "epsilon"
+    if kind not in PREDICTION_TYPES:
+        raise ModelFileError(
+            f"{source} has a prior of {PREDICTION_TYPE} {kind!r}; SUPIR needs one of {' or '.join(PREDICTION_TYPES)}"
+        )
 
 
 def load_robust_encoder(encoder: nn.Module, file: Path, dtype: torch.dtype) -> None:
@@ -265,11 +282,14 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _quiet_libraries() -> Iterator[None]:
     """Keep transformers from drawing bars and tables: progress and errors on the terminal belong to the commands."""
     shown, verbosity = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
+    of_diffusers = diffusers_logging.get_verbosity()
+    diffusers_logging.set_verbosity_error()  # it takes the UNet's prediction type for a mistake
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     try:
         yield
     finally:
         transformers_logging.set_verbosity(verbosity)
+        diffusers_logging.set_verbosity(of_diffusers)
         if shown:
             transformers_logging.enable_progress_bar()

@@ -29,7 +29,7 @@ from supir_model.folder import (
     vae_dtype,
 )
 from supir_model.mini_vae import MiniVAE
-from supir_model.presets import PRESETS, Preset
+from supir_model.presets import PREDICTION_TYPE, PRESETS, Preset
 from supir_model.single_file import load_single_file
 from supir_model.supir import Supir
 from supir_model.text import TextEncoders
@@ -170,6 +170,7 @@ def _in_precision(supir: Supir, dtype: torch.dtype) -> Supir:
 def build(preset: Preset, tokenizer: CLIPTokenizer) -> Supir:
     """A model of `preset` with default initial values, on torch's default device (may be "meta")."""
     unet = UNet2DConditionModel(**preset.unet)
+    unet.register_to_config(**{PREDICTION_TYPE: preset.prediction_type})
     vae_class = {"AutoencoderKL": AutoencoderKL, "MiniVAE": MiniVAE}[preset.vae_class]
     text = TextEncoders(
         tokenizer,

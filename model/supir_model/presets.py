@@ -10,12 +10,17 @@ Source: the SDXL base configuration (diffusers `stable-diffusion-xl-base-1.0`), 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 FULL_DEPTH: Final = (1, 2, 10)
 """Transformer depth per level of SDXL and of the released control encoder (level 0 has no transformer)."""
 TRIMMED_DEPTH: Final = (1, 1, 5)
 """The paper's control encoder: half the transformer blocks."""
+PREDICTION_TYPE: Final = "prediction_type"
+"""Key of the UNet's config that says what it puts out: `epsilon`, as where the key is missing, or `v_prediction`.
+
+In diffusers it is the scheduler's; a UNet there keeps it and takes no notice."""
+PREDICTION_TYPES: Final = ("epsilon", "v_prediction")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +32,7 @@ class Preset:
     """
 
     unet: dict[str, Any]
+    prediction_type: Literal["epsilon", "v_prediction"] = "epsilon"
     control_depth: tuple[int, int, int]
     connectors: dict[str, Any] = field(default_factory=dict)
     vae_class: str
@@ -128,6 +134,8 @@ PRESETS: Final[dict[str, Preset]] = {
             latent_channels=64,
             norm_num_groups=16,
         ),
+        # 64 channels cannot pass on the noise of 64 beside their features, as epsilon needs at high noise
+        prediction_type="v_prediction",
         control_depth=(1, 1, 1),
         connectors={"hidden_channels": 32, "head_channels": 32, "norm_num_groups": 16},
         vae_class="MiniVAE",

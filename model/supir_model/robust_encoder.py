@@ -6,6 +6,7 @@ Law: its tensors have the plain encoder's names, so that one file serves both.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -59,6 +60,11 @@ class MiniRobustEncoder(MiniEncoder, ModelMixin, ConfigMixin):
         robust_layers: tuple[int, int] = (10, 12),
     ) -> None:
         super().__init__(latent_channels, block_out_channels, robust_layers)
+
+
+def new_robust_encoder(vae: AutoencoderKL | MiniVAE) -> nn.Module:
+    """A robust encoder that starts as the VAE's encoder does (paper section 3.1): SDXL's a copy, mini's deeper."""
+    return vae.new_robust_encoder() if isinstance(vae, MiniVAE) else copy.deepcopy(vae.encoder)
 
 
 def as_component(encoder: nn.Module, vae: AutoencoderKL | MiniVAE) -> KLRobustEncoder | MiniRobustEncoder:

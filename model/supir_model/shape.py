@@ -14,7 +14,7 @@ from transformers.initialization import no_init_weights
 
 from supir_model.folder import holds_model, part_config
 from supir_model.load import TOKENIZER, build
-from supir_model.presets import PRESETS, Preset
+from supir_model.presets import PREDICTION_TYPE, PRESETS, Preset
 from supir_model.supir import Supir
 
 
@@ -43,8 +43,10 @@ def preset_of(base: Path) -> Preset:
         own = _arguments(part_config(base / "connectors"))
         own.pop("block_out_channels")
         depth = tuple(part_config(base / "control")["transformer_layers_per_block"])
+    unet = _arguments(part_config(base / "unet"))
     return Preset(
-        unet=_arguments(part_config(base / "unet")),
+        prediction_type=unet.pop(PREDICTION_TYPE, "epsilon"),
+        unet=unet,
         control_depth=depth,
         connectors=own,
         vae_class="MiniVAE" if vae["_class_name"] == "MiniVAE" else "AutoencoderKL",

@@ -21,12 +21,14 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from supir_model.errors import ModelFileError, told_by
 from supir_model.folder import vae_dtype
 from supir_model.official_names import UNET, VAE, official_shape, unet_name, vae_name
-from supir_model.presets import PRESETS
+from supir_model.presets import PREDICTION_TYPE, PRESETS
 from supir_model.tensor_file import TensorFile
 from supir_model.text import TextEncoders
 
 TEXT: Final = "conditioner.embedders.0.transformer.text_model."
 TEXT_2: Final = "conditioner.embedders.1.model."
+VELOCITY_MARK: Final = "v_pred"
+"""Empty tensor by which finetunes to v-prediction tell of it."""
 HEAD_CHANNELS: Final = 64  # of SDXL's attentions and of both text encoders; no tensor tells it
 
 
@@ -45,8 +47,11 @@ def load_single_file(
     """
     file = TensorFile(path)
     size_channels = _size(file, UNET + "label_emb.0.0.weight", 1) - _size(file, TEXT_2 + "text_projection", 1)
+    unet = load_unet(file, time_id_channels=size_channels // 6, device=device, dtype=dtype)
+    if VELOCITY_MARK in file.shapes:
+        unet.register_to_config(**{PREDICTION_TYPE: "v_prediction"})
     return {
-        "unet": load_unet(file, time_id_channels=size_channels // 6, device=device, dtype=dtype),
+        "unet": unet,
         "vae": load_vae(file, device=device, dtype=vae_dtype(dtype)),
         "text": TextEncoders(
             tokenizer,

@@ -8,7 +8,6 @@ Source: paper section 3; the pipeline's order of encoders is in README.md.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,14 +16,16 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor, nn
 
-from supir_model.adapted_unet import adapted_eps, plain_eps, size_embedding
+from supir_model.adapted_unet import network_output, size_embedding
 from supir_model.checks import require_image, require_latent, require_prompts, require_same_size, require_text
 from supir_model.connectors import Connectors
 from supir_model.control import ControlEncoder
-from supir_model.diffusion import nearest_timestep, scale_input, sigma_at
+from supir_model.diffusion import eps_of_velocity, nearest_timestep, scale_input, sigma_at
 from supir_model.estimator import DegradationEstimator
 from supir_model.mini_vae import MiniVAE
 from supir_model.prepared import PreparedConditioning, repeated
+from supir_model.presets import PREDICTION_TYPE
+from supir_model.robust_encoder import new_robust_encoder
 from supir_model.stages import Stage, made_trainable
 from supir_model.text import TextConditioning, TextEncoders
 
@@ -72,6 +73,11 @@ class Supir(nn.Module):
     def latent_channels(self) -> int:
         """Channels of a latent: 4 for SDXL, 64 for mini."""
         return int(self.unet.config["in_channels"])
+
+    @property
+    def predicts_velocity(self) -> bool:
+        """Whether the UNet was trained to put out the velocity (v-prediction) and not the noise."""
+        return bool(self.unet.config.get(PREDICTION_TYPE) == "v_prediction")
 
     # --- encoders -----------------------------------------------------------------------------------------
 
@@ -210,22 +216,12 @@ class Supir(nn.Module):
         require_prompts(len(prepared.context), len(x_in))
         if prepared.hint is not None:
             require_same_size(prepared.hint, x_in)
-        if prepared.hint is None or prepared.control_embedding is None or control_scale == 0.0:
-            return plain_eps(self.unet, x_in, timestep, prepared)
-        maps = self.control(
-            x_in, timestep, prepared.hint, prepared.context, prepared.control_embedding, prepared.mask
-        )
-        return adapted_eps(
-            self.unet,
-            self.connectors,
-            maps,
-            x_in,
-            timestep,
-            prepared.context,
-            prepared.unet_embedding,
-            control_scale,
-            prepared.mask,
-        )
+        parts = self.unet, self.control, self.connectors
+        output = network_output(*parts, x_in, timestep, prepared, control_scale)
+        if not self.predicts_velocity:
+            return output
+        given = x_in.float(), sigma_at(timestep, x_in.ndim)
+        return eps_of_velocity(output.float(), *(repeated(each, len(output) // len(x_in)) for each in given))
 
     @torch.no_grad()
     def denoise_prepared(
@@ -291,8 +287,3 @@ class Supir(nn.Module):
         from supir_model.folder import load_folder
 
         return load_folder(Path(folder), device=device, dtype=dtype)
-
-
-def new_robust_encoder(vae: AutoencoderKL | MiniVAE) -> nn.Module:
-    """A robust encoder that starts as the VAE's encoder does (paper section 3.1): SDXL's a copy, mini's deeper."""
-    return vae.new_robust_encoder() if isinstance(vae, MiniVAE) else copy.deepcopy(vae.encoder)

@@ -111,6 +111,17 @@ def test_the_folder_is_one_of_ours_too_and_ours_is_one_of_a_pipeline(folder, mod
     assert np.abs(restored(of_ours, lq, quick) - expected(supir, lq, quick)).max() < 1e-3
 
 
+def test_a_prior_that_predicts_the_velocity_is_kept(lq, quick, tmp_path):
+    supir = load_supir(preset="tiny", seed=1)
+    supir.unet.register_to_config(prediction_type="v_prediction")
+    SupirPipeline.from_supir(supir).save_pretrained(tmp_path / "model")
+    loaded = SupirPipeline.from_pretrained(tmp_path / "model")
+    loaded.set_progress_bar_config(disable=True)
+    assert np.abs(restored(loaded, lq, quick) - expected(supir, lq, quick)).max() < 1e-3
+    supir.unet.register_to_config(prediction_type="epsilon")
+    assert np.abs(restored(loaded, lq, quick) - expected(supir, lq, quick)).max() > 1e-2
+
+
 def test_an_sdxl_model_is_saved_and_loaded_with_its_robust_encoder(sdxl_folder, tmp_path):
     pipe = SupirPipeline.from_pretrained(sdxl_folder)
     assert pipe.settings.min_size_px == 1024

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from supir_model import load_supir
-from supir_model.adapted_unet import adapted_eps, size_embedding
+from supir_model.adapted_unet import adapted_output, size_embedding
 from supir_model.calibrate import calibrate_connectors
 from supir_model.control import ControlEncoder
 from supir_model.diffusion import noised_input, sampling_sigmas
@@ -113,7 +113,7 @@ def test_the_decoder_loop_at_scale_zero_is_the_plain_unet(supir):
         maps = control_maps(supir, batch)
         embedding = size_embedding(supir.unet, *text)
         shared = (batch.x_in, batch.timestep, batch.text.context, embedding)
-        eps = adapted_eps(supir.unet, supir.connectors, maps, *shared, control_scale=0.0)
+        eps = adapted_output(supir.unet, supir.connectors, maps, *shared, control_scale=0.0)
         torch.testing.assert_close(eps, batch.eps(supir, None), rtol=0, atol=2e-6)
 
 

@@ -118,6 +118,16 @@ def test_a_grid_is_seen_in_either_direction_and_where_the_photo_has_it_is_none()
     assert torch.isfinite(flat.grad).all()
 
 
+def test_a_finer_grid_is_seen_at_its_own_period():
+    photo = images(128)[1]
+    grid = 0.2 * (torch.arange(128) % 4 == 0).float()
+    assert float(grid_distance(photo + grid, photo, 4)) > 0.05
+    assert difference_profile(photo, 4).shape == (2, 4)
+    assert grid_lines(photo, 4).shape == (2, 1)
+    wave = 0.2 * torch.cos(2 * math.pi * torch.arange(128) / 4)
+    assert float((grid_lines(photo + wave, 4) - grid_lines(photo, 4)).min()) > 1
+
+
 @pytest.mark.parametrize("backbone", ["alex", "vgg"])
 def test_perceptual_distance_is_that_of_the_lpips_package(backbone):
     image, photo = images()
@@ -282,8 +292,31 @@ def test_min_snr_weights_are_gamma_over_snr_capped_at_one():
     timestep = torch.tensor([0, 300, 999])
     snr = sigma_table()[timestep] ** -2
     expected = torch.minimum(snr, torch.tensor(5.0)) / snr
-    torch.testing.assert_close(timestep_weights(timestep, NoiseLossConfig(min_snr_gamma=5.0)), expected)
-    assert timestep_weights(timestep, NoiseLossConfig()).tolist() == [1, 1, 1]
+    for velocity in (False, True):
+        weights = timestep_weights(timestep, NoiseLossConfig(min_snr_gamma=5.0), velocity=velocity)
+        torch.testing.assert_close(weights, expected)
+    assert timestep_weights(timestep, NoiseLossConfig(), velocity=False).tolist() == [1, 1, 1]
+
+
+def test_the_loss_of_a_prior_that_predicts_the_velocity_is_the_velocitys_own_error():
+    latent = torch.randn(4, 8, 8, 8, generator=generator(1))
+    supir = load_supir(preset="tiny")
+    supir.unet.register_to_config(prediction_type="v_prediction")
+    losses = noise_loss(supir, latent, None, ("a cat",) * 4, (128, 128), NoiseLossConfig(), noise(4))
+    drawn = noise(4)
+    timestep = timesteps_at(drawn.stratified(), NoiseLossConfig())
+    eps, sigma = drawn.normal(latent), sigma_table()[timestep][:, None, None, None]
+    velocity = (eps - sigma * latent) / (sigma**2 + 1).sqrt()
+    output = supir.unet(
+        (latent + sigma * eps) / (sigma**2 + 1).sqrt(),
+        timestep,
+        supir.encode_prompt(["a cat"] * 4).context,
+        added_cond_kwargs={
+            "text_embeds": supir.encode_prompt(["a cat"] * 4).pooled,
+            "time_ids": supir.time_ids(128, 128, 4),
+        },
+    ).sample
+    assert float(losses["loss"]) == pytest.approx(float((output - velocity).square().mean()), rel=1e-4)
 
 
 @pytest.mark.parametrize("config", [NoiseLossConfig(), NoiseLossConfig(min_snr_gamma=5.0, offset=0.5)])
@@ -301,7 +334,7 @@ def test_the_noise_loss_is_the_weighted_error_of_the_noise(config, monkeypatch):
     sigma = sigma_table()[seen["timestep"]][:, None, None, None]
     eps = (seen["x_in"] * (sigma**2 + 1).sqrt() - latent) / sigma
     errors = eps.square().mean(dim=(1, 2, 3))
-    weighted = errors * timestep_weights(seen["timestep"], config)
+    weighted = errors * timestep_weights(seen["timestep"], config, velocity=False)
     assert float(losses.pop("loss")) == pytest.approx(float(weighted.mean()), rel=2e-3)
     by_bin = {
         f"loss_t{first:03d}_{first + 199}": weighted[

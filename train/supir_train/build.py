@@ -22,7 +22,7 @@ from supir_train.estimator import estimator_phase
 from supir_train.optimizers import require_optimizer
 from supir_train.phase import Phase
 from supir_train.prior import autoencoder_phase, prior_phase
-from supir_train.renew import fresh_estimator, renew_adapter, reshape_adapter
+from supir_train.renew import fresh_estimator, renew_adapter, reshape_adapter, with_fresh_prior
 from supir_train.world import World
 
 
@@ -42,11 +42,13 @@ def load_start(config: TrainConfig) -> Supir:
     """Returns the model that the run starts from, float32 on the CPU, with the new parts that the config asks for.
 
     Raises:
-        UserError: `init` is not there.
+        UserError: `init` is not there, or its latents are none for a fresh prior of the preset.
         FileNotFoundError: the weights are not there.
         ModelFileError: the weights are damaged or incomplete.
     """
     supir = _load_init(config)
+    if config.stage == "prior" and config.prior.start == "fresh":
+        supir = with_fresh_prior(supir, config.preset, config.seed)
     if config.stage == "adapter" and config.adapter.start == "unet":
         if config.adapter.control_depth or config.adapter.connector:
             reshape_adapter(supir, config.adapter.control_depth, config.adapter.connector)

@@ -46,6 +46,16 @@ Steps change only as far as the schedule stays the one that was begun, see `conf
 """
 
 
+class PriorConfig(Config):
+    """Where `stage: prior` begins."""
+
+    start: Literal["init", "fresh"] = Field(
+        default="init",
+        description="init: go on with the UNet and text encoders that init holds; fresh: new ones of preset's shape, "
+        "on init's latents.",
+    )
+
+
 class AdapterConfig(Config):
     """Where `stage: adapter` begins."""
 
@@ -170,6 +180,7 @@ class TrainConfig(Config):
     autoencoder: AutoencoderConfig = AutoencoderConfig()
     encoder: EncoderLossConfig = EncoderLossConfig()
     noise: NoiseLossConfig = NoiseLossConfig()
+    prior: PriorConfig = PriorConfig()
     adapter: AdapterConfig = AdapterConfig()
     distill: DistillConfig = DistillConfig()
     validation: ValidationConfig = ValidationConfig()
@@ -194,10 +205,11 @@ class TrainConfig(Config):
 
     @model_validator(mode="after")
     def _fresh_is_small(self) -> TrainConfig:
-        if self.init == "fresh" and self.preset == "sdxl":
-            raise ValueError(
-                "init=fresh with preset=sdxl: SDXL is not trained from nothing; set init to its weights"
-            )
+        for name, start in (("init", self.init), ("prior.start", self.prior.start)):
+            if start == "fresh" and self.preset == "sdxl":
+                raise ValueError(
+                    f"{name}=fresh with preset=sdxl: SDXL is not trained from nothing; set init to its weights"
+                )
         return self
 
     @model_validator(mode="after")

@@ -2,6 +2,7 @@
 
 Source: eps parametrisation with weight sigma^-2 over uniform timesteps, which is the plain MSE on eps (Ho et al.
 2020, equation 14; weighting as in the SDXL trainer); min-SNR weights: Hang et al. 2023, for eps min(snr, gamma) / snr;
+velocity: Salimans and Ho 2022, appendix D;
 logit-normal timesteps: Esser et al. 2024, equation 19; offset noise: Guttenberg 2023.
 """
 
@@ -51,7 +52,7 @@ def noise_loss(
         drawn_sizes(supir, size_px, noise),
     )
     errors = (predicted.float() - eps).square().mean(dim=(1, 2, 3))
-    errors = errors * timestep_weights(timestep, config)
+    errors = errors * timestep_weights(timestep, config, velocity=supir.predicts_velocity)
     return {"loss": errors.mean(), **_by_bin(errors.detach(), drawn)}
 
 
@@ -74,11 +75,16 @@ def timesteps_at(share: torch.Tensor, config: NoiseLossConfig) -> torch.Tensor:
     return lowest + (share * count).long().clamp_max(count - 1)
 
 
-def timestep_weights(timestep: torch.Tensor, config: NoiseLossConfig) -> torch.Tensor:
-    """Returns the weight of each timestep's squared error: 1, or min(snr, gamma) / snr with snr = sigma^-2."""
-    if config.min_snr_gamma is None:
-        return torch.ones(len(timestep), device=timestep.device)
-    return (config.min_snr_gamma * sigma_at(timestep, 1).square()).clamp_max(1.0)
+def timestep_weights(timestep: torch.Tensor, config: NoiseLossConfig, *, velocity: bool) -> torch.Tensor:
+    """Returns the weight of each timestep's squared error of the noise.
+
+    With snr = sigma^-2 it is min(snr, gamma) / snr; without a gamma 1, and for a prior that predicts the velocity
+    1 + 1 / snr, which makes it the squared error of the velocity.
+    """
+    variance = sigma_at(timestep, 1).square()
+    if config.min_snr_gamma is not None:
+        return (config.min_snr_gamma * variance).clamp_max(1.0)
+    return 1.0 + variance if velocity else torch.ones_like(variance)
 
 
 def _by_bin(errors: torch.Tensor, timestep: torch.Tensor) -> Losses:

@@ -79,7 +79,7 @@ def prior_phase(supir: Supir, config: TrainConfig) -> Phase:
         # Here and not after the autoencoder: a run that goes on within this phase would not come by there again.
         if config.autoencoder.steps:
             renew_robust_encoder(supir)
-        if config.init == "fresh" or config.autoencoder.steps:
+        if "fresh" in (config.init, config.prior.start) or config.autoencoder.steps:
             renew_adapter(supir, config.seed)
 
     return Phase(

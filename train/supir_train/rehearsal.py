@@ -209,6 +209,8 @@ def is_gpu(config: TrainConfig) -> bool:
 
 def _hollow(config: TrainConfig) -> Supir:
     preset, shape = _preset(config), config.adapter
+    if config.stage == "prior" and config.prior.start == "fresh":
+        preset = replace(PRESETS[config.preset], vae_class=preset.vae_class, vae=preset.vae)
     if config.stage == "adapter" and shape.start == "unet":
         kind = {"kind": shape.connector} if shape.connector else {}
         depth = shape.control_depth or preset.control_depth

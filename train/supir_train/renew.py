@@ -7,16 +7,40 @@ from __future__ import annotations
 
 import torch
 
-from supir_model import Supir
+from supir_console import UserError
+from supir_model import Supir, load_supir
 from supir_model.connectors import ConnectorKind, Connectors
 from supir_model.control import ControlEncoder
 from supir_model.estimator import DegradationEstimator
-from supir_model.supir import new_robust_encoder
+from supir_model.robust_encoder import new_robust_encoder
 
 
 def renew_robust_encoder(supir: Supir) -> None:
     """Makes the degradation-robust encoder compute what the VAE's encoder does (paper section 3.1)."""
     supir.robust_encoder.load_state_dict(new_robust_encoder(supir.vae).state_dict())
+
+
+def with_fresh_prior(supir: Supir, preset: str, seed: int) -> Supir:
+    """Returns the model with an untrained prior and adapter of a preset's shape on the latents that it has.
+
+    Raises:
+        UserError: the preset's prior is for latents of another number of channels.
+    """
+    fresh = load_supir(preset=preset, weights=None, seed=seed)
+    if fresh.latent_channels != supir.latent_channels:
+        raise UserError(
+            f"prior.start=fresh: the prior of preset={preset} takes latents of {fresh.latent_channels} channels and "
+            f"init has {supir.latent_channels}; set preset to that of init"
+        )
+    return Supir(
+        unet=fresh.unet,
+        control=fresh.control,
+        connectors=fresh.connectors,
+        vae=supir.vae,
+        text=fresh.text,
+        robust_encoder=supir.robust_encoder,
+        estimator=supir.estimator,
+    )
 
 
 def fresh_estimator(seed: int) -> DegradationEstimator:

@@ -1,0 +1,36 @@
+"""A new prior on latents that are kept."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from supir_console import UserError
+from supir_model import Supir, load_supir
+from supir_train.run import prepare, train
+
+
+def test_a_fresh_prior_stands_on_the_latents_of_init(configure, tmp_path, prior_run):
+    config = configure(
+        "prior",
+        tmp_path / "run",
+        init=str(prior_run / "model"),
+        prior__start="fresh",
+        optimize__steps=1,
+    )
+    train(prepare(config))
+    old, new = (Supir.from_pretrained(run / "model") for run in (prior_run, tmp_path / "run"))
+    fresh = load_supir(preset="tiny", weights=None, seed=config.seed)
+    for part in ("vae", "robust_encoder"):
+        kept, given = getattr(new, part).state_dict(), getattr(old, part).state_dict()
+        assert all(torch.equal(kept[name], given[name]) for name in given), part
+    moved = (new.unet.conv_in.weight - fresh.unet.conv_in.weight).abs().max()
+    assert 0 < float(moved) < 0.1
+    assert float((old.unet.conv_in.weight - fresh.unet.conv_in.weight).abs().max()) > float(moved)
+    assert torch.equal(new.control.conv_in.weight, new.unet.conv_in.weight)
+
+
+def test_a_fresh_prior_of_other_latents_is_refused(configure, tmp_path):
+    config = configure("prior", tmp_path / "run", init="mini", prior__start="fresh", preset="tiny")
+    with pytest.raises(UserError, match="preset=tiny takes latents of 8 channels and init has 64"):
+        prepare(config)
