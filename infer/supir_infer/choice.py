@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from supir_infer.images import FloatImage, resize
 from supir_infer.settings import RestoreSettings
 from supir_infer.sizes import Sizes, largest_sizes, plan_sizes
-from supir_infer.strength import automatic_strength, degradation, has_whole_detail
+from supir_infer.strength import automatic_strength, degradation, gains_by_enlarging
 from supir_model import Supir
 from supir_model.estimator import Degradation
 
@@ -36,6 +36,6 @@ def choose(supir: Supir, settings: RestoreSettings, picture: FloatImage) -> Choi
         return Choice(sizes, settings.strength, None)
     found = degradation(supir, resize(picture, sizes.output))
     strength = automatic_strength(found) if settings.strength == "auto" else settings.strength
-    if strength and has_whole_detail(found):
+    if strength and gains_by_enlarging(found):
         sizes = largest_sizes(size, settings)
     return Choice(sizes, strength, found)

@@ -35,8 +35,8 @@ class RestoreSettings(Config):
     )
     working_scale: Literal["auto"] | Annotated[float, Field(ge=1, le=4)] = Field(
         default=1.0,
-        description="Working side / output side, where min_size_px does not ask for more; auto: 2 for a picture whose "
-        "detail is whole, of at most 4 million px, else 1.",
+        description="Working side / output side, where min_size_px does not ask for more; auto: 2, but 1 for "
+        "a picture that is very blurred or larger than 16 million px.",
     )
     snap_px: int = Field(
         default=32, ge=32, multiple_of=32, description="The working sides are multiples of this, px."

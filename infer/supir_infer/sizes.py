@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from supir_console import UserError
 from supir_infer.settings import RestoreSettings
 
-AUTOMATIC_SCALE, ENLARGED_MEGAPIXELS = 2.0, 4.0
-"""Of `working_scale: auto`: working side / output side of a picture of whole detail; the largest output it is for."""
+AUTOMATIC_SCALE, ENLARGED_MEGAPIXELS = 2.0, 16.0
+"""Of `working_scale: auto`: working side / output side of a picture that gains by it; the largest output it is for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def plan_sizes(source: tuple[int, int], settings: RestoreSettings) -> Sizes:
 
 
 def largest_sizes(source: tuple[int, int], settings: RestoreSettings) -> Sizes:
-    """Returns `plan_sizes`, with `working_scale: auto` for a picture whose detail is whole: the most it may cost."""
+    """Returns `plan_sizes`, with `working_scale: auto` for a picture that gains by enlarging: the most it may cost."""
     sizes = plan_sizes(source, settings)
     if settings.working_scale != "auto" or math.prod(sizes.output) > ENLARGED_MEGAPIXELS * 1e6:
         return sizes

@@ -30,8 +30,8 @@ BLUR_PX, NOISE = (0.9, 1.4), (1.5, 5.0)
 """The same among other faults."""
 JPEG_QUALITY, JPEG_STRENGTH = (55.0, 20.0), 0.5
 """The same of blocks, but half of a restoration is the most: nearest to the photo in PSNR and LPIPS at quality 20."""
-WHOLE_SCALE = 2.0
-"""Estimated scale below which a picture's detail is whole."""
+ENLARGED_BLUR_PX = 2.8
+"""Estimated blur below which a picture is best worked on at twice its side; of 16 held-out photos, degraded in two ways."""
 CROP_PX, MOST_CROPS, SMALLEST_PX = 256, 16, 32
 
 
@@ -64,13 +64,13 @@ def automatic_strength(degradation: Degradation) -> float:
     return min(worst, _ramp(degradation.psnr_db, CLEAN_DB, SUSPECT_DB))
 
 
-def has_whole_detail(degradation: Degradation) -> bool:
+def gains_by_enlarging(degradation: Degradation) -> bool:
     """Returns whether a picture, at the output's size, is best worked on at a larger one.
 
-    A latent pixel then stands for fewer px of it: what is there is kept better. A picture that was enlarged is restored
+    A latent pixel then stands for fewer px of it: what is there is kept better. A very blurred picture is restored
     better at its own size, at which the network sees more of it.
     """
-    return degradation.scale < WHOLE_SCALE
+    return degradation.blur_sigma_px < ENLARGED_BLUR_PX
 
 
 def _ramp(value: float, none: float, all_: float) -> float:

@@ -10,7 +10,7 @@ from skimage import data
 from supir_infer.restore import Restorer
 from supir_infer.settings import PRESETS
 from supir_infer.sizes import largest_sizes, plan_sizes
-from supir_infer.strength import automatic_strength, degradation, has_whole_detail
+from supir_infer.strength import automatic_strength, degradation, gains_by_enlarging
 from supir_model import load_supir
 from supir_model.estimator import Degradation
 
@@ -44,17 +44,17 @@ def test_strength_is_that_of_the_worst_fault_unless_the_picture_seems_clean(faul
     assert automatic_strength(Degradation(**clean | fault)) == pytest.approx(strength)
 
 
-@pytest.mark.parametrize(("scale", "is_whole"), [(1.0, True), (1.9, True), (2.1, False)])
-def test_detail_is_whole_below_an_estimated_scale(scale, is_whole):
-    assert has_whole_detail(Degradation(1.0, 10.0, 100.0, scale, 25.0)) == is_whole
+@pytest.mark.parametrize(("blur", "gains"), [(0.5, True), (2.7, True), (2.9, False)])
+def test_a_picture_gains_by_enlarging_unless_it_is_very_blurred(blur, gains):
+    assert gains_by_enlarging(Degradation(blur, 10.0, 100.0, 4.0, 25.0)) == gains
 
 
 @pytest.mark.parametrize(
     ("source", "working", "most"),
-    [((256, 256), (512, 512), 128.0), ((1984, 1984), (3968, 3968), 128.0), ((2016, 2016), (2016, 2016), 128.0),
+    [((256, 256), (512, 512), 128.0), ((3968, 3968), (7936, 7936), 128.0), ((4032, 4032), (4032, 4032), 128.0),
      ((256, 256), (256, 256), 0.2)],
 )  # fmt: skip
-def test_automatic_working_scale_is_two_up_to_four_megapixels_and_within_the_most(source, working, most):
+def test_automatic_working_scale_is_two_up_to_sixteen_megapixels_and_within_the_most(source, working, most):
     settings = PRESETS["mini"].model_copy(update={"max_megapixels": most})
     assert plan_sizes(source, settings).working == source
     assert largest_sizes(source, settings).working == working
