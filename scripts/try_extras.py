@@ -153,6 +153,7 @@ TRIES = {
         carries_weights=True,
     ),
     "infer": Try([["supir-infer", "small.png", "-o", "restored", "--set", "steps=2"]]),
+    "ray": Try([["supir-infer", "photos", "-o", "restored", "--ray", "--strength", "0"]]),
     "eval": Try([["supir-eval", "photos", "--reference", "photos"]], carries_weights=True),
     "web": Try([], check=web_answers),
     "iqa": Try([["python", "-c", "import pyiqa; pyiqa.create_metric('entropy')"]]),

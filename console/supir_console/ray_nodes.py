@@ -50,8 +50,8 @@ class NodeWait:
         if now - self._since >= self._limit_s:
             raise Unfinished(
                 f"no node of the Ray cluster has had {_in_words(needs)} for {self._limit_s:g} s (nodes alive:"
-                f" {_alive()}); what is done is kept: start such a node and run the same command again, or wait longer"
-                f" with {NODE_WAIT_VARIABLE}=SECONDS"
+                f" {_alive(needs)}); what is done is kept: start such a node and run the same command again, or wait"
+                f" longer with {NODE_WAIT_VARIABLE}=SECONDS"
             )
 
     def first_done(self, refs: Sequence[Any]) -> Any:
@@ -93,11 +93,12 @@ def needs_of(actor: Any) -> dict[str, float]:
     return dict(ActorTableData.FromString(stored).required_resources) if stored else {}
 
 
-def _alive() -> str:
+def _alive(needs: Mapping[str, float]) -> str:
     import ray
 
+    names = dict.fromkeys(("CPU", "GPU", *needs))
     shown = [
-        _in_words({name: node["Resources"].get(name, 0) for name in ("CPU", "GPU")})
+        _in_words({name: node["Resources"].get(name, 0) for name in names})
         for node in ray.nodes()
         if node["Alive"]
     ]
@@ -105,7 +106,10 @@ def _alive() -> str:
 
 
 def _in_words(resources: Mapping[str, float]) -> str:
-    return " and ".join(f"{count:g} {name}" for name, count in resources.items())
+    return " and ".join(
+        f"{count / 2**30:.1f} GiB of memory" if name == "memory" else f"{count:g} {name}"
+        for name, count in resources.items()
+    )
 
 
 def _limit_s() -> float:

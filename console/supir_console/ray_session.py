@@ -7,16 +7,23 @@ The law it keeps: what Ray prints never lands on stdout, which belongs to `--jso
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
+from urllib.parse import urlsplit
 
-from supir_console.entry import Unfinished
+from supir_console.entry import Unfinished, UserError
 
 OBJECT_STORE_BYTES = 256 * 2**20  # names and counts pass through it, never pictures
 START_ATTEMPTS = 4
 SLOW_START = "timed out during startup"  # in the message of Ray's error
+HERE, THIS_NODE = (
+    "local",
+    "auto",
+)  # Ray's words for a cluster of its own, and for the one that runs on this machine
+ANSWER_S = 10.0
 
 
 @contextmanager
@@ -27,6 +34,7 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
         num_cpus: cores of a cluster that is started here; None takes the machine's.
 
     Raises:
+        UserError: no cluster answers at RAY_ADDRESS.
         Unfinished: Ray did not start.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -40,15 +48,32 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
         with redirect_stdout(sys.stderr):
             yield
         return
-    address, size = "local", {"num_cpus": num_cpus, "object_store_memory": OBJECT_STORE_BYTES}
-    if os.environ.get("RAY_ADDRESS"):
-        address, size = "auto", {}
+    address = os.environ.get("RAY_ADDRESS") or HERE
+    size = {"num_cpus": num_cpus, "object_store_memory": OBJECT_STORE_BYTES} if address == HERE else {}
     with redirect_stdout(sys.stderr):
-        _connect(address, size)
+        try:
+            _require_answer(address)
+            _connect(address, size)
+        except ConnectionError as error:
+            raise UserError(
+                f"RAY_ADDRESS={address}: no Ray cluster answers ({error}); give HOST:PORT as `ray start --head` tells"
+                " it, or auto on one of its nodes; without RAY_ADDRESS this machine is used"
+            ) from error
         try:
             yield
         finally:
             ray.shutdown()
+
+
+def _require_answer(address: str) -> None:
+    """Raises ConnectionError where nobody listens at HOST:PORT; Ray itself would go on trying for minutes."""
+    if address in (HERE, THIS_NODE):
+        return
+    try:
+        place = urlsplit(f"//{address}")
+        socket.create_connection((place.hostname, place.port or 0), ANSWER_S).close()
+    except (OSError, ValueError) as error:
+        raise ConnectionError(error) from error
 
 
 def _connect(address: str, size: dict[str, Any]) -> None:

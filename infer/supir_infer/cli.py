@@ -8,8 +8,9 @@ Exit codes: 0 all restored, 1 some pictures failed (they stand in results.jsonl)
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +35,13 @@ from supir_infer import options as opt
 from supir_infer.settings import PRESETS, RestoreSettings, change_settings
 
 if TYPE_CHECKING:
+    from supir_infer.outcomes import Ended
     from supir_infer.plan import Job, Plan
+    from supir_infer.work import Work
     from supir_model import Supir
+
+    Run = Callable[[Work, Plan, Path], list[Ended]]
+    """Restores the open jobs of a plan, writes their lines, and returns the failed."""
 
 RESULTS = "results.jsonl"
 
@@ -85,6 +91,8 @@ def infer(
     offload: opt.OffloadOption = None,
     compiled: opt.CompileOption = False,
     fit: opt.FitOption = None,
+    on_ray: opt.RayOption = False,
+    workers: opt.WorkersOption = None,
     config: ConfigOption = None,
     overrides: SetOption = [],  # noqa: B006 - typer copies it
     dry_run: DryRunOption = False,
@@ -112,7 +120,7 @@ def infer(
         "output_quality": quality,
         "size_condition": size_condition,
     }
-    from supir_infer.model_source import resolve_model, resolve_precision
+    from supir_infer.model_source import resolve_model
     from supir_infer.preset_base import require_fitting_preset
     from supir_infer.running import Changes, Execution, read_loras
 
@@ -128,7 +136,7 @@ def infer(
     from supir_infer.captions import caption_source
     from supir_infer.plan import Recipe, find_jobs, plan_jobs
     from supir_infer.regions import TileCaptions
-    from supir_infer.work import Network, Work, run_here
+    from supir_infer.work import Network, Work
 
     asked = caption_source(caption, captions, source, caption_text)
     jobs = find_jobs(source, output, asked, settings.output_format)
@@ -137,7 +145,7 @@ def infer(
         jobs = [replace(job, regions=regions_for(job.source, job.sha256)) for job in jobs]
     captioning = asking.captioner_config(captioner, captioner_model, captioner_config)
     label = asking.label_of(captioning) if captioning else None
-    resolve_precision(device, dtype)
+    run = _on_ray(workers, fit) if on_ray else _here(workers, device, dtype)
     network = Network(origin, device, dtype, Execution(offload, compiled))
     if fit:
         settings = _fitted(jobs, settings, network.supir, fit, batch_size)
@@ -147,7 +155,7 @@ def infer(
         _print_plan(plan, settings, network.supir, batch_size, as_json)
         return
     results = _results_file(source, output)
-    failures = run_here(Work(network, recipe, batch_size, captioning), plan, results)
+    failures = run(Work(network, recipe, batch_size, captioning), plan, results)
     sys.stderr.writelines(f"failed: {_about(failure.job.source, failure.reason)}\n" for failure in failures)
     failed = len(failures)
     counts: dict[str, Any] = {
@@ -228,6 +236,29 @@ def _results_file(source: Path, output: Path) -> Path:
     require_writable_folder(folder, "-o")
     require_writable_file(folder / RESULTS, "-o")
     return folder / RESULTS
+
+
+def _here(workers: int | None, device: str, dtype: str) -> Run:
+    """What restores in this process; that it can is known before any work begins."""
+    from supir_infer.model_source import resolve_precision
+    from supir_infer.work import run_here
+
+    if workers:
+        raise UserError(f"--workers {workers} needs --ray: without it one process restores")
+    resolve_precision(device, dtype)
+    return run_here
+
+
+def _on_ray(workers: int | None, fit: str | None) -> Run:
+    """What restores in the processes of a cluster; that it can is known before any work begins."""
+    from supir_infer.spread import require_ray, run_on_ray
+
+    if fit:
+        raise UserError(
+            f"--fit {fit} measures this machine, and --ray restores on others; give --tile instead"
+        )
+    require_ray()
+    return partial(run_on_ray, workers=workers)
 
 
 def _fitted(

@@ -75,6 +75,10 @@ class ModelSource:
                 total.update(f"{name}\t{digest.hexdigest()}\n".encode())
         return total.hexdigest()
 
+    def num_bytes(self) -> int:
+        """Returns the bytes of the files that are loaded; 0 where there are none."""
+        return 0 if self.path is None else sum(path.stat().st_size for _, path in self._files(self.path))
+
     def settings_preset(self) -> str:
         """Returns the settings preset that fits: `fidelity` for an SDXL latent, `mini` for the small models."""
         return SDXL_SETTINGS if self.is_sdxl() else "mini"

@@ -83,6 +83,19 @@ FitOption = Annotated[
         help="Memory to stay within, as 8GB: chooses the VAE's strips and the size of the tiles.",
     ),
 ]
+RayOption = Annotated[
+    bool,
+    typer.Option(
+        "--ray",
+        help="Spread the folder over the Ray cluster of RAY_ADDRESS, or over this machine's cores or GPUs.",
+    ),
+]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", min=1, help="Processes of --ray at most; one a GPU, else one a core by default."
+    ),
+]
 CaptionOption = Annotated[str | None, typer.Option(help="One caption for every picture.")]
 CaptionsOption = Annotated[
     Path | None, typer.Option(help="JSON or Parquet with captions; without it NAME.txt beside the picture.")

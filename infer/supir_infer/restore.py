@@ -47,7 +47,7 @@ from supir_infer.tiling import Window, tile_windows
 from supir_model import Supir, TextConditioning
 from supir_model.estimator import Degradation
 from supir_model.out_of_memory import is_out_of_memory
-from supir_model.sampler import Denoise, OnStep
+from supir_model.sampler import OnStep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,7 +279,7 @@ class Restorer:
         clock.lap("encode")
         windows = self.windows((lq.shape[-1], lq.shape[-2]))
         denoise = denoise_with(self.supir, self.settings, z_lq, Told(positive, negative), windows)
-        latent = self._sample(denoise, z_lq, noise, centre, on_step)
+        latent = sample(self.settings, denoise, z_lq, noise, centre, on_step)
         clock.lap("sample")
         restored = fix_colour(self._codec.decode(latent), colours, self.settings.colour_fix)
         clock.lap("decode")
@@ -292,13 +292,3 @@ class Restorer:
         return tile_windows(
             height, width, settings.tile_px // LATENT_PX, settings.tile_stride_px // LATENT_PX
         )
-
-    def _sample(
-        self,
-        denoise: Denoise,
-        z_lq: torch.Tensor,
-        noise: Noise,
-        centre: torch.Tensor | None,
-        on_step: OnStep | None,
-    ) -> torch.Tensor:
-        return sample(self.settings, denoise, z_lq, noise, centre, on_step)

@@ -1,6 +1,7 @@
 """All that a process needs to restore pictures: which network, what is made with it, and who captions.
 
-Place in the flow: `cli` makes it of the options. What is heavy is loaded where it is first used.
+Place in the flow: `cli` makes it of the options; it is run here, or sent to the processes of `spread`. What is heavy
+is loaded where it is first used.
 """
 
 from __future__ import annotations

@@ -10,13 +10,9 @@ from typing import Any
 
 import pytest
 
-from supir_console import Outcome, Progress, UserError, ray_session, run_on_actors
+from supir_console import Outcome, Progress, UserError, run_on_actors
 
-
-@pytest.fixture(scope="module")
-def session() -> Iterator[None]:
-    with ray_session(num_cpus=2):
-        yield
+pytestmark = pytest.mark.usefixtures("connected_ray")
 
 
 def outcomes(items: list[str], notes: Path, advanced: list[int]) -> list[Outcome[str, int]]:
@@ -54,9 +50,7 @@ def outcomes(items: list[str], notes: Path, advanced: list[int]) -> list[Outcome
         )
 
 
-def test_killed_workers_are_replaced_and_what_keeps_failing_is_reported(
-    session: None, tmp_path: Path
-) -> None:
+def test_killed_workers_are_replaced_and_what_keeps_failing_is_reported(tmp_path: Path) -> None:
     advanced: list[int] = []
     items = ["deadly", "good", "unlucky", "broken", "fine"]
     found = {one.item: one for one in outcomes(items, tmp_path / "notes", advanced)}
@@ -70,6 +64,6 @@ def test_killed_workers_are_replaced_and_what_keeps_failing_is_reported(
     assert sum(advanced) == 3 * 7  # what the failed ones had added was taken back
 
 
-def test_a_word_on_the_users_input_ends_the_run_as_the_worker_said_it(session: None, tmp_path: Path) -> None:
+def test_a_word_on_the_users_input_ends_the_run_as_the_worker_said_it(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^the model is missing; give it with --model$"):
         outcomes(["good", "wrong", "fine"], tmp_path / "notes", [])
