@@ -15,7 +15,7 @@ from typing import Any
 
 import gradio as gr
 
-from supir_console import UserError
+from supir_console import UserError, counted
 from supir_infer.listing import SUFFIXES
 from supir_infer.outcomes import reason_of
 from supir_infer.page_presets import WORDS, said_of
@@ -30,7 +30,7 @@ from supir_model import Supir
 LINE_LENGTH = 16
 MAX_PHOTOS = 50
 MAX_UPLOAD_BYTES = 128 * 2**20
-LOOKED_AT_ONCE = 4
+LOOKED_AT_ONCE = 2
 CACHE_S = (3600, 86400)  # every hour, files older than a day are deleted
 PARTS = Path(__file__).parent / "page"
 # gradio's grey of what explains a control has a contrast of 2.3 : 1 to white; this one has 4.8
@@ -68,7 +68,7 @@ class Studio:
         visit.stop()
         rows = visit.rows_of(paths[:MAX_PHOTOS], self.start.max_megapixels)
         ready = sum(row.state == "ready" for row in rows)
-        words = f"{ready} photo{'s' if ready > 1 else ''} ready: press Restore" if ready else ""
+        words = f"{counted(ready, 'photo')} ready: press Restore" if ready else ""
         if len(paths) > MAX_PHOTOS:
             words = f"Of {len(paths)} photos the first {MAX_PHOTOS} are taken at once. {words}"
         return View(status=words, rows=rows).as_dict()

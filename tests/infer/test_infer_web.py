@@ -170,6 +170,7 @@ def test_an_upload_is_shown_as_a_thumbnail_with_its_upright_size(page, client, t
     (row,) = client.predict([gradio_client.handle_file(tmp_path / "long.jpg")], api_name="/show")["rows"]
     assert (row["width"], row["height"], row["note"]) == (300, 1500, "300×1500 px")
     assert pixels(fetched(page, row["thumb"])).shape == (1024, 205, 3)
+    assert len(json.dumps(row)) < 1000  # what every word about the work is sent with
 
 
 def test_a_file_above_the_limit_is_not_taken(client, tmp_path):
