@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from supir_console import UserError
 from supir_infer.images import read_picture, stored_size, to_bytes
-from supir_infer.interrupt import Stopped, stoppable
+from supir_infer.interrupt import Stopped, stop_here, stoppable
 from supir_infer.outcomes import reason_of, write_result
 from supir_infer.page_files import data_url, write_archive, write_before, write_jpeg
 from supir_infer.page_rows import gone
@@ -85,8 +85,12 @@ class Work:
         self._thread.start()
 
     def stop(self) -> None:
-        """Asks it to end before the next call of a network; returns at once."""
+        """Asks it to end before the next call of a network, and says so; returns at once."""
         self._stop.set()
+        with self._news:
+            if self._view.running:
+                self._view = self._view.changed(status="Stopping")
+                self._news.notify_all()
 
     def join(self) -> None:
         """Waits for its end."""
@@ -149,11 +153,14 @@ class Work:
             raise UserError(gone(upload))
         plan_sizes(stored_size(upload), self._restorer.settings)  # refused before a pixel is decoded
         picture = read_picture(upload)
+        stop_here()
         seed = self.order.recipe.seed
         outcome = self._restorer.restore(picture.rgb, self.order.caption, seed, self._step_teller(index))
+        stop_here()  # what is written takes as long as what is computed where a large photo is clean
         png, jpeg, before = (self._file(index, end) for end in (".png", ".jpg", "-before.png"))
         job = Job(upload, png, self.order.caption, picture.sha256)
         made_with = write_result(job, picture, outcome, self.order.recipe, self._restorer)
+        stop_here()
         write_before(before, picture, outcome.sizes.output)
         write_jpeg(jpeg, outcome.image, picture, made_with, self._restorer.settings.output_quality)
         urls = {"before": file_url(before), "png": file_url(png), "jpeg": file_url(jpeg)}
@@ -174,6 +181,8 @@ class Work:
         steps, every = self._restorer.num_steps, self.order.preview_every
 
         def tell(step: Step) -> None:
+            if self._stop.is_set():
+                return  # "Stopping" stands there
             done = step.index + 1
             left_s = (time.monotonic() - started) / done * (steps - done)
             status = f"{self._place_of(index)}: step {done} of {steps}, {_about(left_s)} left"

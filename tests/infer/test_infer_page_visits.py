@@ -12,10 +12,12 @@ from PIL import Image
 
 from supir_console import UserError
 from supir_infer import RestoreSettings
+from supir_infer.interrupt import Stopped, stoppable
 from supir_infer.page_view import Row
 from supir_infer.page_visits import Visit, Visits
 from supir_infer.page_work import Order, Work
 from supir_infer.plan import Recipe
+from supir_infer.restore import Restorer
 from supir_infer.waiting_line import WaitingLine
 from supir_model import Supir
 
@@ -113,6 +115,18 @@ def test_stop_that_comes_while_the_last_work_ends_is_for_the_new_one_too(visits,
     assert [view.status for view in work.views()] == ["Stopped"]
 
 
+def test_stop_is_said_at_once_and_by_its_end_once_it_came(visits, photo, maker, held):
+    work = visits.of("ann", [photo]).begin(order(photo), maker(order(photo)))
+    views = work.views()
+    assert next(views).status in ("Starting", "Waiting: 1 other is before you")
+    work.stop()
+    said = [view.status for view in views]
+    assert said[-1] == "Stopped"
+    assert set(said) <= {"Waiting: 1 other is before you", "Stopping", "Stopped"}
+    work.stop()
+    assert [view.status for view in work.views()] == ["Stopped"]
+
+
 def test_who_leaves_ends_the_work_and_keeps_nothing_here(visits, photo, maker):
     visit = visits.of("ann", [photo])
     (row,) = visit.rows_of([photo], MEGAPIXELS)
@@ -157,3 +171,12 @@ def test_a_photo_is_looked_at_once_and_a_bad_one_again(visits, photo, tmp_path):
     second = visit.rows_of([photo, bad], MEGAPIXELS)
     assert second[0] is first[0]
     assert (second[1].state, second[1].width, second[1].height) == ("ready", 8, 9)
+
+
+@pytest.mark.parametrize("asked", [1, 2])
+def test_a_photo_that_no_network_sees_is_stopped_too(supir, face, asked):
+    told = []
+    restorer = Restorer(supir, RestoreSettings(min_size_px=64, strength=0.0))
+    with stoppable(supir, lambda: told.append(1) or len(told) == asked), pytest.raises(Stopped):
+        restorer.restore(face)
+    assert restorer.restore(face).strength == 0  # and nothing of it stays

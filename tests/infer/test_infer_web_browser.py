@@ -12,24 +12,14 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from served_page import WAITS_S, ServedPage, chromium, ended_after, served_page
-
-api = pytest.importorskip("playwright.sync_api")
+from served_page import WAITS_S, ServedPage, headless_chromium, no_longer, served_page
 
 OPTIONS = ("min_size_px=64", "strength=0.5", "start_sigma=null", "s_churn=5", "max_megapixels=1")
-HANGS_AFTER_S = 600.0
-SWITCHES = (
-    "--no-sandbox",  # it needs rights that a container's root has not
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 DESK, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 FINGER_PX = 40
 SPREAD_TWO_FINGERS = """() => {
@@ -44,32 +34,31 @@ SPREAD_TWO_FINGERS = """() => {
 
 
 @pytest.fixture(autouse=True)
-def no_longer() -> Iterator[None]:
-    with ended_after(HANGS_AFTER_S):
+def ended() -> Iterator[None]:
+    with no_longer():
         yield
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedPage]:
-    chromium()
+def browser() -> Iterator[Any]:
+    with headless_chromium() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def served(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedPage]:
     overrides = [word for option in OPTIONS for word in ("--set", option)]
     with served_page(tmp_path_factory.mktemp("web"), *overrides) as page:
         yield page
 
 
-@pytest.fixture(scope="module")
-def browser(served: ServedPage) -> Iterator[api.Browser]:
-    with api.sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=chromium(), args=SWITCHES, timeout=WAITS_S * 1000)
-
-
 @pytest.fixture
-def visit(browser: api.Browser, served: ServedPage) -> Iterator[Callable[[], api.Page]]:
+def visit(browser: Any, served: ServedPage) -> Iterator[Callable[[], Any]]:
     """Opens the page as a new visitor; no error of the page's own code is overlooked."""
     errors: list[str] = []
     contexts = []
 
-    def opened() -> api.Page:
+    def opened() -> Any:
         context = browser.new_context(viewport=DESK, accept_downloads=True, has_touch=True)
         contexts.append(context)
         context.set_default_timeout(WAITS_S * 1000)
@@ -101,28 +90,28 @@ def many(tmp_path: Path, face: np.ndarray) -> list[Path]:
     return paths
 
 
-def upload(page: api.Page, *paths: Path) -> None:
+def upload(page: Any, *paths: Path) -> None:
     page.set_input_files("#uploads input[type=file]", [str(path) for path in paths])
     waits_for(page, "ready")
 
 
-def clear(page: api.Page) -> None:
+def clear(page: Any) -> None:
     page.locator("#uploads").get_by_label("Clear").click()
     page.wait_for_selector(".hint:visible")
 
 
-def set_number(page: api.Page, label: str, value: int) -> None:
+def set_number(page: Any, label: str, value: int) -> None:
     field = page.get_by_label(f"number input for {label}")
     field.fill(str(value))
     field.press("Tab")
 
 
-def restore(page: api.Page, steps: int) -> None:
+def restore(page: Any, steps: int) -> None:
     set_number(page, "Steps", steps)
     page.get_by_role("button", name="Restore", exact=True).click()
 
 
-def words(page: api.Page) -> str:
+def words(page: Any) -> str:
     return page.locator(".words").inner_text()
 
 
@@ -132,11 +121,11 @@ def steps_done(told: str) -> int:
     return (photo - 1) * of + step
 
 
-def waits_for(page: api.Page, text: str) -> None:
+def waits_for(page: Any, text: str) -> None:
     page.wait_for_selector(f'.words:has-text("{text}")')
 
 
-def downloaded(page: api.Page, link: str) -> tuple[str, bytes]:
+def downloaded(page: Any, link: str) -> tuple[str, bytes]:
     with page.expect_download() as download:
         page.get_by_role("link", name=link).click()
     return download.value.suggested_filename, Path(download.value.path()).read_bytes()
@@ -147,7 +136,7 @@ def pixels(data: bytes) -> np.ndarray:
         return np.asarray(image.convert("RGB")).astype(int)
 
 
-def on_show(page: api.Page, served: ServedPage, layer: str) -> np.ndarray:
+def on_show(page: Any, served: ServedPage, layer: str) -> np.ndarray:
     """The pixels of what lies on the slider's one side, once the browser has it."""
     page.wait_for_function(
         "layer => { const image = document.querySelector(`.layer.${layer} img`); "
@@ -165,22 +154,22 @@ def until(happened: Callable[[], bool]) -> None:
         time.sleep(0.2)
 
 
-def transform(page: api.Page, layer: str = "after") -> str:
+def transform(page: Any, layer: str = "after") -> str:
     return page.locator(f".layer.{layer} img").evaluate("image => image.style.transform")
 
 
-def zoom(page: api.Page) -> int:
+def zoom(page: Any) -> int:
     return int(page.locator(".zoom").inner_text().split()[0])
 
 
-def drag(page: api.Page, start: tuple[float, float], end: tuple[float, float]) -> None:
+def drag(page: Any, start: tuple[float, float], end: tuple[float, float]) -> None:
     page.mouse.move(*start)
     page.mouse.down()
     page.mouse.move(*end, steps=4)
     page.mouse.up()
 
 
-def assert_fits(page: api.Page, screen: dict[str, int]) -> None:
+def assert_fits(page: Any, screen: dict[str, int]) -> None:
     page.set_viewport_size(screen)
     page.wait_for_function(f"() => document.documentElement.scrollWidth <= {screen['width']}")
     stage = page.locator(".stage").bounding_box()

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -25,6 +26,16 @@ from supir_infer.web_cli import main
 main()"""
 WAITS_S = 60.0
 """Longest wait for one thing that a page, its browser or its process is to do."""
+HANGS_AFTER_S = 600.0
+"""Longest time of one test in a browser."""
+SWITCHES = (
+    "--no-sandbox",  # it needs rights that a container's root has not
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -94,15 +105,15 @@ def _answers(url: str) -> bool:
 
 
 @contextmanager
-def ended_after(seconds: float) -> Iterator[None]:
-    """Kills what this process started when the block takes longer: a browser that hangs fails its call, not the run."""
+def no_longer() -> Iterator[None]:
+    """Kills what this process started after `HANGS_AFTER_S`: a browser that hangs fails its call, not the run."""
 
     def end() -> None:
         for child in psutil.Process().children(recursive=True):
             with suppress(psutil.NoSuchProcess):
                 child.kill()
 
-    timer = threading.Timer(seconds, end)
+    timer = threading.Timer(HANGS_AFTER_S, end)
     timer.start()
     try:
         yield
@@ -110,8 +121,16 @@ def ended_after(seconds: float) -> Iterator[None]:
         timer.cancel()
 
 
-def chromium() -> str:
-    """The browser's program; without one the test is skipped."""
+@contextmanager
+def headless_chromium() -> Iterator[Any]:
+    """A playwright browser; without Chromium, or without playwright, the test is skipped."""
+    api = pytest.importorskip("playwright.sync_api")
+    program = _chromium()
+    with api.sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=program, args=SWITCHES, timeout=WAITS_S * 1000)
+
+
+def _chromium() -> str:
     for name in CHROMIUM:
         if path := shutil.which(name):
             return path
