@@ -15,7 +15,10 @@ import comfy.utils
 from supir_console import UserError
 
 MODELS = "supir"
-"""The folder below ComfyUI's `models` that holds model folders of supir-stack."""
+"""The kind of ComfyUI's folders that holds model folders of supir-stack: `models/supir`, and what
+`extra_model_paths.yaml` names so."""
+
+folder_paths.add_model_folder_path(MODELS, str(Path(folder_paths.models_dir) / MODELS))
 
 
 def device() -> str:
@@ -42,15 +45,33 @@ def is_cancelled() -> bool:
 
 
 def model_folders() -> dict[str, Path]:
-    """Returns the folders below `models/supir`, by name."""
-    root = Path(folder_paths.models_dir) / MODELS
-    found = sorted(path.parent for path in root.glob("*/config.json"))
-    return {path.name: path for path in found}
+    """Returns the model folders below ComfyUI's folders of that kind, by name; the first of a name counts."""
+    roots = [Path(root) for root in folder_paths.get_folder_paths(MODELS)]
+    found = [path.parent for root in reversed(roots) for path in sorted(root.glob("*/config.json"))]
+    return {path.name: path for path in sorted(found, key=lambda path: path.name)}
+
+
+def fingerprint(path: Path | None) -> str:
+    """Returns what changes when a file, or a file of a folder, is written anew; "" of a path that is not there.
+
+    ComfyUI keeps what a node gave as long as its inputs are the same, and the name of a model that was trained on is.
+    """
+    if path is None or not path.exists():
+        return ""
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    stats = [(file.name, file.stat()) for file in files]
+    return repr([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])
 
 
 def file_names(kind: str) -> list[str]:
     """Returns the files of one of ComfyUI's kinds, such as "checkpoints" or "loras"."""
     return list(folder_paths.get_filename_list(kind))
+
+
+def fingerprint_of(kind: str, name: str) -> str:
+    """Returns the `fingerprint` of a file of `file_names`."""
+    path = folder_paths.get_full_path(kind, name)
+    return fingerprint(Path(path) if path else None)
 
 
 def file_path(kind: str, name: str) -> Path:

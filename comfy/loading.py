@@ -58,6 +58,11 @@ class SupirLora:
             "optional": {"loras": ("SUPIR_LORAS", {"tooltip": "Those before it"})},
         }
 
+    @classmethod
+    def IS_CHANGED(cls, lora: str, **_: Any) -> str:
+        """Returns what tells ComfyUI that the file is another."""
+        return host.fingerprint_of("loras", lora)
+
     def add(self, lora: str, weight: float, loras: tuple[Lora, ...] = ()) -> tuple[tuple[Lora, ...]]:
         """Returns the LoRAs so far and this one."""
         return ((*loras, Lora(host.file_path("loras", lora), weight)),)
@@ -79,6 +84,11 @@ class SupirLoad:
             "required": {"model": ([*PRESETS, *host.model_folders()],), **HOW},
             "optional": {"loras": ("SUPIR_LORAS",)},
         }
+
+    @classmethod
+    def IS_CHANGED(cls, model: str, **_: Any) -> str:
+        """Returns what tells ComfyUI that the model was trained on."""
+        return host.fingerprint(host.model_folders().get(model))
 
     def load(self, model: str, loras: tuple[Lora, ...] = (), **how: Any) -> tuple[Loaded]:
         """Returns the model."""
@@ -107,6 +117,11 @@ class SupirLoadOnBase:
             "required": {"base": (files, base), "checkpoint": (files, supir), **HOW},
             "optional": {"loras": ("SUPIR_LORAS",)},
         }
+
+    @classmethod
+    def IS_CHANGED(cls, base: str, checkpoint: str, **_: Any) -> str:
+        """Returns what tells ComfyUI that a file is another."""
+        return host.fingerprint_of("checkpoints", base) + host.fingerprint_of("checkpoints", checkpoint)
 
     def load(self, base: str, checkpoint: str, loras: tuple[Lora, ...] = (), **how: Any) -> tuple[Loaded]:
         """Returns the model."""

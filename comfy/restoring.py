@@ -20,9 +20,10 @@ from supir_infer.settings import RestoreSettings, change_settings
 
 from . import host
 from .loading import CATEGORY, Loaded
+from .masking import mask_of, taken_apart
 from .settings import Chosen
 
-MOST_SEED = 2**63 - 1
+MOST_SEED = 2**64 - 1
 
 
 class SupirRestore:
@@ -30,8 +31,8 @@ class SupirRestore:
 
     CATEGORY = CATEGORY
     FUNCTION = "restore"
-    RETURN_TYPES = ("IMAGE", "STRING")
-    RETURN_NAMES = ("image", "made_with")
+    RETURN_TYPES = ("IMAGE", "STRING", "MASK")
+    RETURN_NAMES = ("image", "made_with", "mask")
     DESCRIPTION = (
         "Restores each picture of a batch. Without settings: mini's, or fidelity's for an SDXL model."
     )
@@ -50,7 +51,13 @@ class SupirRestore:
                 "upscale": ("FLOAT", {**upscale, "tooltip": "Output side / input side"}),
                 "seed": ("INT", {**seed, "tooltip": "Of each picture's noise"}),
             },
-            "optional": {"settings": ("SUPIR_SETTINGS",)},
+            "optional": {
+                "settings": ("SUPIR_SETTINGS",),
+                "mask": (
+                    "MASK",
+                    {"tooltip": "What is transparent, as Load Image says; it comes out at the new size"},
+                ),
+            },
         }
 
     def restore(
@@ -61,30 +68,32 @@ class SupirRestore:
         upscale: float,
         seed: int,
         settings: Chosen | None = None,
-    ) -> tuple[torch.Tensor, str]:
-        """Returns the restored pictures (B, H, W, 3) in 0..1, and as JSON what each was made with.
+        mask: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, str, torch.Tensor]:
+        """Returns the restored pictures (B, H, W, 3) in 0..1, as JSON what each was made with, and their mask.
 
         Args:
             model: of a loader.
-            image: (B, H, W, 3) in 0..1.
+            image: (B, H, W, 3) in 0..1, or (B, H, W, 4) with alpha.
             caption: what is in them.
             upscale: output side / input side.
             seed: of each picture's noise.
             settings: of a node of `settings`; None takes the preset that fits the model.
+            mask: (B, h, w), (1, h, w) or (h, w), 1 where a picture is transparent; it goes with the alpha.
 
         Raises:
             UserError: a preset for another size of model, or a picture that cannot be restored.
+            ValueError: neither one mask nor one a picture.
         """
+        pictures = taken_apart(image, mask)
         restorer = Restorer(model.supir, _settings(model, settings, upscale))
         on_step = host.progress(len(image) * restorer.num_steps)
         with stoppable(model.supir, host.is_cancelled):
-            results = [
-                restorer.restore(picture, caption, seed, on_step)
-                for picture in image[..., :3].clamp(0, 1).float().cpu().numpy()
-            ]
+            results = [restorer.restore(rgb, caption, seed, on_step) for rgb, _ in pictures]
         images = np.stack([result.image / np.float32(65535) for result in results])
         made_with = [_made_with(model, result, caption) for result in results]
-        return torch.from_numpy(images), json.dumps(made_with, ensure_ascii=False, indent=1)
+        hidden = mask_of([alpha for _, alpha in pictures], results[0].sizes.output)
+        return torch.from_numpy(images), json.dumps(made_with, ensure_ascii=False, indent=1), hidden
 
 
 def _settings(model: Loaded, chosen: Chosen | None, upscale: float) -> RestoreSettings:

@@ -11,7 +11,9 @@ from typing import Any
 import torch
 
 from supir_infer.codec import Codec
+from supir_infer.interrupt import stoppable
 
+from . import host
 from .loading import CATEGORY, Loaded
 
 STRIP = (
@@ -64,7 +66,10 @@ class SupirVaeEncode:
         height, width = (side // LATENT_PX * LATENT_PX for side in image.shape[1:3])
         pixels = image[:, :height, :width, :3].movedim(-1, 1).to(model.supir.device) * 2 - 1
         codec = Codec(model.supir, strip_px)
-        latent = codec.encode_lq(pixels) if encoder == "robust" else codec.encode(pixels, torch.zeros_like)
+        with stoppable(model.supir, host.is_cancelled):
+            latent = (
+                codec.encode_lq(pixels) if encoder == "robust" else codec.encode(pixels, torch.zeros_like)
+            )
         return ({"samples": (latent / _scale(model)).cpu()},)
 
 
@@ -91,7 +96,8 @@ class SupirVaeDecode:
             strip_px: rows of the picture at once, 0 for all.
         """
         latent = samples["samples"].to(model.supir.device, torch.float32) * _scale(model)
-        pixels = Codec(model.supir, strip_px).decode(latent)
+        with stoppable(model.supir, host.is_cancelled):
+            pixels = Codec(model.supir, strip_px).decode(latent)
         return (((pixels + 1) / 2).clamp(0, 1).movedim(1, -1).cpu(),)
 
 

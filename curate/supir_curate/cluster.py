@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from supir_console import NodeWait, Unfinished, UserError, is_our_word_on_input, ray_session
+from supir_console import NodeWait, Unfinished, UserError, counted, is_our_word_on_input, ray_session
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -181,7 +181,8 @@ def _failure(failures: dict[str, Exception], total: int) -> Exception:
     import ray
 
     part, error = min(failures.items())
-    text = f"{len(failures)} of {total} parts failed, first {part}: {error}; the rest are done, rerun to continue"
+    failed = f"{len(failures)} of {counted(total, 'part')} failed, first {part}"
+    text = f"{failed}: {error}; the rest are done, rerun to continue"
     if is_our_word_on_input(error) or isinstance(error, OSError):
         return UserError(text)
     raised_in_work = isinstance(error, ray.exceptions.RayTaskError)

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from supir_console import UserError
+from supir_console import UserError, counted
 from supir_curate import pipeline
 from supir_curate.cluster import Cluster
 from supir_curate.config import CurateConfig
@@ -79,7 +79,7 @@ def foreseen(
     if wishes.retry_failed:
         if left := _unscored(store, plan):
             raise UserError(
-                f"{len(left)} parts of {store.url} are not scored yet; run the command without it first"
+                f"{store.url} has {counted(len(left), 'part')} not scored yet; run the command without it first"
             )
         rows = passing_failures(store, plan)
         figures["to_retry"] = sum(map(len, rows.values()))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from supir_console import UserError
+from supir_console import UserError, counted
 from supir_curate.config import CurateConfig
 from supir_curate.config.rules import PASSED, Threshold, first_failed
 from supir_curate.ledger import numbers
@@ -173,8 +173,9 @@ def require_seen(store: Store, part: str, scorers: Collection[str], rows: NDArra
         unseen = np.setdiff1d(rows, seen)
         if len(unseen):
             raise UserError(
-                f"{name} has not looked at {len(unseen)} pictures of {part} that pass, first row {unseen[0]:.0f};"
-                f" run, with the rules of this selection: supir-curate assess {store.url} --with {name}"
+                f"{name} has not looked at {counted(len(unseen), 'picture')} of {part} that pass, first row"
+                f" {unseen[0]:.0f}; run, with the rules of this selection:"
+                f" supir-curate assess {store.url} --with {name}"
             )
 
 

@@ -47,6 +47,15 @@ class ImageHeader(NamedTuple):
     height: int
 
 
+def _as_seen(data: bytes) -> str:
+    """The first bytes in hex digits, and what they say where they are text."""
+    if not data:
+        return "the file is empty"
+    letters = data[:16].decode("latin-1")
+    is_text = all(" " <= letter <= "~" or letter in "\t\r\n" for letter in letters)
+    return f"the bytes begin {data[:8].hex()}" + (f": it is text, {letters!r}" if is_text else "")
+
+
 def image_size(data: bytes, max_pixels: int = MAX_PIXELS) -> ImageHeader:
     """The kind and size in px that a picture's header declares.
 
@@ -62,7 +71,7 @@ def image_size(data: bytes, max_pixels: int = MAX_PIXELS) -> ImageHeader:
     """
     kind = kind_of(data)
     if kind is None:
-        raise _bad(f"no kind of picture that is known; the bytes begin {data[:8].hex() or '(none)'}")
+        raise _bad(f"no kind of picture that is known; {_as_seen(data)}")
     try:
         width, height = _SIZES[kind](data)
     except (struct.error, IndexError) as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from supir_infer.images import FloatImage, resize
+from supir_infer.interrupt import stop_here
 from supir_infer.settings import RestoreSettings
 from supir_infer.sizes import Sizes, largest_sizes, plan_sizes
 from supir_infer.strength import automatic_strength, degradation, gains_by_enlarging
@@ -30,6 +31,7 @@ def choose(supir: Supir, settings: RestoreSettings, picture: FloatImage) -> Choi
     Raises:
         UserError: its working image would be larger than `max_megapixels`.
     """
+    stop_here()
     size = (picture.shape[1], picture.shape[0])
     sizes = plan_sizes(size, settings)
     if settings.strength != "auto" and settings.working_scale != "auto":

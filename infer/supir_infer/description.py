@@ -17,7 +17,10 @@ from typing import Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from PIL import Image
+from PIL import Image, TiffImagePlugin
+
+from supir_infer.exif import DAMAGED
+from supir_infer.raw_profiles import IPTC_RESOURCE, XMP_SEGMENT, is_resources, profile_of, resource_of
 
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 META = "adobe:ns:meta/"
@@ -86,7 +89,7 @@ _OF_IPTC = {  # by dataset of record 2
 }
 _DATE_CREATED = 55
 _UTF8_MARK = b"\x1b%G"  # of dataset 1:90
-IPTC_RESOURCE, IPTC_TAG = 0x0404, 33723
+IPTC_TAG, _RESOURCES_TAG = 33723, 34377
 MAX_IPTC_BYTES = 2**15 - 1  # a dataset's, and far more than a description has
 
 for _prefix, _uri in _PREFIXES.items():
@@ -94,18 +97,47 @@ for _prefix, _uri in _PREFIXES.items():
 
 
 def iptc_of(image: Image.Image) -> bytes:
-    """Returns the IPTC datasets of a picture as they are stored, b"" for none."""
-    resources: Any = image.info.get("photoshop")
-    found: Any = resources.get(IPTC_RESOURCE) if isinstance(resources, dict) else None
-    if found is None and hasattr(image, "tag_v2"):
-        found = image.tag_v2.get(IPTC_TAG)
-        if isinstance(found, tuple):  # some programs declare the bytes as 32-bit numbers
-            found = b"".join(struct.pack(image.tag_v2._endian + "L", number & 0xFFFFFFFF) for number in found)
-    if not isinstance(found, bytes) or not found.startswith(b"\x1c"):
+    """Returns the IPTC datasets of a picture as they are stored, b"" for none.
+
+    They lie in Photoshop's resources (JPEG, TIFF), in a raw profile of a PNG, or under a tag of their own (TIFF, EXIF).
+
+    Raises:
+        ValueError: they are damaged or too large to be carried.
+    """
+    found = _photoshop_iptc(image) or profile_of(image, ("iptc", "8bim", "APP13"))
+    found = resource_of(found, IPTC_RESOURCE) if is_resources(found) else found
+    found = found or _tagged(image, IPTC_TAG)
+    if not found.startswith(b"\x1c"):
         return b""
     if len(found) > MAX_IPTC_BYTES:
         raise ValueError(f"{len(found)} bytes, more than {MAX_IPTC_BYTES}")
     return found
+
+
+def _photoshop_iptc(image: Image.Image) -> bytes:
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return _tagged(image, _RESOURCES_TAG)
+    blocks: Any = image.info.get("photoshop")
+    found = blocks.get(IPTC_RESOURCE) if isinstance(blocks, dict) else None
+    return found if isinstance(found, bytes) else b""
+
+
+def _tagged(image: Image.Image, tag: int) -> bytes:
+    """The bytes of a tag of a TIFF, or of an EXIF block; b"" where it holds none."""
+    try:
+        if isinstance(image, TiffImagePlugin.TiffImageFile):
+            found, order = image.tag_v2.get(tag), image.tag_v2._endian
+        else:
+            exif = image.getexif()
+            found, order = exif.get(tag), exif.endian or "<"
+    except DAMAGED:  # which `kept_exif` tells
+        return b""
+    if isinstance(found, tuple) and all(isinstance(number, int) for number in found):
+        # some programs declare the bytes as 32-bit numbers
+        found = b"".join(struct.pack(order + "L", number & 0xFFFFFFFF) for number in found)
+    if isinstance(found, tuple) and all(isinstance(part, bytes) for part in found):
+        found = b"".join(found)
+    return found if isinstance(found, bytes) else b""
 
 
 def xmp_of(image: Image.Image) -> bytes:
@@ -115,6 +147,7 @@ def xmp_of(image: Image.Image) -> bytes:
         ValueError: it is no XMP, or declares entities.
     """
     packet: Any = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
+    packet = packet or profile_of(image, ("xmp",)) or _xmp_segment(profile_of(image, ("APP1",)))
     if isinstance(packet, str):
         packet = packet.encode()
     if not isinstance(packet, bytes) or not packet.strip(b"\0 \n\r\t"):
@@ -128,6 +161,11 @@ def xmp_of(image: Image.Image) -> bytes:
     for description in [found for found in rdf if not len(found) and _says_nothing(found)]:
         rdf.remove(description)
     return _packet(rdf) if len(rdf) else b""
+
+
+def _xmp_segment(segment: bytes) -> bytes:
+    """The packet in the content of a segment APP1; EXIF may lie there instead."""
+    return segment.removeprefix(XMP_SEGMENT) if segment.startswith(XMP_SEGMENT) else b""
 
 
 def packet_with(xmp: bytes, iptc: bytes, origin: dict[str, Any] | None) -> bytes:
@@ -170,24 +208,6 @@ def origin_in(packet: bytes | str) -> dict[str, Any] | None:
     except ValueError:
         return None
     return origin if isinstance(origin, dict) else None
-
-
-def photoshop_resource(iptc: bytes) -> bytes:
-    """Returns the content of the JPEG segment APP13 that holds the datasets."""
-    return (
-        b"Photoshop 3.0\x008BIM"
-        + struct.pack(">HxxI", IPTC_RESOURCE, len(iptc))
-        + iptc
-        + bytes(len(iptc) % 2)
-    )
-
-
-def raw_profile(iptc: bytes) -> str:
-    """Returns the text of the PNG chunk `Raw profile type iptc`, as ImageMagick and ExifTool write and read it."""
-    resource = photoshop_resource(iptc).removeprefix(b"Photoshop 3.0\x00")
-    digits = resource.hex()
-    lines = [digits[at : at + 72] for at in range(0, len(digits), 72)]
-    return f"\niptc\n{len(resource):8d}\n" + "\n".join(lines) + "\n"
 
 
 def _parsed(packet: bytes) -> Element:

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from supir_console import counted
 from supir_infer.choice import Choice, choose
 from supir_infer.folder import SAVERS, waiting_bytes
 from supir_infer.images import ImageError, picture_size, read_picture
@@ -87,7 +88,7 @@ class PicturePlan:
             return self.problem
         sides = (self.sizes.source, self.sizes.working, self.sizes.output)
         source, working, output = (f"{width}x{height}" for width, height in sides)
-        line = f"{source} -> {working} working, {self.num_tiles} tile(s) -> {output}"
+        line = f"{source} -> {working} working, {counted(self.num_tiles, 'tile')} -> {output}"
         return f"{line}; {self.warning()}" if self.warning() else line
 
     def warning(self) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from supir_console import one_line
+from supir_console import counted, one_line
 
 STATISTICS = {"means": "", "medians": "median", "lower_quartiles": "25 %", "upper_quartiles": "75 %"}
 NAMED = 5  # identical pairs and others that a line names; the JSON names all
@@ -45,8 +45,8 @@ def _averages(report: Mapping[str, Any]) -> list[str]:
 
 def _identical(report: Mapping[str, Any]) -> list[str]:
     return [
-        f"{len(names)} of {report['num_images']} {row} pictures are their reference pixel for pixel and in no average:"
-        f" {_named(names)}"
+        f"{len(names)} of {counted(report['num_images'], f'{row} picture')} equal to the reference pixel for pixel,"
+        f" in no average: {_named(names)}"
         for row, names in report["identical"].items()
     ]
 
@@ -54,7 +54,10 @@ def _identical(report: Mapping[str, Any]) -> list[str]:
 def _seams(seams: Mapping[str, Any]) -> list[str]:
     if not seams["num_tiled"]:
         return []
-    told = f"{seams['num_tiled']} pictures in tiles: jump at their borders over beside them {seams['mean_ratio']:.3f}"
+    told = (
+        f"{counted(seams['num_tiled'], 'picture')} in tiles: jump at tile borders over beside them"
+        f" {seams['mean_ratio']:.3f}"
+    )
     worst = [
         f"{one['name']} {one['ratio']:.3f} ({one['line']})"
         for one in seams["worst"]
@@ -70,7 +73,7 @@ def _comparison(report: Mapping[str, Any]) -> list[str]:
         apart = [
             f"{reason.replace('_', ' ')} {_named(names)}" for reason, names in comparison["apart"].items()
         ]
-        told = f"against {report['against']}: {comparison['num_compared']} pictures"
+        told = f"against {report['against']}: {counted(comparison['num_compared'], 'picture')}"
         lines.append("; ".join([told, *(f"apart: {words}" for words in apart)]))
         lines += [f"not measured there: {reason}" for reason in report.get("failed_before", {}).values()]
         lines += _changes("restored", comparison["rows"].get("restored", {}), report["metrics"])

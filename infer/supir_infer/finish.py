@@ -11,6 +11,7 @@ from PIL import Image
 
 from supir_console import UserError
 from supir_infer.images import FloatImage, resize, to_bytes, to_deep
+from supir_infer.interrupt import stop_here
 from supir_infer.saving import Levels
 from supir_infer.settings import RestoreSettings
 
@@ -43,6 +44,7 @@ def finished(
     Raises:
         UserError: the restored picture has numbers that are none, or shows something else than the given one.
     """
+    stop_here()
     to_levels = to_deep if settings.output_bits == 16 else to_bytes
     given = resize(picture, size)
     if strength == 0:

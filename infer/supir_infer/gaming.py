@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from supir_console import counted
 from supir_infer.comparison import PairedChange
 
 NO_REFERENCE = ("niqe", "brisque", "musiq")
@@ -81,8 +82,8 @@ def grid_alarm(
         f"{name} ({struck[name]:.2f} levels {pictures[name]['where']['restored']['grid']})" for name in worst
     )
     return [
-        f"a grid of a few pixels stands in {len(struck)} of {len(pictures)} pictures: {named}; no photo has one, and"
-        " LPIPS on the backbone that a network was trained against does not see it"
+        f"a grid of a few pixels stands in {len(struck)} of {counted(len(pictures), 'picture')}: {named};"
+        " no photo has one, and LPIPS on the backbone that a network was trained against does not see it"
     ]
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from supir_console import UserError
+from supir_console import UserError, counted
 from supir_infer.images import ImageError, picture_size
 from supir_infer.listing import list_pictures
 from supir_infer.matching import Matches, match_samples
@@ -114,7 +114,7 @@ class NamedSet:
             differences.append(f"{found} of the set's {protocol.num_pictures} pictures")
         if off := _off_scale(matches, protocol.upscale):
             named = ", ".join(off[:NUM_NAMED]) + (", …" if len(off) > NUM_NAMED else "")
-            differences.append(f"{len(off)} results are not x{protocol.upscale} of their LQ: {named}")
+            differences.append(f"{counted(len(off), 'result')} not x{protocol.upscale} of the LQ: {named}")
         return {**told, "differs_from_protocol": "; ".join(differences)} if differences else told
 
 

@@ -11,6 +11,7 @@ import sys
 
 import torch
 
+from supir_console import counted
 from supir_infer.settings import RestoreSettings
 
 LEAST_TILE_PX = 64
@@ -28,7 +29,7 @@ def smaller(settings: RestoreSettings, working: tuple[int, int]) -> RestoreSetti
         torch.cuda.empty_cache()
     if settings.tile_batch > 1:
         batch = settings.tile_batch // 2
-        sys.stderr.write(f"out of memory: goes on with {batch} tile(s) at once\n")
+        sys.stderr.write(f"out of memory: goes on with {counted(batch, 'tile')} at once\n")
         return settings.model_copy(update={"tile_batch": batch})
     tile = halved(settings, min(settings.tile_px, max(working)))
     if tile is not None:

@@ -2,7 +2,8 @@
 
 Place in the flow: `web` looks its visitors up here by gradio's session name.
 The law it keeps: what a visitor brought and got is deleted when they leave, or a day after their last click where the
-browser did not say that they left; an upload that another visitor brought too stays for them (equal files are one).
+browser did not say that they left; an upload that another visitor brought too stays for them (equal files are one). A
+visitor has one work at a time, however often and fast they click.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from supir_infer.page_work import Work
+from supir_console import UserError
+from supir_infer.page_rows import RowMaker, thumb_px
+from supir_infer.page_view import Row
+from supir_infer.page_work import Order, Work
 
 FORGOTTEN_AFTER_S = 86400.0
 
@@ -27,20 +31,73 @@ class Visit:
 
     folder: Path
     uploads: set[Path] = field(default_factory=set)
+    rows: dict[Path, Row] = field(default_factory=dict)
     work: Work | None = None
     seen: float = field(default_factory=time.monotonic)
+    stops: int = 0
+    left: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def new_folder(self) -> Path:
-        """Returns an empty folder for the next work; what the last one made is deleted."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        folder = self.folder / secrets.token_hex(8)
-        folder.mkdir(parents=True)
-        return folder
+    def rows_of(self, paths: Sequence[Path], max_megapixels: float) -> tuple[Row, ...]:
+        """Returns the rows of uploads; a picture that can be used is looked at once.
+
+        Args:
+            paths: the uploads.
+            max_megapixels: a larger picture is refused.
+        """
+        maker = RowMaker(self.folder / "photos", max_megapixels, thumb_px(len(paths)))
+        for path in paths:
+            known = self.rows.get(path)
+            if known is None or known.state == "failed" or not path.exists():
+                self.rows[path] = maker.row_of(path)
+        return tuple(self.rows[path] for path in paths)
+
+    def begin(self, order: Order, make: Callable[[Path], Work]) -> Work:
+        """Returns the work on an order, begun; where the same goes on already (two clicks on Restore), that.
+
+        What the visitor's last work made is deleted.
+
+        Args:
+            order: what is asked for.
+            make: returns the work, given an empty folder.
+
+        Raises:
+            UserError: the visitor has left.
+        """
+        stops = self.stops
+        with self.lock:
+            if self.left:
+                raise UserError("the page lost its connection; bring the photos again")
+            if self.work is not None and self.work.running and self.work.order == order:
+                return self.work
+            self._end_work()
+            shutil.rmtree(self.folder / "results", ignore_errors=True)
+            folder = self.folder / "results" / secrets.token_hex(8)
+            folder.mkdir(parents=True)
+            self.work = make(folder)
+            if self.stops != stops:  # pressed while the last work came to its end
+                self.work.stop()
+            self.work.start()
+            return self.work
+
+    def leave(self) -> None:
+        """Ends the visitor's work and deletes the page's files."""
+        self.stop()
+        with self.lock:
+            self.left = True
+            self._end_work()
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def stop(self) -> None:
         """Ends the visitor's work, if any goes on, before its next call of a network."""
+        self.stops += 1
+        if (work := self.work) is not None:
+            work.stop()
+
+    def _end_work(self) -> None:
         if self.work is not None:
             self.work.stop()
+            self.work.join()
 
 
 class Visits:
@@ -70,10 +127,7 @@ class Visits:
             visit = self._visits.pop(session, None)
         if visit is None:
             return
-        if visit.work is not None:
-            visit.work.stop()
-            visit.work.join()
-        shutil.rmtree(visit.folder, ignore_errors=True)
+        visit.leave()
         with self._lock:
             others = {path for other in self._visits.values() for path in other.uploads}
             for upload in visit.uploads - others:

@@ -18,10 +18,11 @@ import torch
 from torch.nn import functional
 
 from supir_console import UserError
-from supir_infer.images import ImageError, picture_size, read_picture, read_thumbnail, stored_size, to_bytes
-from supir_infer.interrupt import Stopped, stoppable
+from supir_infer.images import read_picture, stored_size, to_bytes
+from supir_infer.interrupt import Stopped, stop_here, stoppable
 from supir_infer.outcomes import reason_of, write_result
 from supir_infer.page_files import data_url, write_archive, write_before, write_jpeg
+from supir_infer.page_rows import gone
 from supir_infer.page_view import Row, View, file_url
 from supir_infer.picture_names import picture_names
 from supir_infer.plan import Job, Recipe
@@ -40,15 +41,13 @@ LONGEST_NAME = 200  # bytes, and no letter has more than four
 class Order:
     """What is to be done: photos by their files, what they are made with, and when to show the estimate.
 
-    `rows` are the photos' rows on the board, in the order of `uploads`; `preview_every` is in steps, 0 is never.
+    `preview_every` is in steps, 0 is never.
     """
 
     uploads: tuple[Path, ...]
-    rows: tuple[Row, ...]
     caption: str
     recipe: Recipe
     preview_every: int
-    folder: Path
 
 
 class Work:
@@ -58,26 +57,40 @@ class Work:
         supir: the network.
         line: who may use it.
         order: what to do.
+        rows: the photos' rows on the board, in the order of its uploads.
+        folder: for the results.
     """
 
-    def __init__(self, supir: Supir, line: WaitingLine, order: Order) -> None:
+    def __init__(
+        self, supir: Supir, line: WaitingLine, order: Order, rows: Sequence[Row], folder: Path
+    ) -> None:
         self.order = order
         self.problem: Exception | None = None
         self._restorer = Restorer(supir, order.recipe.settings)
         self._line = line
         self._stop = threading.Event()
         self._news = threading.Condition()
-        self._view = View(status="Starting", running=True, rows=order.rows)
-        self._names = _result_names([row.name for row in order.rows])
+        self._folder = folder
+        self._view = View(status="Starting", running=True, rows=tuple(row.waits() for row in rows))
+        self._names = _result_names([row.name for row in rows])
         self._thread = threading.Thread(target=self._run, daemon=True, name="supir-web restores")
+
+    @property
+    def running(self) -> bool:
+        """Whether it goes on: it has not ended and nobody asked it to."""
+        return self._view.running and not self._stop.is_set()
 
     def start(self) -> None:
         """Begins; returns at once."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Asks it to end before the next call of a network; returns at once."""
+        """Asks it to end before the next call of a network, and says so; returns at once."""
         self._stop.set()
+        with self._news:
+            if self._view.running:
+                self._view = self._view.changed(status="Stopping")
+                self._news.notify_all()
 
     def join(self) -> None:
         """Waits for its end."""
@@ -100,7 +113,7 @@ class Work:
         try:
             with self._line.turn(self._stop.is_set, self._tell_place) as has_turn:
                 if has_turn:
-                    for index in range(len(self.order.rows)):
+                    for index in range(len(self.order.uploads)):
                         self._restore_row(index)
             self._finish()
         except Exception as error:  # whatever it is, the visitor must hear of it
@@ -135,14 +148,19 @@ class Work:
             self._tell_row(index, state="failed", note=reason_of(error))
 
     def _restore(self, index: int) -> None:
-        upload, row = self.order.uploads[index], self.order.rows[index]
+        upload, row = self.order.uploads[index], self._view.rows[index]
+        if not upload.exists():
+            raise UserError(gone(upload))
         plan_sizes(stored_size(upload), self._restorer.settings)  # refused before a pixel is decoded
         picture = read_picture(upload)
+        stop_here()
         seed = self.order.recipe.seed
         outcome = self._restorer.restore(picture.rgb, self.order.caption, seed, self._step_teller(index))
+        stop_here()  # what is written takes as long as what is computed where a large photo is clean
         png, jpeg, before = (self._file(index, end) for end in (".png", ".jpg", "-before.png"))
         job = Job(upload, png, self.order.caption, picture.sha256)
         made_with = write_result(job, picture, outcome, self.order.recipe, self._restorer)
+        stop_here()
         write_before(before, picture, outcome.sizes.output)
         write_jpeg(jpeg, outcome.image, picture, made_with, self._restorer.settings.output_quality)
         urls = {"before": file_url(before), "png": file_url(png), "jpeg": file_url(jpeg)}
@@ -163,6 +181,8 @@ class Work:
         steps, every = self._restorer.num_steps, self.order.preview_every
 
         def tell(step: Step) -> None:
+            if self._stop.is_set():
+                return  # "Stopping" stands there
             done = step.index + 1
             left_s = (time.monotonic() - started) / done * (steps - done)
             status = f"{self._place_of(index)}: step {done} of {steps}, {_about(left_s)} left"
@@ -185,10 +205,12 @@ class Work:
 
     def _file(self, index: int, end: str) -> Path:
         """Where a photo's file lies: under the name that a browser saves it by."""
-        return self.order.folder / str(index) / f"{self._names[index]}{end}"
+        return self._folder / str(index) / f"{self._names[index]}{end}"
 
     def _place_of(self, index: int) -> str:
-        return "Restoring" if len(self.order.rows) == 1 else f"Photo {index + 1} of {len(self.order.rows)}"
+        return (
+            "Restoring" if len(self.order.uploads) == 1 else f"Photo {index + 1} of {len(self.order.uploads)}"
+        )
 
     def _finish(self) -> None:
         rows = self._view.rows
@@ -217,7 +239,7 @@ class Work:
                 for index, row in enumerate(rows)
                 if row.state == "done"
             ]
-            path = self.order.folder / f"restored-{kind}.zip"
+            path = self._folder / f"restored-{kind}.zip"
             write_archive(path, files, results)
             urls[kind] = file_url(path)
         return urls
@@ -234,25 +256,3 @@ def _result_names(photos: Sequence[str]) -> list[str]:
         f"{name if len(name.encode()) <= LONGEST_NAME else f'{name[: LONGEST_NAME // 4]}-{index + 1}'}-restored"
         for index, name in enumerate(names)
     ]
-
-
-def row_of(upload: Path, max_megapixels: float, thumbnail_px: int) -> Row:
-    """Returns the row of an uploaded file: ready, with a thumbnail, or failed with the reason.
-
-    Args:
-        upload: the file.
-        max_megapixels: a larger picture is refused by its header, before a pixel is decoded.
-        thumbnail_px: longer side of the thumbnail.
-    """
-    try:
-        width, height = stored_size(upload)
-        if width * height > max_megapixels * 1e6:
-            raise UserError(
-                f"{upload.name} is {width}x{height} px, more than max_megapixels={max_megapixels:g}; upload a "
-                "smaller one, or start supir-web with a larger --set max_megapixels"
-            )
-        width, height = picture_size(upload)
-        small = read_thumbnail(upload, thumbnail_px)
-    except (ImageError, UserError, OSError) as error:
-        return Row(upload.name, "failed", str(error))
-    return Row(upload.name, "ready", f"{width}×{height} px", width, height, data_url(small))

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from supir_console import counted
+
 T = TypeVar("T")
 KEY_DIGITS = 32  # a dataset's sample key is the first 32 hex digits of the SHA-256 of the original bytes
 NAMED = 5  # entries without a picture that the summary names
@@ -46,7 +48,7 @@ class PictureEntries(Generic[T]):
         if not self._entries:
             return ""
         ghosts = [name for key, name in self._names.items() if key not in self._found]
-        matched = f"{len(self._found)} of {len(self._entries)} entries have a picture"
+        matched = f"{len(self._found)} of {counted(len(self._entries), 'entry', 'entries')} with a picture"
         more = ", …" if len(ghosts) > NAMED else ""
         return f"{matched}; none has {', '.join(ghosts[:NAMED])}{more}" if ghosts else matched
 

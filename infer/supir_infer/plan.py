@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from supir_console import UserError
+from supir_console import UserError, counted
 from supir_infer.captions import CaptionFor
 from supir_infer.listing import SUFFIXES, is_picture, list_pictures
 from supir_infer.picture_names import picture_names
@@ -131,7 +131,7 @@ def plan_jobs(jobs: Sequence[Job], recipe: Recipe, *, redo: bool = False) -> Pla
             plan.finished.append((job, metadata or {}))
     if refused and len(refused) == len(jobs):
         job, difference = refused[0]
-        raise UserError(_refusal(job, f"{difference} ({len(refused)} such files)"))
+        raise UserError(_refusal(job, f"{difference} ({counted(len(refused), 'such file')})"))
     order = {job.source: number for number, job in enumerate(jobs)}
     plan.open.extend(replace(job, problem=_refusal(job, difference)) for job, difference in refused)
     plan.open.sort(key=lambda job: order[job.source])

@@ -19,7 +19,7 @@ Source: arXiv 2401.13627, figure 2 and section 3; tests compare with a recorded 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -194,9 +194,9 @@ class Restorer:
     def _group(self, asked: Sequence[_Asked], on_step: OnStep | None) -> list[Result]:
         """The results of pictures that are worked on at one size."""
         working, timings = asked[0].choice.sizes.working, dict[str, float]()
-        lq = np.stack([resize(one.rgb, working) for one in asked])
-        restored = lq
+        restored: Iterable[npt.NDArray[np.float32]] = [one.rgb for one in asked]
         if any(one.choice.strength for one in asked):
+            lq = np.stack([resize(one.rgb, working) for one in asked])
             texts = ((one.caption, one.regions, one.choice.sizes) for one in asked)
             told = tell(self._texts, self.settings, self.windows(working), *zip(*texts, strict=True))
             restored = self._restored(lq, told, [one.seed for one in asked], timings, on_step)

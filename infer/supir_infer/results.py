@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from supir_console import json_line
+from supir_console import counted, json_line
 from supir_infer.plan import Job, Plan
 from supir_infer.whole_file import whole_file
 
@@ -56,7 +56,7 @@ def complete_results(results: Path, plan: Plan) -> None:
             stream.writelines(line + b"\n" for line in whole)
         num_torn = len(lines) - len(whole)
         sys.stderr.write(
-            f"{results}: {num_torn} torn line(s) taken out; what is done stands in the outputs\n"
+            f"{results}: {counted(num_torn, 'torn line')} taken out; what is done stands in the outputs\n"
         )
     known = {record.get("output") for record in records if record.get("status") == "ok"}
     for job, metadata in plan.finished:

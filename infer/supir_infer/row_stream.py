@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from supir_infer.interrupt import stop_here
+
 Rows = Iterator[Tensor]
 
 
@@ -48,6 +50,7 @@ def convolve(strips: Rows, conv: nn.Conv2d, pads: tuple[int, int] | None = None)
     before, after = pads or (kernel // 2, kernel // 2)
     held: Tensor | None = None
     for strip in strips:
+        stop_here()
         if held is None:
             held = strip.new_zeros((*strip.shape[:2], before, strip.shape[3]))
         held = torch.cat([held, strip], dim=2) if held.shape[2] else strip

@@ -22,7 +22,8 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from supir_images import BadImage
 from supir_images.opening import naming_damage, open_image
-from supir_infer.description import IPTC_TAG, origin_in, packet_with, photoshop_resource, raw_profile
+from supir_infer.description import IPTC_TAG, origin_in, packet_with
+from supir_infer.raw_profiles import photoshop_resource, raw_profile
 from supir_infer.whole_file import whole_file
 
 METADATA_KEY = "supir"

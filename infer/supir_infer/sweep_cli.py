@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from supir_console import ConfigOption, JsonOption, SetOption, UserError, finish
+from supir_console import ConfigOption, JsonOption, SetOption, UserError, counted, finish
 from supir_infer import options as opt
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def sweep(
         sys.stderr.write(f"{needed}\n")
     knobs = read_knobs(vary)
     cells = cells_of(knobs, settings, seed, output)
-    sys.stderr.write(f"{len(cells)} combinations of {', '.join(knob.key for knob in knobs)}\n")
+    sys.stderr.write(f"{counted(len(cells), 'combination')} of {', '.join(knob.key for knob in knobs)}\n")
     supir = load_model(origin, device, dtype, Execution(offload))
     recipe = Recipe(settings, seed, origin.described(), origin.sha256())
     failures = run_cells(

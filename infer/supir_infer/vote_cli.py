@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from supir_console import JsonOption, UserError, finish, require_writable_file
+from supir_console import JsonOption, UserError, counted, finish, require_writable_file
 
 if TYPE_CHECKING:
     from supir_infer.vote_session import VoteSession
@@ -80,8 +80,8 @@ def _serve(session: VoteSession, host: str, port: int) -> None:
     state = session.state()
     with VoteServer(host, port, session) as server:
         sys.stderr.write(
-            f"supir-eval vote: {server.url} ({state['total'] - state['answered']} questions; Ctrl-C ends it, votes are"
-            " kept)\n"
+            f"supir-eval vote: {server.url} ({counted(state['total'] - state['answered'], 'question')}; Ctrl-C ends it,"
+            " votes are kept)\n"
         )
         try:
             server.serve_forever(poll_interval=0.2)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
-from supir_console import one_line
+from supir_console import counted, one_line
 from supir_infer.ballot import Answer
 from supir_infer.bradley_terry import Strengths, Vote, fit, tally
 
@@ -42,7 +42,7 @@ def result(methods: Sequence[str], answers: Sequence[Answer]) -> dict[str, Any]:
 
 def text(found: dict[str, Any]) -> str:
     """Returns the result as lines of text."""
-    lines = [f"{found['num_votes']} votes, {found['num_ties']} of them ties"]
+    lines = [f"{counted(found['num_votes'], 'vote')}, of which {counted(found['num_ties'], 'tie')}"]
     for place, one in enumerate(found["standings"], 1):
         low, high = one["interval"]
         counts = f"{one['wins']} won, {one['losses']} lost, {one['ties']} tied"
@@ -53,12 +53,12 @@ def text(found: dict[str, Any]) -> str:
         low, high = one["interval"]
         p = "" if one["p_value"] is None else f", p {one['p_value']:.2g}"
         share = f"{one['share']:.0%} ({low:.0%} to {high:.0%})"
-        lines.append(f"{one['one']} over {one['other']}: {share} of {one['num_votes']} votes{p}")
+        lines.append(f"{one['one']} over {one['other']}: {share} of {counted(one['num_votes'], 'vote')}{p}")
     left = found["left_chosen"]
     if left["p_value"] is not None and left["p_value"] < 0.01:
         lines.append(
-            f"left was chosen in {left['votes']} of {left['of']} votes (p {left['p_value']:.2g}): the sides were drawn,"
-            " so somebody clicked without looking"
+            f"left was chosen in {left['votes']} of {counted(left['of'], 'vote')} (p {left['p_value']:.2g}): the sides"
+            " were drawn, so somebody clicked without looking"
         )
     return "\n".join(map(one_line, lines)) + "\n"
 

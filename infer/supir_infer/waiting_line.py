@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from supir_console import UserError
+from supir_console import UserError, counted
 
 LOOK_S = 0.2
 
@@ -45,7 +45,7 @@ class WaitingLine:
         with self._moved:
             if len(self._places) >= self._longest:
                 raise UserError(
-                    f"{len(self._places)} others are waiting already, no more fit; try again in a few minutes"
+                    f"the line of {counted(len(self._places), 'visitor')} is full; try again in a few minutes"
                 )
             self._places.append(place)
         try:

@@ -3,8 +3,7 @@
 Place in the flow: `web_cli` builds and launches it; `page_work` does the work, `page/` draws the board, `page_visits`
 knows who is there. One photo is restored at a time; other visitors wait in line and see their place in it.
 The law it keeps: nothing leaves the machine: no analytics, no fonts or scripts from elsewhere, no share link
-unless asked for. A bad picture or setting is a message on the page. A picture's size is looked up in its header
-and refused above `max_megapixels` before a pixel is decoded.
+unless asked for. A bad picture or setting is a message on the page.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ from typing import Any
 
 import gradio as gr
 
-from supir_console import UserError
+from supir_console import UserError, counted
 from supir_infer.listing import SUFFIXES
 from supir_infer.outcomes import reason_of
 from supir_infer.page_presets import WORDS, said_of
 from supir_infer.page_view import View
 from supir_infer.page_visits import Visit, Visits
-from supir_infer.page_work import Order, Work, row_of
+from supir_infer.page_work import Order, Work
 from supir_infer.plan import Recipe
 from supir_infer.settings import RestoreSettings, change_settings
 from supir_infer.waiting_line import WaitingLine
@@ -31,7 +30,7 @@ from supir_model import Supir
 LINE_LENGTH = 16
 MAX_PHOTOS = 50
 MAX_UPLOAD_BYTES = 128 * 2**20
-LARGE_THUMB_PX, SMALL_THUMB_PX, FEW_PHOTOS = 1024, 320, 4
+LOOKED_AT_ONCE = 2
 CACHE_S = (3600, 86400)  # every hour, files older than a day are deleted
 PARTS = Path(__file__).parent / "page"
 # gradio's grey of what explains a control has a contrast of 2.3 : 1 to white; this one has 4.8
@@ -67,10 +66,9 @@ class Studio:
         paths = [Path(upload) for upload in uploads or []]
         visit = self.visits.of(_session(request), paths)
         visit.stop()
-        side = LARGE_THUMB_PX if len(paths) <= FEW_PHOTOS else SMALL_THUMB_PX
-        rows = tuple(row_of(path, self.start.max_megapixels, side) for path in paths[:MAX_PHOTOS])
+        rows = visit.rows_of(paths[:MAX_PHOTOS], self.start.max_megapixels)
         ready = sum(row.state == "ready" for row in rows)
-        words = f"{ready} photo{'s' if ready > 1 else ''} ready: press Restore" if ready else ""
+        words = f"{counted(ready, 'photo')} ready: press Restore" if ready else ""
         if len(paths) > MAX_PHOTOS:
             words = f"Of {len(paths)} photos the first {MAX_PHOTOS} are taken at once. {words}"
         return View(status=words, rows=rows).as_dict()
@@ -114,7 +112,7 @@ class Studio:
             gr.Error: no picture can be used, or a setting; the message says why.
         """
         if not uploads:
-            raise _message("no photo yet: drop one on the left")
+            raise _message("no photo yet, or it is still on its way; bring one with the field for photos")
         if preset not in self.presets:
             raise _message(f"Preset {preset} is unknown; choose {', '.join(self.presets)}")
         if seed is None or seed < 0 or seed != int(seed):
@@ -136,7 +134,7 @@ class Studio:
         try:
             settings = change_settings(self.presets[preset], changes)
             recipe = Recipe(settings, int(seed), self.model, self.model_sha256)
-            work = self._begin(visit, paths, caption or "", recipe, int(preview_every or 0))
+            work = self._begin(visit, Order(paths, caption or "", recipe, int(preview_every or 0)))
         except (UserError, OSError) as error:
             raise _message(reason_of(error)) from error
         try:
@@ -170,20 +168,9 @@ class Studio:
             settings.colour_fix,
         ]
 
-    def _begin(
-        self, visit: Visit, paths: tuple[Path, ...], caption: str, recipe: Recipe, preview_every: int
-    ) -> Work:
-        if visit.work is not None:
-            visit.work.stop()
-            visit.work.join()
-        side = LARGE_THUMB_PX if len(paths) <= FEW_PHOTOS else SMALL_THUMB_PX
-        rows = (row_of(path, recipe.settings.max_megapixels, side) for path in paths)
-        waiting = tuple(row.waits() for row in rows)
-        visit.work = Work(
-            self.supir, self.line, Order(paths, waiting, caption, recipe, preview_every, visit.new_folder())
-        )
-        visit.work.start()
-        return visit.work
+    def _begin(self, visit: Visit, order: Order) -> Work:
+        rows = visit.rows_of(order.uploads, order.recipe.settings.max_megapixels)
+        return visit.begin(order, lambda folder: Work(self.supir, self.line, order, rows, folder))
 
 
 def build_page(studio: Studio) -> gr.Blocks:
@@ -214,7 +201,10 @@ def build_page(studio: Studio) -> gr.Blocks:
             with gr.Column(elem_id="knobs"):
                 settings = _controls(studio)
         quiet: dict[str, Any] = {"show_progress": "hidden"}
-        uploads.change(studio.show, uploads, board, api_name="show", **quiet)
+        # several at once: nobody waits for another's photos to be looked at
+        uploads.change(
+            studio.show, uploads, board, api_name="show", concurrency_limit=LOOKED_AT_ONCE, **quiet
+        )
         button.click(
             studio.restore,
             [uploads, *settings],

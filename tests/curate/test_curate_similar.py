@@ -228,7 +228,7 @@ def test_a_picture_that_was_not_looked_at_or_otherwise_is_an_error(
     table = Store(sets[0]).read_table(path)
     bare.write_table(path, table.slice(1))
     with pytest.raises(
-        UserError, match="mobilenet has not looked at 1 pictures of part-000000 that pass, first row 0"
+        UserError, match="mobilenet has not looked at 1 picture of part-000000 that pass, first row 0"
     ):
         decided(Path(bare.url), tmp_path, SIMILAR)
     other = Store(tmp_path / "other")

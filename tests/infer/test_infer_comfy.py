@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +92,8 @@ def test_each_picture_of_a_batch_is_restored_and_cancel_ends_it(host):
     )
     batch = torch.rand(2, 64, 64, 3, generator=torch.Generator().manual_seed(0))
     restore = host.classes["SupirRestore"]().restore
-    both, _ = restore(loaded, batch, "", 1.0, 1, chosen)
-    alone, _ = restore(loaded, batch[1:], "", 1.0, 1, chosen)
+    both, _, _ = restore(loaded, batch, "", 1.0, 1, chosen)
+    alone, _, _ = restore(loaded, batch[1:], "", 1.0, 1, chosen)
     assert torch.equal(both[1:], alone)
     host.progress.clear()
     host.is_cancelled = lambda: bool(host.progress)
@@ -145,3 +147,111 @@ def test_the_vae_in_strips_is_the_whole_ones(host, sdxl_folder):
     (at_once,), (in_strips,) = decode(loaded, plain, 0), decode(loaded, plain, 16)
     assert at_once.shape == (1, 64, 64, 3)
     assert torch.allclose(at_once, in_strips, atol=1e-4)
+
+
+def written_anew(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    os.utime(path, ns=(len(data), len(data)))  # as if later: clocks of file systems are coarse
+
+
+def test_a_model_that_was_trained_on_is_loaded_again_and_no_other(host, model_folder):
+    ours = host.base / "models" / "supir" / "ours"
+    shutil.copytree(model_folder, ours)
+    graph = graph_of(host, QUICK)
+    graph["2"]["inputs"]["model"] = "ours"
+    host.run(graph)
+    assert "SupirLoad" in host.ran
+    host.run(graph)
+    assert host.ran == ["SaveImage"]
+    weights = next(ours.rglob("*.safetensors"))
+    os.utime(weights, ns=(1, 1))
+    host.run(graph)
+    assert {"SupirLoad", "SupirRestore"} <= set(host.ran)
+
+
+def test_a_file_written_anew_is_another_to_comfyui(host):
+    lora, base = (
+        host.base / "models" / name for name in ("loras/a.safetensors", "checkpoints/b.safetensors")
+    )
+    written_anew(lora, b"1")
+    written_anew(base, b"1")
+    add, load = (host.classes[name].IS_CHANGED for name in ("SupirLora", "SupirLoadOnBase"))
+    files = {"base": "b.safetensors", "checkpoint": "b.safetensors"}
+    before = add(lora="a.safetensors", weight=1.0), load(**files, **HOW)
+    assert before == (add(lora="a.safetensors", weight=0.5), load(**files, **HOW))
+    written_anew(lora, b"12")
+    written_anew(base, b"12")
+    assert add(lora="a.safetensors", weight=1.0) != before[0]
+    assert load(**files, **HOW) != before[1]
+    assert host.classes["SupirLoad"].IS_CHANGED(model="tiny", **HOW) == ""
+    assert add(lora="gone.safetensors", weight=1.0) == ""
+
+
+def test_models_of_extra_model_paths_are_offered_and_come_first(host, model_folder):
+    for kind in ("elsewhere", "models/supir"):
+        (host.base / kind).mkdir(parents=True)
+    (host.base / "elsewhere" / "ours").symlink_to(model_folder)
+    (host.base / "elsewhere" / "a").symlink_to(model_folder)
+    shutil.copytree(model_folder, host.base / "models" / "supir" / "ours")
+    (asked,) = host.classes["SupirLoad"].INPUT_TYPES()["required"]["model"]
+    assert asked == ["mini", "tiny", "a", "ours"]
+    (loaded,) = host.classes["SupirLoad"]().load("ours", **HOW)
+    assert loaded.source.path == host.base / "elsewhere" / "ours"
+
+
+def test_a_transparent_picture_keeps_its_shape_and_its_hidden_colours_do_not_leak(host):
+    picture = np.full((64, 64, 4), (90, 120, 60, 255), np.uint8)
+    picture[:, 32:] = (255, 0, 255, 0)  # magenta that nobody sees
+    Image.fromarray(picture).save(host.base / "input" / "old.png")
+    graph = graph_of(host, QUICK | {"strength": 0.0}, upscale=2.0)
+    graph["4"]["inputs"]["mask"] = ["1", 1]
+    image, _, mask = host.run(graph)["4"]
+    assert (image.shape, mask.shape) == ((1, 128, 128, 3), (1, 128, 128))
+    assert mask[0, :, :60].max() == 0
+    assert mask[0, :, 68:].min() == 1
+    assert torch.allclose(image[0], torch.tensor([90.0, 120, 60]) / 255, atol=2e-3)
+    (loaded,) = host.classes["SupirLoad"]().load("tiny", **HOW)
+    (chosen,) = host.classes["SupirSettingsSmall"]().choose(
+        **{**defaults(host, "SupirSettingsSmall"), **QUICK, "strength": 0.0}
+    )
+    joined = torch.from_numpy(picture.astype(np.float32) / 255)[None]  # as JoinImageWithAlpha gives it
+    from_alpha = host.classes["SupirRestore"]().restore(loaded, joined, "", 2.0, 0, chosen)
+    assert torch.equal(from_alpha[0], image)
+    assert torch.equal(from_alpha[2], mask)
+
+
+def test_masks_of_every_shape_fit_and_another_number_of_them_is_refused(host):
+    (loaded,) = host.classes["SupirLoad"]().load("tiny", **HOW)
+    (chosen,) = host.classes["SupirSettingsSmall"]().choose(
+        **{**defaults(host, "SupirSettingsSmall"), **QUICK, "strength": 0.0}
+    )
+    restore = host.classes["SupirRestore"]().restore
+    batch = torch.rand(2, 64, 96, 3, generator=torch.Generator().manual_seed(0))
+    assert restore(loaded, batch, "", 1.0, 0, chosen)[2].abs().max() == 0
+    for mask in (torch.full((32, 48), 0.25), torch.full((1, 64, 64), 0.25), torch.full((2, 64, 96), 0.25)):
+        given_back = restore(loaded, batch, "", 1.0, 0, chosen, mask)[2]
+        assert given_back.shape == (2, 64, 96)
+        assert torch.allclose(given_back, torch.tensor(0.25), atol=1e-6)
+    with pytest.raises(ValueError, match="3 masks for 2 pictures; give one for all, or one a picture"):
+        restore(loaded, batch, "", 1.0, 0, chosen, torch.zeros(3, 64, 96))
+
+
+def test_cancel_ends_an_autoencoder_in_strips(host, sdxl_folder):
+    (host.base / "models" / "supir").mkdir(parents=True)
+    (host.base / "models" / "supir" / "sdxl").symlink_to(sdxl_folder)
+    (loaded,) = host.classes["SupirLoad"]().load("sdxl", **HOW)
+    asked = []
+    host.is_cancelled = lambda: asked.append(1) or len(asked) > 5
+    latent = torch.zeros(1, 4, 16, 16)
+    with pytest.raises(Interrupted):
+        host.classes["SupirVaeDecode"]().decode(loaded, {"samples": latent}, 16)
+    with pytest.raises(Interrupted):
+        host.classes["SupirVaeEncode"]().encode(loaded, torch.zeros(1, 64, 64, 3), "robust", 16)
+
+
+def test_the_largest_seed_of_other_nodes_is_taken(host):
+    kind, limits = host.classes["SupirRestore"].INPUT_TYPES()["required"]["seed"]
+    assert (kind, limits["min"], limits["max"]) == ("INT", 0, 0xFFFFFFFFFFFFFFFF)  # KSampler's
+    (made_with,) = json.loads(host.run(graph_of(host, QUICK, seed=limits["max"]))["4"][1])
+    assert made_with["seed"] == limits["max"]

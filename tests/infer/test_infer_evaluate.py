@@ -305,7 +305,7 @@ def test_where_all_pairs_are_identical_there_is_no_average(command, sets):
     assert figures["identical"] == {"restored": ["0", "1"]}
     out = command(main, sets / "hq", "--reference", sets / "hq", *FAST).out.splitlines()
     assert out[1].split() == ["restored", "-", "-"]
-    assert out[7] == ("2 of 2 restored pictures are their reference pixel for pixel and in no average: 0, 1")
+    assert out[7] == ("2 of 2 restored pictures equal to the reference pixel for pixel, in no average: 0, 1")
 
 
 def test_pictures_that_are_identical_inside_the_crop_border_are_identical(command, sets):
@@ -496,7 +496,7 @@ def test_what_could_not_be_measured_of_the_other_run_is_told(command, sets):
     (sets / "before" / "1.png").write_bytes(b"torn")
     line = (sets / "restored", "--reference", sets / "hq", *FAST, "--against", sets / "before")
     out = command(main, *line).out
-    assert "1 pictures; apart: only now 1\n" in out
+    assert "1 picture; apart: only now 1\n" in out
     assert "not measured there: 1.png" in out
     assert "moved most" not in out  # what is left is the same picture
     told = json.loads(command(main, *line, "--json").out)
@@ -515,7 +515,7 @@ def test_seams_are_told_of_pictures_in_tiles_with_the_worst_border(command, tmp_
     assert (seams["worst"][0]["name"], seams["worst"][0]["line"]) == ("tiled", "column 100")
     assert seams["worst"][0]["ratio"] > 10 > 1.7 > seams["worst"][1]["ratio"]
     out = command(main, *line).out
-    assert "2 pictures in tiles: jump at their borders over beside them " in out
+    assert "2 pictures in tiles: jump at tile borders over beside them " in out
     assert "; worst tiled " in out
     assert json.loads(command(main, tmp_path, "--metrics", "grid", "--json").out)["seams"]["num_tiled"] == 0
 

@@ -110,7 +110,7 @@ def test_entries_are_found_by_their_path_below_the_input_and_ghosts_are_told(com
         "trip/cafe\u0301.png": "e",
     }
     summary = json.loads(ended.out)
-    assert summary["captions"] == "3 of 4 entries have a picture; none has ghost.jpg"
+    assert summary["captions"] == "3 of 4 entries with a picture; none has ghost.jpg"
     assert summary["left_out"] == {".txt": 1}
 
 
@@ -139,7 +139,7 @@ def test_a_torn_list_of_results_mends_itself(command, photos, tmp_path, torn):
     (out / "results.jsonl").write_bytes(torn + b"\n" + first + torn)
     ended = command(main, photos, "-o", out, *QUICK)
     assert ended.code == 0
-    assert "torn line(s) taken out; what is done stands in the outputs" in ended.err
+    assert " torn lines taken out; what is done stands in the outputs" in ended.err
     assert [record["output"] for record in records(out)] == [
         json.loads(line)["output"] for line in (first, second)
     ]

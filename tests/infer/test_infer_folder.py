@@ -177,7 +177,7 @@ def test_a_dry_run_prints_plan_and_cost_and_writes_nothing(command, photos, tmp_
         main, photos, "-o", tmp_path / "out", *QUICK, "--tile", 64, "--tile-stride", 32, "--dry-run"
     )
     assert ended.code == 0
-    assert "face.png: 97x100 -> 96x96 working, 4 tile(s) -> 97x100" in ended.err
+    assert "face.png: 97x100 -> 96x96 working, 4 tiles -> 97x100" in ended.err
     assert "network_steps: 12" in ended.err
     assert float(ended.err.split("seconds: ")[1].split()[0]) > 0
     assert not (tmp_path / "out").exists()
@@ -187,7 +187,7 @@ def test_a_dry_run_says_which_picture_is_stretched_out_of_proportion(command, ph
     Image.new("RGB", (3, 2000)).save(photos / "thread.png")
     ended = command(main, photos, "-o", tmp_path / "out", *QUICK, "--dry-run")
     (line,) = (line for line in ended.err.splitlines() if "warning" in line and line.startswith(str(photos)))
-    assert "thread.png: 3x2000 -> 64x42656 working, 166 tile(s) -> 3x2000; warning: its short side is" in line
+    assert "thread.png: 3x2000 -> 64x42656 working, 166 tiles -> 3x2000; warning: its short side is" in line
     assert "455 times the output's pixels (2.7 MP): crop the picture or lower --min-size" in line
     assert f"stretched: ['{photos / 'thread.png'}']" in ended.err
 

@@ -192,7 +192,7 @@ def test_tile_captions_come_from_json_or_from_the_parts_of_supir_caption(tmp_pat
     )
     without = TileCaptions(tmp_path / "tiles.json", tmp_path)
     assert without(tmp_path / "b.jpg", "") == ()
-    assert without.summary() == {"tile_captions": "0 of 1 entries have a picture; none has a.jpg"}
+    assert without.summary() == {"tile_captions": "0 of 1 entry with a picture; none has a.jpg"}
     row = {"key": "f" * 32, "x0": 0, "y0": 0, "x1": 5, "y1": 6, "text": "a cat", "short_text": "cat"}
     rows = [
         row | {"region": 0, "text": "whole"},

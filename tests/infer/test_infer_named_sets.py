@@ -68,7 +68,7 @@ def test_results_that_are_not_four_times_their_lq_are_told(command, crops):
         picture(crops / "own" / f"{name}.png", 96 if name == "001" else 72)
     figures = json.loads(command(main, crops / "own", "--benchmark", crops / "RealLQ250", *FAST).out)
     assert figures["benchmark"] == "RealLQ250"
-    assert figures["differs_from_protocol"].endswith("; 1 results are not x4 of their LQ: 002")
+    assert figures["differs_from_protocol"].endswith("; 1 result not x4 of the LQ: 002")
 
 
 @pytest.mark.parametrize(

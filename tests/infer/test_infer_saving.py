@@ -8,10 +8,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin, TiffImagePlugin
 
-from supir_infer.description import iptc_of, origin_in, packet_with, photoshop_resource, xmp_of
+from supir_infer.description import IPTC_TAG, iptc_of, origin_in, packet_with, xmp_of
 from supir_infer.images import read_picture
+from supir_infer.raw_profiles import photoshop_resource, raw_profile
 from supir_infer.saving import FORMAT_OF, read_metadata, require_room, write_picture
 
 PACKET = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
@@ -65,7 +66,7 @@ def test_every_kind_of_result_carries_its_origin_and_what_the_photo_says(tmp_pat
         if suffix != ".webp":
             assert image.info["dpi"] == pytest.approx((300, 240), abs=0.1)
         said = xmp_of(image).decode()
-        if suffix not in (".png", ".webp"):
+        if suffix != ".webp":  # which has no room for it: it stands in the XMP
             assert iptc_of(image) == IPTC
     assert ">Ann<" in said
     assert 'Rating="4"' in said
@@ -133,3 +134,96 @@ def test_xmp_that_is_none_costs_a_note_and_not_the_picture(tmp_path, packet):
     assert picture.description.xmp == b""
     assert [note.partition(":")[0] for note in picture.notes] == ["XMP not carried over"]
     assert origin_in(packet) is None
+
+
+def in_png(path: Path, **chunks: str | bytes) -> None:
+    info = PngImagePlugin.PngInfo()
+    for name, value in chunks.items():
+        text = value if isinstance(value, str) else hexed(name, value)
+        info.add_itxt(f"Raw profile type {name}", text) if name == "APP13" else info.add_text(
+            f"Raw profile type {name}", text, zip=name == "iptc"
+        )
+    Image.new("RGB", (8, 8)).save(path, pnginfo=info)
+
+
+def hexed(name: str, content: bytes) -> str:
+    """As ImageMagick writes a profile, but all digits in one line."""
+    return f"\n{name}\n{len(content):8d}\n{content.hex()}\n"
+
+
+def behind_the_pixels(path: Path, **chunks: str | bytes) -> None:
+    in_png(path, **chunks)
+    data = path.read_bytes()
+    begin = data.index(b"zTXt") - 4
+    end = begin + 12 + struct.unpack_from(">I", data, begin)[0]
+    path.write_bytes(data[:begin] + data[end:-12] + data[begin:end] + data[-12:])
+
+
+def tagged(path: Path, tag: int, value: bytes, field_type: int = 7) -> None:
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags.tagtype[tag], tags[tag] = field_type, value
+    Image.new("RGB", (8, 8)).save(path, tiffinfo=tags)
+
+
+def in_exif(path: Path) -> None:
+    exif = Image.Exif()
+    exif[IPTC_TAG] = IPTC
+    Image.new("RGB", (8, 8)).save(path, exif=exif)
+
+
+OTHER_RESOURCE = b"8BIM" + struct.pack(">H", 0x03ED) + b"\x04name\0" + struct.pack(">I", 3) + b"abc\0"
+RESOURCES = photoshop_resource(IPTC).removeprefix(b"Photoshop 3.0\0")
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("ours.png", lambda path: in_png(path, iptc=raw_profile(IPTC))),
+        ("bare.png", lambda path: in_png(path, iptc=IPTC)),
+        ("8bim.png", lambda path: in_png(path, **{"8bim": OTHER_RESOURCE + RESOURCES})),
+        ("segment.png", lambda path: in_png(path, APP13=photoshop_resource(IPTC))),
+        ("late.png", lambda path: behind_the_pixels(path, iptc=raw_profile(IPTC))),
+        ("exif.png", in_exif),
+        ("exif.webp", in_exif),
+        ("tag.tif", lambda path: tagged(path, IPTC_TAG, IPTC)),
+        ("photoshop.tif", lambda path: tagged(path, 34377, OTHER_RESOURCE + RESOURCES)),
+        ("bytes.tif", lambda path: tagged(path, 34377, OTHER_RESOURCE + RESOURCES, field_type=1)),
+    ],
+)
+def test_iptc_is_found_wherever_programs_put_it_and_goes_on_into_a_png(tmp_path, name, write):
+    write(tmp_path / name)
+    picture = read_picture(tmp_path / name)
+    assert (picture.description.iptc, picture.notes) == (IPTC, ())
+    write_picture(tmp_path / "out.png", np.zeros((8, 8, 3), np.uint8), None, ORIGIN, picture.description)
+    with Image.open(tmp_path / "out.png") as image:
+        lines = image.text["Raw profile type iptc"].split("\n")
+        assert lines[:3] == ["", "iptc", f"{len(RESOURCES):8d}"]
+        assert bytes.fromhex("".join(lines[3:])) == RESOURCES
+
+
+def test_xmp_in_a_raw_profile_is_carried_and_exif_beside_it_is_no_xmp(tmp_path):
+    for name, content in {"xmp": b"", "APP1": b"http://ns.adobe.com/xap/1.0/\0"}.items():
+        in_png(tmp_path / f"{name}.png", **{name: content + PACKET.encode()})
+        picture = read_picture(tmp_path / f"{name}.png")
+        assert b">Ann<" in picture.description.xmp
+    in_png(tmp_path / "exif.png", APP1=b"Exif\0\0" + Image.Exif().tobytes())
+    picture = read_picture(tmp_path / "exif.png")
+    assert (picture.description.xmp, picture.notes) == (b"", ())
+
+
+@pytest.mark.parametrize(
+    ("profile", "words"),
+    [
+        ("\niptc\n       4\nzz zz\n", "damaged (a raw profile that is no hex digits)"),
+        ("\niptc\n       4\n1c02\n", "damaged (a raw profile of 4 bytes that has 2)"),
+        (hexed("iptc", RESOURCES[:-8]), "damaged (a resource of"),
+        (hexed("iptc", b"8BIM\x04"), "damaged (a resource is cut off at 5 bytes)"),
+        (hexed("iptc", dataset(120, "x" * 40_000)), "40005 bytes, more than 32767"),
+    ],
+)
+def test_a_damaged_profile_costs_a_note_and_not_the_picture(tmp_path, profile, words):
+    in_png(tmp_path / "a.png", iptc=profile)
+    picture = read_picture(tmp_path / "a.png")
+    assert picture.description.iptc == b""
+    (note,) = picture.notes
+    assert note.startswith(f"IPTC not carried over: {words}")

@@ -225,7 +225,7 @@ def test_a_voter_who_always_clicks_left_is_told(runs, command: Callable):
     line = ("vote", *(runs / method for method in METHODS), "-o", runs / "votes.jsonl", "--result")
     ended = command(main, *line)
     assert ended.code == 0, ended.err
-    assert "30 votes, 0 of them ties" in ended.out
+    assert "30 votes, of which 0 ties" in ended.out
     assert "left was chosen in 30 of 30 votes (p 1.9e-09): the sides were drawn" in ended.out
 
 
@@ -244,7 +244,7 @@ def test_votes_hold_for_the_files_wherever_they_lie_and_runs_are_called_as_they_
     assert [one["method"] for one in found["standings"]] == named
     assert found["preferences"][0]["p_value"] == pytest.approx(2 / 2**5)
     out = command(main, "vote", *named, "--result").out
-    assert out.startswith("30 votes, 0 of them ties\n1. run_a: strength +")
+    assert out.startswith("30 votes, of which 0 ties\n1. run_a: strength +")
     assert "run_b over run_d: 94% (68% to 99%) of 5 votes, p 0.062" in out
 
 

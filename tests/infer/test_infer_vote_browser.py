@@ -8,29 +8,30 @@ from typing import Any
 
 import numpy as np
 import pytest
-from limits import HANGS_AFTER_S
 from PIL import Image
-from served_page import chromium
+from served_page import WAITS_S, headless_chromium, no_longer
 from served_votes import served
 from skimage import data
 
 from supir_infer.ballot import BallotBox
 from supir_infer.vote_session import VoteSession
 
-api = pytest.importorskip("playwright.sync_api")
 READY = (
     "!document.getElementById('left').disabled && document.getElementById('count').textContent"
     " && [...document.images].every(one => one.complete && one.naturalWidth)"
 )
 
 
+@pytest.fixture(autouse=True)
+def ended() -> Iterator[None]:
+    with no_longer():
+        yield
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    program = chromium()
-    with api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+    with headless_chromium() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def asked(tmp_path: Path) -> VoteSession:
 def test_votes_by_button_and_key_back_the_given_picture_and_pixels(browser, asked, size):
     with served(asked) as url:
         page = browser.new_page(viewport={"width": size[0], "height": size[1]})
-        page.set_default_timeout(HANGS_AFTER_S * 1000)
+        page.set_default_timeout(WAITS_S * 1000)
         troubles: list[str] = []
         page.on("console", lambda message: troubles.append(message.text))
         page.on("pageerror", lambda error: troubles.append(str(error)))
@@ -90,7 +91,7 @@ def test_a_page_that_another_was_faster_than_catches_up_and_says_when_the_vote_h
     with served(asked) as url:
         first, second = (browser.new_page() for _ in range(2))
         for page in (first, second):
-            page.set_default_timeout(HANGS_AFTER_S * 1000)
+            page.set_default_timeout(WAITS_S * 1000)
             page.goto(url)
             page.wait_for_function(READY)
         first.click("#left")

@@ -1,7 +1,7 @@
 """The smallest stand-in of ComfyUI: it imports a folder of nodes and runs a graph as ComfyUI does.
 
 What stands in: the modules that nodes import (`folder_paths`, `comfy.utils`, `comfy.model_management`) and three core
-nodes.
+nodes. As ComfyUI it runs nodes in inference mode and keeps what they gave while inputs and `IS_CHANGED` are the same.
 """
 
 from __future__ import annotations
@@ -36,10 +36,14 @@ class Host:
     progress: list[tuple[int, int]] = field(default_factory=list)
     is_cancelled: Callable[[], bool] = lambda: False
     saved: list[torch.Tensor] = field(default_factory=list)
+    ran: list[str] = field(default_factory=list)
+    _kept: dict[str, tuple[Any, tuple]] = field(default_factory=dict)
 
+    @torch.inference_mode()
     def run(self, graph: Graph) -> dict[str, tuple]:
         """Checks a graph in the format of ComfyUI's API and runs it; returns what each node gave."""
         done: dict[str, tuple] = {}
+        self.ran.clear()
 
         def given(value: Any) -> Any:
             return done[value[0]][value[1]] if isinstance(value, list) else value
@@ -51,7 +55,11 @@ class Host:
                     ran(value[0])
             made = self.classes[node["class_type"]]
             inputs = {name: given(value) for name, value in node["inputs"].items()}
-            done[key] = getattr(made(), made.FUNCTION)(**inputs)
+            signature = self._signature(graph, key)
+            if self._kept.get(key, (None,))[0] != signature or getattr(made, "OUTPUT_NODE", False):
+                self.ran.append(node["class_type"])
+                self._kept[key] = signature, getattr(made(), made.FUNCTION)(**inputs)
+            done[key] = self._kept[key][1]
 
         for key, node in graph.items():
             self._check(graph, key, node)
@@ -59,6 +67,18 @@ class Host:
             if key not in done and getattr(self.classes[node["class_type"]], "OUTPUT_NODE", False):
                 ran(key)
         return done
+
+    def _signature(self, graph: Graph, key: str) -> Any:
+        """What a node's outputs are kept for: its inputs, those of the nodes before it, and what they say of files."""
+        node = graph[key]
+        made, constants, before = self.classes[node["class_type"]], {}, []
+        for name, value in sorted(node["inputs"].items()):
+            if isinstance(value, list):
+                before.append((name, value[1], self._signature(graph, value[0])))
+            else:
+                constants[name] = value
+        told = made.IS_CHANGED(**constants) if hasattr(made, "IS_CHANGED") else ""
+        return node["class_type"], constants, before, told
 
     def _check(self, graph: Graph, key: str, node: dict[str, Any]) -> None:
         asked = self.classes[node["class_type"]].INPUT_TYPES()
@@ -87,9 +107,12 @@ def comfy_host(base: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     """Starts a ComfyUI whose folders are below `base`, with our nodes."""
     host = Host(base)
     (base / "input").mkdir(parents=True)
+    kinds: dict[str, list[str]] = {"supir": [str(base / "elsewhere")]}  # of extra_model_paths.yaml
     modules = {
         "folder_paths": types.SimpleNamespace(
             models_dir=str(base / "models"),
+            add_model_folder_path=lambda kind, path: kinds.setdefault(kind, []).append(path),
+            get_folder_paths=lambda kind: list(kinds[kind]),
             get_filename_list=lambda kind: sorted(
                 path.name for path in (base / "models" / kind).glob("*") if path.is_file()
             ),
@@ -146,7 +169,7 @@ def _throw_if(is_cancelled: bool) -> None:
 
 def _core_nodes(host: Host) -> dict[str, Any]:
     class LoadImage:
-        RETURN_TYPES, FUNCTION = ("IMAGE",), "load"
+        RETURN_TYPES, FUNCTION = ("IMAGE", "MASK"), "load"
 
         @classmethod
         def INPUT_TYPES(cls) -> dict[str, Any]:
@@ -154,7 +177,9 @@ def _core_nodes(host: Host) -> dict[str, Any]:
 
         def load(self, image: str) -> tuple:
             with Image.open(host.base / "input" / image) as opened:
-                return (torch.from_numpy(np.asarray(opened.convert("RGB"), np.float32) / 255)[None],)
+                rgba = torch.from_numpy(np.asarray(opened.convert("RGBA"), np.float32) / 255)[None]
+                has_alpha = "A" in opened.getbands()
+            return rgba[..., :3], 1 - rgba[..., 3] if has_alpha else torch.zeros(1, 64, 64)
 
     class SaveImage:
         RETURN_TYPES, FUNCTION, OUTPUT_NODE = (), "save", True

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from supir_console import counted
+
 BYTES = (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
 WIDTH = 34
 
@@ -17,7 +19,7 @@ def forecast_lines(summary: Mapping[str, Any]) -> Iterator[str]:
     """Yields the table of what `outlook` returned."""
     pilot, count = summary["pilot"], summary["candidates"]
     yield (
-        f"From a pilot of {pilot['seen']:,} candidates in {pilot['parts']} parts, {pilot['kept']:,} kept;"
+        f"From a pilot of {pilot['seen']:,} candidates in {counted(pilot['parts'], 'part')}, {pilot['kept']:,} kept;"
         " ranges are 95 % and hold if the pilot is a fair sample of the source."
     )
     yield f"{'':<{WIDTH}}{'expected':>15}{'low':>15}{'high':>15}"

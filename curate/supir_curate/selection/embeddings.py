@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from supir_console import UserError
+from supir_console import UserError, counted
 from supir_curate.selection.similar import Features, Places
 from supir_curate.sidecar import CONFIG, EMBEDDING, WEIGHTS, read_stamp
 from supir_shards import Store
@@ -87,8 +87,8 @@ class Embeddings:
         unseen = rows if not len(theirs) else rows[theirs[place] != rows]
         if len(unseen):
             raise UserError(
-                f"{self.scorer} has not looked at {len(unseen)} pictures of {part} that pass, first row {unseen[0]};"
-                f" {self._mend()}"
+                f"{self.scorer} has not looked at {counted(len(unseen), 'picture')} of {part} that pass, first row"
+                f" {unseen[0]}; {self._mend()}"
             )
         return _matrix(table)[place]
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from supir_console import Progress, UserError, config_hash
+from supir_console import Progress, UserError, config_hash, counted
 from supir_curate.config.rules import Thresholds
 from supir_curate.config.select import SelectConfig
 from supir_curate.ledger import AT_ONCE, require_scores
@@ -253,7 +253,7 @@ def require_scored(store: Store, plan: Plan) -> None:
     missing = [part for part in plan.parts() if ledger_path(part) not in done]
     if missing:
         raise UserError(
-            f"{len(missing)} of {plan.num_parts} parts of {store.url} are not scored, first {missing[0]};"
+            f"{store.url} has {len(missing)} of {counted(plan.num_parts, 'part')} not scored, first {missing[0]};"
             f" run: supir-curate score {plan.source} -o {store.url}"
         )
     if store.list(MOVED):

@@ -1,8 +1,8 @@
 // The board beside the controls: what is going on, one photo before and after, and the list of all.
-// It draws `props.value` (see page_view.py) and nothing else; a value older than the one on show is not drawn,
-// so that what a stopped run still sends never covers a new upload.
+// It draws the newest `props.value` (see page_view.py) and nothing else. Runs and versions only grow: what a stopped run
+// still sends after a new upload is of an older run, however new its version is, and is never drawn.
 const find = (selector) => element.querySelector(selector);
-const shown = { version: 0, rows: [], selected: 0, chosen: false, key: "" };
+const shown = { view: { run: 0, version: 0, rows: [] }, selected: 0, chosen: false, photo: "", list: "" };
 const eye = { x: 0, y: 0, scale: 1, split: 50, width: 0, height: 0, isFit: true };
 
 function toggle(node, isShown) { node.hidden = !isShown; }
@@ -60,7 +60,12 @@ function splitAt(clientX) {
 }
 
 function drawPhoto(view) {
-  const row = shown.rows[shown.selected];
+  const row = view.rows[shown.selected];
+  const photo = row ? [view.run, shown.selected, row.width, row.height].join() : "";
+  if (photo !== shown.photo) {
+    // a picture stays on show until the next is there: none of another photo may
+    for (const image of element.querySelectorAll(".layer img")) setSource(image, null);
+  }
   const files = (row && row.files) || {};
   const live = row && row.state === "working" ? view.live : null;
   const before = files.before || (row && row.thumb) || null;
@@ -78,10 +83,24 @@ function drawPhoto(view) {
   }
   toggle(find(".made"), Boolean(row && row.made_with));
   find(".made pre").textContent = row && row.made_with ? JSON.stringify(row.made_with, null, 1) : "";
-  if (!before) return;
-  const key = [row.name, row.width, row.height].join();
-  if (key !== shown.key) { shown.key = key; eye.width = row.width; eye.height = row.height; eye.split = 50; fit(); }
+  if (!before) { shown.photo = ""; return; }
+  if (photo !== shown.photo) { eye.width = row.width; eye.height = row.height; eye.split = 50; fit(); }
   else place();
+  shown.photo = photo;
+}
+
+function drawList(view) {
+  const isList = view.rows.length > 1 || view.rows.some((row) => row.state === "failed");
+  const list = isList ? JSON.stringify([shown.selected, view.rows.map((row) => [row.name, row.state, row.note, row.thumb])]) : "";
+  if (list === shown.list) return;  // a click on a row that is replaced meanwhile would be lost
+  shown.list = list;
+  find(".photos").replaceChildren(...(isList ? view.rows.map(drawRow) : []));
+}
+
+function shapeStage(rows) {
+  const ratios = rows.filter((row) => row.width).map((row) => row.width / row.height);
+  find(".stage").classList.toggle("empty", !ratios.length);
+  if (ratios.length) find(".stage").style.setProperty("--narrowest", Math.min(...ratios));
 }
 
 function drawRow(row, index) {
@@ -109,19 +128,22 @@ function drawRow(row, index) {
   return item;
 }
 
-function draw() {
+function take() {
   const view = props.value || {};
-  if (!view.version || view.version < shown.version) return;
-  if (view.run !== shown.run) Object.assign(shown, { run: view.run, selected: 0, chosen: false, key: "" });
-  shown.version = view.version;
-  shown.rows = view.rows;
+  if (!view.version || view.run < shown.view.run || view.version < shown.view.version) return;
+  if (view.run !== shown.view.run) { Object.assign(shown, { selected: 0, chosen: false }); shapeStage(view.rows); }
+  shown.view = view;
   const working = view.rows.findIndex((row) => row.state === "working");
   if (!shown.chosen && working >= 0) shown.selected = working;
+  draw();
+}
+
+function draw() {
+  const view = shown.view;
   find(".words").textContent = view.status;
   toggle(find(".bar"), view.running);
   find(".share").style.width = 100 * (view.share || 0) + "%";
-  find(".photos").replaceChildren(...(view.rows.length > 1 || view.rows.some((row) => row.state === "failed")
-    ? view.rows.map(drawRow) : []));
+  drawList(view);
   toggle(find(".archives"), Boolean(view.archives));
   for (const link of element.querySelectorAll("[data-archive]")) {
     if (view.archives) { link.href = view.archives[link.dataset.archive]; link.download = "restored-" + link.dataset.archive + ".zip"; }
@@ -178,5 +200,5 @@ for (const button of element.querySelectorAll("[data-zoom]")) {
   });
 }
 new ResizeObserver(() => { if (eye.width) { if (eye.isFit) fit(); else place(); } }).observe(find(".stage"));
-watch("value", draw);
-draw();
+watch("value", take);
+take();
