@@ -1,6 +1,7 @@
 """Config files: YAML read into pydantic models, overridden by `--set a.b=c`, hashed to name a run.
 
-The law it keeps: defaults live in the model, once; an unknown key is refused and the nearest known one named.
+The law it keeps: defaults live in the model, once; an unknown key is refused and the nearest known one named, and a
+key that a file has twice, of which YAML would take the last alone, is refused too.
 """
 
 from __future__ import annotations
@@ -65,7 +66,9 @@ def config_yaml(config: Config) -> str:
 
 def _read_mapping(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        _require_each_key_once(path, yaml.compose(text, yaml.SafeLoader))
+        values = yaml.safe_load(text)
     except FileNotFoundError as error:
         raise UserError(f"config file {path} does not exist") from error
     except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
@@ -77,6 +80,28 @@ def _read_mapping(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UserError(f"config file {path} holds a {type(values).__name__}; a mapping of keys is needed")
     return values
+
+
+def _require_each_key_once(path: Path, root: yaml.Node | None) -> None:
+    waiting, seen = [root], set[int]()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:  # an alias leads to the node of its anchor
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        if not isinstance(node, yaml.MappingNode):
+            continue
+        keys: dict[str, yaml.Node] = {}
+        for key, value in node.value:
+            waiting.append(value)
+            if isinstance(key, yaml.ScalarNode) and (first := keys.setdefault(key.value, key)) is not key:
+                lines = " and ".join(str(each.start_mark.line + 1) for each in (first, key))
+                raise UserError(
+                    f"config file {path} has the key {key.value!r} twice, in lines {lines}; the second would replace "
+                    "all of the first, so make one of them"
+                )
 
 
 def _apply_override(values: dict[str, Any], override: str) -> None:
@@ -120,9 +145,13 @@ def _explain(model: type[BaseModel], item: Any) -> str:
     location = [str(step) for step in item["loc"]]
     key = ".".join(location)
     if item["type"] == "extra_forbidden":
-        *parents, unknown = location
-        nearest = difflib.get_close_matches(unknown, _known_keys(model, item["loc"][:-1]), n=1, cutoff=0.0)
-        return f"unknown config key {key!r}; did you mean {'.'.join([*parents, *nearest])!r}?"
+        return (
+            f"unknown config key {key!r}; {_instead(model, location, _known_keys(model, item['loc'][:-1]))}"
+        )
+    if item["type"] == "model_type":
+        return (
+            f"config key {key!r} is a group of keys, not a value (got {item['input']!r}); set keys below it"
+        )
     if item["type"] == "missing" and isinstance(item["loc"][-1], int):
         *parents, number = location
         return f"config key {'.'.join(parents)!r}: value {int(number) + 1} of the list is missing"
@@ -132,6 +161,26 @@ def _explain(model: type[BaseModel], item: Any) -> str:
         # a validator's own words, which name the value; one of a whole section has no key of its own
         return f"config key {key!r}: {item['ctx']['error']}" if key else str(item["ctx"]["error"])
     return f"config key {key!r}: {item['msg']} (got {item['input']!r})"
+
+
+def _instead(model: type[BaseModel], location: Sequence[str], known: Sequence[str]) -> str:
+    """What to write in the place of an unknown key: one of like name there, one of its name elsewhere, or any there."""
+    *parents, unknown = location
+    nearest = [
+        ".".join([*parents, name]) for name in difflib.get_close_matches(unknown, known, n=1)
+    ] or _keys_named(model, unknown)
+    if nearest:
+        return f"did you mean {' or '.join(map(repr, nearest))}?"
+    return f"known are {', '.join('.'.join([*parents, name]) for name in known)}"
+
+
+def _keys_named(model: type[BaseModel], name: str, prefix: str = "") -> list[str]:
+    """The keys of that name anywhere in a config, with the groups that lead to them."""
+    found = [f"{prefix}{name}"] if name in model.model_fields else []
+    for group, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found += _keys_named(field.annotation, name, f"{prefix}{group}.")
+    return found
 
 
 def _known_keys(model: type[BaseModel], parents: Sequence[str | int]) -> list[str]:

@@ -34,8 +34,8 @@ def entry(app: Callable[..., object]) -> Callable[[], None]:
     Args:
         app: the typer app, or a function that hands `args` on to one; its own usage errors already leave with code 2.
 
-    A file-system error, one of the S3 client (no credentials), and a `ValueError` class that one of our packages
-    defines, is a word on the user's input. Everything else is a defect: one line that says so, exit code 3.
+    A file-system error, and a `ValueError` class that one of our packages defines, is a word on the user's input.
+    Everything else is a defect: one line that says so, exit code 3.
     Threads of OpenMP are told to sleep while they wait, so `app` must not have loaded one: heavy imports stand inside.
     """
 
@@ -74,12 +74,7 @@ def is_our_word_on_input(error: object) -> TypeGuard[ValueError]:
 
 
 def _is_about_input(error: Exception) -> bool:
-    return isinstance(error, OSError) or is_our_word_on_input(error) or _is_of_s3_client(error)
-
-
-def _is_of_s3_client(error: Exception) -> bool:
-    # s3fs hands what the server says on as OSError, but not what its client misses before it asks
-    return type(error).__module__ == "botocore.exceptions"
+    return isinstance(error, OSError) or is_our_word_on_input(error)
 
 
 def _leave(text: str, code: int, error: Exception) -> NoReturn:

@@ -21,13 +21,15 @@ class Progress:
         total: number of items; None when it is not known.
         what: name of the job, e.g. "score".
         unit: what is counted, e.g. "images".
+        done: how many of them an earlier start has finished; they count, and the rate is without them.
         shown: False keeps it quiet, in one of several processes that do the same job.
     """
 
-    def __init__(self, total: int | None, what: str, unit: str, *, shown: bool = True) -> None:
+    def __init__(self, total: int | None, what: str, unit: str, *, done: int = 0, shown: bool = True) -> None:
         self._shown = shown
         self._bar = tqdm(
             total=total,
+            initial=done,
             desc=what,
             unit=f" {unit}",
             file=sys.stderr,
@@ -35,7 +37,7 @@ class Progress:
             dynamic_ncols=True,
         )
         self._total, self._what, self._unit = total, what, unit
-        self._done = self._told = 0
+        self._before = self._done = self._told = done
         self._started = self._last_line = time.monotonic()
         self._note = ""
 
@@ -70,7 +72,7 @@ class Progress:
         sys.stderr.flush()
 
     def _line(self, elapsed_s: float) -> str:
-        rate = self._done / max(elapsed_s, 1e-9)
+        rate = (self._done - self._before) / max(elapsed_s, 1e-9)
         parts = [f"{self._what}: {self._done}"]
         if self._total is not None:
             left_s = (self._total - self._done) / max(rate, 1e-9)

@@ -67,6 +67,13 @@ class PairsConfig(Config):
     )
     count: int = Field(100, ge=1, description="number of pairs")
     crop_px: int = Field(512, ge=16, description="side of the square crop, px")
+    held_out_share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="take pairs only of photos that supir-train with this validation.share never trains on; 1 takes "
+        "them of all",
+    )
     seed: int = Field(0, description="chooses photos, crops and degradations")
     clean: bool = Field(
         False,
@@ -97,7 +104,13 @@ def plan(dataset: Dataset, out: str, config: PairsConfig) -> Plan:
         DatasetError: the dataset is not finished, damaged, or of another format.
     """
     check_recipe(config.degradation())
-    sources = choose_sources(dataset, count=config.count, min_side_px=config.crop_px, seed=config.seed)
+    sources = choose_sources(
+        dataset,
+        count=config.count,
+        min_side_px=config.crop_px,
+        seed=config.seed,
+        held_out_share=config.held_out_share,
+    )
     # The LQ part is written last: where it is, the HQ part is too.
     return plan_job([Store(f"{out}/{side}") for side in ("hq", "lq")], COMMAND, config, sources)
 

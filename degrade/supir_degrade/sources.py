@@ -19,9 +19,9 @@ from PIL import Image
 
 from supir_console import UserError
 from supir_images import BadImage, decode_rgb
-from supir_shards import Box, Dataset, DatasetError, Record, Role, Sample
+from supir_shards import Box, Dataset, DatasetError, Record, Role, Sample, is_held_out
 
-COLUMNS = ["key", "role", "width", "height"]
+COLUMNS = ["key", "source_key", "role", "width", "height"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,9 @@ class UnreadablePhotoError(ValueError):
     """A photo's bytes are damaged; the message says how."""
 
 
-def choose_sources(dataset: Dataset, *, count: int, min_side_px: int, seed: int) -> list[Source]:
+def choose_sources(
+    dataset: Dataset, *, count: int, min_side_px: int, seed: int, held_out_share: float = 1.0
+) -> list[Source]:
     """Returns `count` photos, sorted by part and row: those with the smallest hash of (seed, key).
 
     Args:
@@ -53,19 +55,20 @@ def choose_sources(dataset: Dataset, *, count: int, min_side_px: int, seed: int)
         count: how many.
         min_side_px: shorter side that a photo needs at least, px.
         seed: another seed chooses other photos.
+        held_out_share: only of this share of the photos, which a training that holds it out never sees; 1: of all.
 
     Raises:
         UserError: the dataset has fewer such photos.
         DatasetError: the dataset is not finished, damaged, or of another format.
     """
     dataset.manifest  # noqa: B018  # a choice among the photos that happen to be there would not be repeatable
-    ranked = heapq.nsmallest(
-        count, ((_rank(seed, found.key), found) for found in _eligible(dataset, min_side_px))
-    )
+    eligible = _eligible(dataset, min_side_px, held_out_share)
+    ranked = heapq.nsmallest(count, ((_rank(seed, found.key), found) for found in eligible))
     if len(ranked) < count or not ranked:
         raise UserError(
-            f"{dataset.store.url} has {len(ranked)} photos of {min_side_px} px or more on the shorter side, "
-            f"{count} were asked for; ask for fewer (--count) or smaller ones (--crop, --set size_px=…)"
+            f"{dataset.store.url} has {len(ranked)} photos of {min_side_px} px or more on the shorter side"
+            f"{_told(held_out_share)}, {count} were asked for; ask for fewer (--count) or smaller ones (--crop, "
+            "--set size_px=…)"
         )
     return sorted(found for _, found in ranked)
 
@@ -131,11 +134,16 @@ def encode_png(image: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def _eligible(dataset: Dataset, min_side_px: int) -> Iterator[Source]:
+def _told(held_out_share: float) -> str:
+    return f" among those held out with held_out_share={held_out_share:g}" if held_out_share < 1 else ""
+
+
+def _eligible(dataset: Dataset, min_side_px: int, held_out_share: float) -> Iterator[Source]:
     for part in dataset.parts():
         rows = dataset.index(part).select(COLUMNS).to_pylist()
         for number, row in enumerate(rows):
-            if row["role"] != Role.NEGATIVE and min(row["width"], row["height"]) >= min_side_px:
+            is_fit = row["role"] != Role.NEGATIVE and min(row["width"], row["height"]) >= min_side_px
+            if is_fit and is_held_out(row["source_key"], held_out_share):
                 yield Source(part=part, row=number, key=row["key"])
 
 

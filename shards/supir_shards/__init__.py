@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from supir_shards.record import Sample as Sample
     from supir_shards.record import caption_for as caption_for
     from supir_shards.record import crop_key as crop_key
+    from supir_shards.record import is_held_out as is_held_out
     from supir_shards.record import sample_key as sample_key
     from supir_shards.schema import CAPTION_SCHEMA as CAPTION_SCHEMA
     from supir_shards.schema import INDEX_SCHEMA as INDEX_SCHEMA
@@ -86,6 +87,7 @@ _MODULES = {
         "Sample",
         "caption_for",
         "crop_key",
+        "is_held_out",
         "sample_key",
     ),
     "schema": ("CAPTION_SCHEMA", "INDEX_SCHEMA", "ledger_schema"),

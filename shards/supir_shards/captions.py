@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from supir_shards.layout import caption_path
+from supir_shards.layout import CAPTIONS, caption_path
 from supir_shards.record import Caption, DatasetError
 
 if TYPE_CHECKING:
@@ -46,7 +46,11 @@ def read_captions(store: Store, name: str, part: str) -> dict[str, list[Caption]
     """
     path = caption_path(name, part)
     if not store.exists(path):
-        raise DatasetError(f"{store.url} has no captions {name!r} for {part}; make them with supir-caption")
+        others = [other for other in store.folders(CAPTIONS) if other != name]
+        has = f"; it has {', '.join(others)}" if others else ""
+        raise DatasetError(
+            f"{store.url} has no captions {name!r} for {part}{has}; make them with supir-caption"
+        )
     by_key: dict[str, list[Caption]] = {}
     for caption in captions_from(store.read_table(path), f"{store.url}/{path}"):
         by_key.setdefault(caption.key, []).append(caption)

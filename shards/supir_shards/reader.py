@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from supir_shards.captions import read_captions
-from supir_shards.layout import INDEX, index_path, part_files, part_of, shard_path
+from supir_shards.layout import INDEX, MANIFEST, index_path, part_files, part_of, shard_path
 from supir_shards.manifest import Manifest, load_manifest
 from supir_shards.part_writer import shard_info
 from supir_shards.quarantine import Quarantined, QuarantineReason, RejectedError
@@ -50,9 +50,7 @@ class Dataset:
         self.store = url if isinstance(url, Store) else Store(url)
         self._tar_bytes: dict[str, int] = {}
         if not self.parts():
-            raise DatasetError(
-                f"{self.store.url} holds no dataset: no {INDEX}/part-*.parquet there; check the path"
-            )
+            raise _without_parts(self.store)
 
     @cached_property
     def manifest(self) -> Manifest:
@@ -222,6 +220,18 @@ def _read_member(stream: BinaryIO, name: str, offset: int, size: int, tar_bytes:
             QuarantineReason.ALTERED, f"found {header.name!a} of {header.size} bytes, not {name} of {size}"
         )
     return stream.read(size)
+
+
+def _without_parts(store: Store) -> DatasetError:
+    """What a place without parts is; one that cannot be reached lists as empty too, but says so when it is read."""
+    try:
+        store.read(MANIFEST)
+    except FileNotFoundError:
+        return DatasetError(f"{store.url} holds no dataset: no {INDEX}/part-*.parquet there; check the path")
+    return DatasetError(
+        f"{store.url} has a {MANIFEST}, but lists no {INDEX}/part-*.parquet; copy the dataset whole, or serve it "
+        "where folders can be listed"
+    )
 
 
 def _padded(size: int) -> int:

@@ -174,6 +174,18 @@ def sample_key(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:KEY_LENGTH]
 
 
+def is_held_out(source_key: str, share: float) -> bool:
+    """Whether a photo is among the `share` of all that training must not see, in no crop and no negative made from it.
+
+    A photo stays on its side for ever; what a smaller share holds out a larger one does too.
+
+    Args:
+        source_key: of the photo, or of any sample that was made from it.
+        share: 0 to 1, of all photos.
+    """
+    return int(source_key[:8], 16) / 2**32 < share
+
+
 def crop_key(original_sha256: str, box: Box, size: tuple[int, int]) -> str:
     """The key of a crop: the same wherever that box of that photo is stored at that size, however it is encoded.
 

@@ -64,9 +64,19 @@ class Store:
             return cast(bytes, self._fs.cat_file(self._full(path)))
 
     def read_range(self, path: str, offset: int, size: int) -> bytes:
-        """Up to ``size`` bytes from ``offset``; fewer only where the file ends."""
+        """Up to ``size`` bytes from ``offset``; fewer only where the file ends.
+
+        Raises:
+            DatasetError: the server sends more than was asked for.
+        """
         with self._naming(path):
-            return cast(bytes, self._fs.cat_file(self._full(path), start=offset, end=offset + size))
+            data = cast(bytes, self._fs.cat_file(self._full(path), start=offset, end=offset + size))
+        if len(data) > size:
+            raise DatasetError(
+                f"{self.url}/{path}: asked for {size} bytes, the server sent {len(data)}; use one that answers "
+                "range requests, or a local copy"
+            )
+        return data
 
     def open(self, path: str) -> BinaryIO:
         """A readable, seekable binary stream."""
@@ -76,7 +86,8 @@ class Store:
     def exists(self, path: str) -> bool:
         """Whether the file is there, complete."""
         self._fs.invalidate_cache()  # another process may have written since
-        return bool(self._fs.exists(self._full(path)))
+        with self._naming(path):
+            return bool(self._fs.exists(self._full(path)))
 
     def size(self, path: str) -> int:
         """The file's size in bytes."""
@@ -98,13 +109,20 @@ class Store:
         skip = len(self._root) + 1
         with self._naming(prefix):
             found = self._fs.find(self._full(prefix.rstrip("/")), detail=True)
-        paths = {full[skip:]: entry for full, entry in found.items() if not is_temporary(full[skip:])}
-        return {path: FileState(int(entry["size"]), _changed(entry)) for path, entry in sorted(paths.items())}
+            kept = {full: entry for full, entry in found.items() if not is_temporary(full[skip:])}
+            # a web server's listing names files without their sizes
+            unsized = [full for full, entry in kept.items() if entry["size"] is None]
+            sizes = dict(zip(unsized, self._fs.sizes(unsized), strict=True))
+        return {
+            full[skip:]: FileState(int(sizes.get(full, entry["size"])), _changed(entry))
+            for full, entry in sorted(kept.items())
+        }
 
     def delete(self, path: str) -> None:
         """Remove a file; nothing happens if it is not there."""
         if self.exists(path):
-            self._fs.rm_file(self._full(path))
+            with self._naming(path):
+                self._fs.rm_file(self._full(path))
 
     def write(self, path: str, data: bytes) -> None:
         """Write a file in one visible step, replacing what was there."""
@@ -112,7 +130,8 @@ class Store:
             with self.writing(path) as file:
                 file.write(data)
         else:
-            self._fs.pipe_file(self._full(path), data)
+            with self._naming(path):
+                self._fs.pipe_file(self._full(path), data)
 
     def write_many(self, files: Mapping[str, bytes]) -> None:
         """Write files, each in one visible step, that share the waits for the disk; a kill leaves some of them."""
@@ -132,14 +151,15 @@ class Store:
         with tempfile.NamedTemporaryFile(prefix="supir-") as spool:
             yield cast(BinaryIO, spool)
             spool.flush()
-            self._fs.put_file(spool.name, self._full(path))
+            with self._naming(path):
+                self._fs.put_file(spool.name, self._full(path))
 
     def folders(self, prefix: str) -> Paths:
         """The names of the folders right below the folder ``prefix``, sorted; none if it is not there."""
-        self._fs.invalidate_cache()
-        if not self._fs.exists(self._full(prefix)):
+        if not self.exists(prefix):
             return []
-        found = self._fs.ls(self._full(prefix), detail=True)
+        with self._naming(prefix):
+            found = self._fs.ls(self._full(prefix), detail=True)
         return sorted(entry["name"].rpartition("/")[2] for entry in found if entry["type"] == "directory")
 
     def read_table(self, path: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -188,10 +208,19 @@ class Store:
 
     @contextmanager
     def _naming(self, path: str) -> Iterator[None]:
+        """Lets what goes wrong with a file name it; local errors other than its absence do so already."""
+        place = f"{self.url}/{path}" if path else self.url
         try:
             yield
         except FileNotFoundError as error:
-            raise FileNotFoundError(f"{self.url}/{path} does not exist") from error
+            raise FileNotFoundError(f"{place} does not exist") from error
+        except Exception as error:
+            # each remote client has errors of its own (no credentials, no name server, 403), not all of them OSError
+            if self._is_local or isinstance(error, DatasetError):
+                raise
+            raise OSError(
+                f"{place} cannot be reached: {error}; check address, network and credentials"
+            ) from error
 
 
 def _changed(entry: Mapping[str, Any]) -> float | None:

@@ -51,6 +51,45 @@ def test_unknown_nested_key_names_the_nearest(tmp_path):
         load_config(Training, path)
 
 
+def test_a_key_of_another_group_is_named_there():
+    with pytest.raises(
+        UserError, match=r"unknown config key 'learning_rate'; did you mean 'optimizer\.learning_rate'\?"
+    ):
+        load_config(Training, None, ["learning_rate=1"])
+
+
+def test_a_key_like_no_other_is_told_what_there_is():
+    with pytest.raises(UserError, match=r"unknown config key 'batches\.xyz'; known are batches\.batch$"):
+        load_config(Training, None, ["batches.xyz=1"])
+
+
+def test_a_value_in_the_place_of_a_group_is_told():
+    with pytest.raises(
+        UserError, match=r"'optimizer' is a group of keys, not a value \(got 3\); set keys below"
+    ):
+        load_config(Training, None, ["optimizer=3"])
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("batches: {batch: 4}\nsteps: 3\nbatches:\n  batch: 8\n", "'batches' twice, in lines 1 and 3"),
+        ("optimizer:\n  learning_rate: 1\n  learning_rate: 1\n", "'learning_rate' twice, in lines 2 and 3"),
+        ("words:\n- {a: 1, a: 2}\n", "'a' twice, in lines 2 and 2"),
+    ],
+)
+def test_a_key_that_a_file_has_twice_is_refused(tmp_path, content, told):
+    (tmp_path / "train.yaml").write_text(content)
+    with pytest.raises(UserError, match=rf"train\.yaml has the key {told}; the second would replace"):
+        load_config(Training, tmp_path / "train.yaml")
+
+
+def test_an_anchor_that_two_groups_share_has_no_key_twice(tmp_path):
+    path = tmp_path / "train.yaml"
+    path.write_text("batches: &few {batch: 4}\noptimizer: {learning_rate: 1}\nwords: [&w steps, *w]\n")
+    assert load_config(Training, path).words == ["steps", "steps"]
+
+
 class Blur(Config):
     do: Literal["blur"]
     sigma_px: float = 1.0

@@ -20,9 +20,6 @@ def main(case: str, json: bool = typer.Option(False, "--json")) -> None:
         raise UserError("tile=500 px is not a multiple of 64;\\nuse 448")
     if case == "file":
         open("/absent/file")
-    if case == "s3":
-        from botocore.exceptions import NoCredentialsError
-        raise NoCredentialsError()
     if case == "died":
         raise Unfinished("1 of 2 parts failed: the node died; rerun to continue")
     if case == "pillow":
@@ -54,7 +51,6 @@ def run_program(*arguments):
     [
         ("user", 2, "error: tile=500 px is not a multiple of 64; use 448\n"),
         ("file", 2, "error: [Errno 2] No such file or directory: '/absent/file'\n"),
-        ("s3", 2, "error: Unable to locate credentials\n"),
         ("died", 1, "error: 1 of 2 parts failed: the node died; rerun to continue\n"),
         ("defect", 3, "error: ValueError: inner shapes differ (a defect; --debug shows where)\n"),
     ],

@@ -27,3 +27,12 @@ def test_a_quick_job_writes_no_line_and_a_note_joins_the_next(monkeypatch, capsy
         progress.advance()
     assert "train: 2/2 steps" in (line := capsys.readouterr().err)
     assert "loss 0.5" in line
+
+
+def test_what_an_earlier_start_finished_counts_but_not_in_the_rate(monkeypatch, capsys):
+    clock = iter([0.0, 20.0, 20.0])  # start, the two looks of one item
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
+    with Progress(24, "train", "steps", done=12) as progress:
+        progress.advance()
+        monkeypatch.setattr(module.time, "monotonic", lambda: 20.0)
+    assert capsys.readouterr().err == "train: 13/24 steps, 0.05/s, 220 s left\n"

@@ -85,7 +85,7 @@ MINIMUM = ["stage=adapter", "run=r", "data.dataset=d"]
     ("override", "text"),
     [
         ("data.crop_px=100", "crop_px=100 px is not a multiple of 32; use 96 or 128"),
-        ("optimize.micro_batch=5", "micro_batch=5 does not divide batch=16"),
+        ("optimize.micro_batch=5", "micro_batch=5 does not divide batch=16; use 4"),
         ("autoencoder.steps=10", "autoencoder.steps=10 belongs to stage prior, not adapter; set it to 0"),
         ("data.crops_per_image=3", "does not divide the 16 images of a forward pass of optimize"),
         ("data.size_condition_px=[512, 64]", "size_condition_px=[512, 64] is no range"),

@@ -17,7 +17,10 @@ from supir_console import UserError, load_config
 from supir_shards import Dataset, Store, finish_dataset, read_captions, write_captions, write_part
 from supir_train import TrainConfig
 from supir_train.config_history import record_config
+from supir_train.export import export
+from supir_train.rehearsal import rehearse
 from supir_train.run import prepare, train
+from supir_train.world import ALONE
 
 RATES = ("seconds", "images_per_s", "time", "data_wait", "peak_rss_bytes")
 
@@ -90,6 +93,37 @@ def test_captions_made_again_under_the_same_name_are_refused(begun, own):
         train(prepare(begun()))
 
 
+def test_data_that_were_moved_are_gone_on_upon_and_the_history_tells_where(begun, own, tmp_path):
+    was = str(own[0])
+    moved = own[0].rename(tmp_path / "archive")
+    config = begun()
+    config = config.model_copy(update={"data": config.data.model_copy(update={"dataset": str(moved)})})
+    assert train(prepare(config)).steps == 2
+    (line,) = map(json.loads, (tmp_path / "run" / "config_history.jsonl").read_text().splitlines())
+    assert line["changes"]["data.dataset"] == [was, str(moved)]
+
+
+def test_another_recipe_by_another_name_is_refused(begun):
+    config = begun()
+    config = config.model_copy(update={"data": config.data.model_copy(update={"recipe": "light"})})
+    with pytest.raises(UserError, match=r"data\.recipe: light is not what .*run was begun with"):
+        train(prepare(config))
+
+
+def test_a_config_of_another_version_is_told_as_that(begun, tmp_path):
+    file = tmp_path / "run" / "config.yaml"
+    file.write_text("lr_scale: 2\n" + file.read_text())
+    with pytest.raises(UserError, match=r"unknown config key 'lr_scale'.*written by another version"):
+        train(prepare(begun()))
+
+
+def test_a_model_is_made_of_a_checkpoint_whose_data_are_gone(begun, own, tmp_path):
+    begun()
+    shutil.rmtree(own[0])
+    exported = export(tmp_path / "run", step=None, best=False, output=tmp_path / "model", official=None)
+    assert (exported.step, (exported.model / "config.json").is_file()) == (1, True)
+
+
 def test_captions_under_another_name_do_not_matter(begun, own):
     reword(own[0], "second")
     assert train(prepare(begun())).steps == 2
@@ -100,6 +134,22 @@ def test_a_table_altered_behind_the_manifest_is_refused(table, begun, own):
     shutil.copy(own[0] / table.replace("000000", "000001"), own[0] / table)
     with pytest.raises(UserError, match=rf"{re.escape(table)} is not what dataset\.json says; put the old"):
         train(prepare(begun()))
+
+
+@pytest.mark.parametrize("look", [prepare, lambda config: rehearse(config, ALONE)], ids=["run", "dry run"])
+def test_a_tar_that_is_gone_or_cut_short_is_refused_before_anything_is_trained(
+    look, configure, own, tmp_path
+):
+    config = configure("adapter", tmp_path / "run", data__dataset=own[0], validation__crops=0)
+    shard = own[0] / "shards" / "part-000001.tar"
+    shard.write_bytes(shard.read_bytes()[:-1024])
+    with pytest.raises(UserError, match=r"part-000001\.tar is not what dataset\.json says"):
+        look(config)
+    shard.unlink()
+    with pytest.raises(
+        UserError, match=r"part-000001\.tar is missing, which dataset\.json names; put it back"
+    ):
+        look(config)
 
 
 def test_a_refused_start_leaves_the_config_of_the_run_alone(begun, own, tmp_path):

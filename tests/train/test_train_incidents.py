@@ -73,6 +73,7 @@ def test_the_rerun_passes_over_the_step_and_says_so(configure, tmp_path):
         train(poisoned(prepare(config), 21))
     outcome = train(poisoned(prepare(config), 21))
     assert (outcome.steps, outcome.passed_over) == (4, (3,))
+    assert train(prepare(config)).passed_over == (3,)  # complete, and still said
     lines = [json.loads(line) for line in (config.run / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "passed_over" in line] == [3]
     assert [line["step"] for line in lines if "loss" in line] == [1, 2, 4]
@@ -143,6 +144,11 @@ def test_a_finite_replay_says_that_it_differs(configure, tmp_path):
     assert float(figures["loss"]) > 0
     with pytest.raises(UserError, match="has no incident of step 7: it has only those of steps 2"):
         replay(config.run, 7)
+
+
+def test_a_run_without_incidents_says_so(tmp_path):
+    with pytest.raises(UserError, match="has no incident: each of its steps so far was a number"):
+        load_incident(tmp_path, 3)
 
 
 def descendants(pid: int) -> set[int]:

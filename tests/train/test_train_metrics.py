@@ -55,6 +55,15 @@ def test_a_bad_sample_whose_line_was_cut_short_is_listed_again(tmp_path):
     assert [entry["key"] for entry in lines_of(path)] == ["a", "b"]
 
 
+def test_samples_that_are_left_out_are_told_once(tmp_path, caplog):
+    path = tmp_path / "bad_samples.jsonl"
+    samples = [BadSample(key=key, part="part-000000", reason="small") for key in "ab"]
+    listed(path, samples)
+    listed(path, samples)
+    told = f"2 samples give no crop and are left out, a (small) among them; {path} lists them"
+    assert [record.getMessage() for record in caplog.records] == [told]
+
+
 def test_each_line_is_one_write(tmp_path, monkeypatch):
     log, written, write = StepLog(tmp_path / "log.jsonl", step=0, phase=None), [], os.write
     monkeypatch.setattr(os, "write", lambda file, data: written.append(bytes(data)) or write(file, data))

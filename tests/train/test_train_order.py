@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from supir_console import UserError
-from supir_shards import Dataset
+from supir_shards import Dataset, is_held_out
 from supir_train.data import training_batches
-from supir_train.order import Place, Position, Walk, held_out, mixed
+from supir_train.order import Place, Position, Walk, mixed
 
 NUM_PHOTOS = 24
 
@@ -62,7 +62,7 @@ def test_held_out_samples_are_validated_and_never_trained_on(dataset):
 
 
 def test_held_out_share_is_the_share_of_keys():
-    chosen = sum(held_out(f"{number * 4_294_967:08x}" + "0" * 24, 0.0995) for number in range(1000))
+    chosen = sum(is_held_out(f"{number * 4_294_967:08x}" + "0" * 24, 0.0995) for number in range(1000))
     assert chosen == 100
 
 

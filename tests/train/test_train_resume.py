@@ -102,7 +102,7 @@ def test_another_config_is_refused_with_both_values(configure, tmp_path):
 
 
 def test_a_config_may_be_mended_before_the_first_checkpoint(configure, tmp_path):
-    with pytest.raises(ValueError, match="has no captions 'wrong'"):
+    with pytest.raises(ValueError, match=r"has no captions 'wrong' for part-0+\d; it has plain; make them"):
         train(prepare(configure("adapter", tmp_path / "run", data__captions="wrong", optimize__steps=1)))
     mended = configure("adapter", tmp_path / "run", data__captions="plain", optimize__steps=1)
     assert train(prepare(mended)).model == mended.run / "model"

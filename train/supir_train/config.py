@@ -39,9 +39,17 @@ FREE_KEYS = (
     "incident_limit",
     "validation.every",
     "validation.best",
+    "init",
+    "checkpoint",
+    "distill.teacher",
+    "encoder.teacher",
+    "data.dataset",
+    "data.negatives",
+    "data.recipe",
 )
-"""Keys that may change between a run and its continuation: how it runs, and how long.
+"""Keys that may change between a run and its continuation: how it runs, how long, and where what it reads now lies.
 
+What lies there may not change: its hash is compared, see `provenance.py`.
 Steps change only as far as the schedule stays the one that was begun, see `config_history.py`.
 """
 

@@ -12,6 +12,7 @@ whole, the history first, so that a kill between them is mended by the next star
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from supir_console import Config, UserError, config_yaml, load_config
@@ -23,13 +24,28 @@ HISTORY = "config_history.jsonl"
 FITS = ("optimize", "autoencoder")
 
 
+def begun_config(run: Path) -> TrainConfig:
+    """Returns the config that a run has.
+
+    Raises:
+        UserError: this version does not know a key or value of it.
+    """
+    try:
+        return load_config(TrainConfig, run / CONFIG)
+    except UserError as error:
+        raise UserError(
+            f"{error}; the file was written by another version of supir-train, or edited: use that version, put the "
+            "file back, or begin a run of another name"
+        ) from error
+
+
 def require_same_config(config: TrainConfig) -> None:
     """Refuses to go on with a config that would make another run of the one in its folder.
 
     Raises:
         UserError: names each key and both values.
     """
-    begun = load_config(TrainConfig, config.run / CONFIG)
+    begun = begun_config(config.run)
     for name in FITS:
         _require_same_schedule(begun, config, name)
     changed = {key: values for key, values in _changes(begun, config).items() if key not in FREE_KEYS}
@@ -44,7 +60,7 @@ def record_config(config: TrainConfig, step: int) -> None:
     """Writes the config of a start that goes on from `step`, and what it changes."""
     store, path = Store(config.run), config.run / HISTORY
     if (config.run / CONFIG).exists():
-        changes = _changes(load_config(TrainConfig, config.run / CONFIG), config)
+        changes = _changes(begun_config(config.run), config)
         lines = path.read_bytes() if path.exists() else b""
         line = json.dumps({"step": step, "changes": changes}, default=str).encode() + b"\n"
         if changes and not lines.endswith(line):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from supir_console import UserError, load_config, require_writable_file, require_writable_folder
+from supir_console import UserError, require_writable_file, require_writable_folder
 from supir_model import Supir
 from supir_model.checkpoint import save_checkpoint as save_official
 from supir_model.sharding import whole_tensor
@@ -22,8 +22,9 @@ from supir_train.best import best_checkpoint
 from supir_train.build import holds_bf16, load_start, make_phases, shares_weights
 from supir_train.checkpoint import Checkpoint, list_checkpoints, load_checkpoint, telling_of_full_disk
 from supir_train.config import TrainConfig
+from supir_train.config_history import CONFIG, begun_config
 from supir_train.phase import PhaseName
-from supir_train.provenance import require_same_sources, source_hashes
+from supir_train.provenance import require_same_sources, weight_hashes
 from supir_train.world import World
 
 Trained = Mapping[PhaseName, Mapping[str, torch.Tensor]]
@@ -53,15 +54,15 @@ def export(
         official: file that gets control encoder, connectors and robust encoder in the layout of the authors' files.
 
     Raises:
-        UserError: there is no such run or checkpoint, what it was trained on has changed, the output is taken, or the
-            network has no official layout.
+        UserError: there is no such run or checkpoint, the weights that it began with have changed, the output is
+            taken, or the network has no official layout.
     """
-    if not (run / "config.yaml").is_file():
+    if not (run / CONFIG).is_file():
         raise UserError(
-            f"{run} is no run folder: it has no config.yaml; give the folder that `run` names in the config"
+            f"{run} is no run folder: it has no {CONFIG}; give the folder that `run` names in the config"
         )
     _require_free(run, output, official)
-    config = load_config(TrainConfig, run / "config.yaml").model_copy(update={"run": run})
+    config = begun_config(run).model_copy(update={"run": run})
     checkpoint = load_checkpoint(_find(config, step=step, best=best))
     supir = _averaged(config, checkpoint)
     if official:
@@ -187,7 +188,8 @@ def _averaged(config: TrainConfig, checkpoint: Checkpoint) -> Supir:
     """The whole model on the CPU with the checkpoint's averaged weights, ended as the run ends its last phase."""
     progress = checkpoint.progress
     supir = load_start(config)
-    require_same_sources(progress.sources, source_hashes(config), config)
+    # the data need not be there any more: a model holds nothing of them beside the checkpoint's weights
+    require_same_sources(progress.sources, weight_hashes(config), config)
     phases = make_phases(supir, config)
     last = phases[-1]
     if progress.phase != last.name:

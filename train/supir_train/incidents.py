@@ -112,10 +112,11 @@ def load_incident(run: Path, step: int | None) -> tuple[Incident, Checkpoint]:
         UserError: there is no such incident, or it is damaged.
     """
     listed = list_incidents(run)
-    if not listed or (step is not None and step not in listed):
-        has = f"only those of steps {', '.join(map(str, listed))}" if listed else "none"
+    if not listed:
+        raise UserError(f"{run} has no incident: each of its steps so far was a number")
+    if step is not None and step not in listed:
         raise UserError(
-            f"{run} has no incident{f' of step {step}' if step is not None else ''}: it has {has}"
+            f"{run} has no incident of step {step}: it has only those of steps {', '.join(map(str, listed))}"
         )
     folder = listed[max(listed) if step is None else step]
     try:

@@ -102,7 +102,7 @@ class _Loop:
         if not state.steps_done:
             self._validate()
         context.pace.begin_window()
-        with context.progress(fit.steps - state.steps_done, self.phase.name) as progress:
+        with context.progress(self.phase.name, fit.steps, state.steps_done) as progress:
             batches = context.pace.timed(batches)
             while state.steps_done < fit.steps:
                 used = self._advance(batches)

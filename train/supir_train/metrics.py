@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
@@ -32,6 +33,8 @@ from supir_shards import Store
 from supir_train.batch import Batch
 from supir_train.crop_maker import BadSample
 from supir_train.world import World
+
+log = logging.getLogger(__name__)
 
 
 class StepLog:
@@ -154,13 +157,23 @@ class BadSamples:
         self._new.extend(sample for sample in samples if sample.key not in self._keys)
 
     def write(self) -> None:
-        """Lists what any process noted and what is not listed yet; to be called by all of them."""
+        """Lists what any process noted and what is not listed yet, and tells the user; to be called by all of them."""
         noted = itertools.chain.from_iterable(self._world.gather(self._new))
         fresh = {sample.key: sample for sample in noted if sample.key not in self._keys}
         self._new = []
         self._keys.update(fresh)
-        for sample in fresh.values() if self._world.writes else ():
+        if not fresh or not self._world.writes:
+            return
+        for sample in fresh.values():
             _append(self._path, asdict(sample))
+        first = next(iter(fresh.values()))
+        log.warning(
+            "%d samples give no crop and are left out, %s (%s) among them; %s lists them",
+            len(fresh),
+            first.key,
+            first.reason,
+            self._path,
+        )
 
 
 def _append(path: Path, line: Mapping[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -72,7 +71,8 @@ class OptimizeConfig(Config):
     @model_validator(mode="after")
     def _batch_splits_evenly(self) -> OptimizeConfig:
         if self.batch % self.images_per_forward:
-            size = math.gcd(self.batch, self.images_per_forward)
+            fitting = range(1, min(self.batch, self.images_per_forward) + 1)
+            size = max(images for images in fitting if self.batch % images == 0)
             raise ValueError(f"micro_batch={self.micro_batch} does not divide batch={self.batch}; use {size}")
         return self
 

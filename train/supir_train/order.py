@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from supir_console import UserError
-from supir_shards import Caption, Dataset, Role, caption_path, index_path, read_captions
+from supir_shards import Caption, Dataset, Role, caption_path, index_path, is_held_out, read_captions
 from supir_train.provenance import require_recorded
 
 Source = Literal["photos", "negatives"]
@@ -84,14 +84,6 @@ class Draw:
     captions: tuple[Caption, ...]
     number: int = 0
     position: Position = field(default_factory=Position)
-
-
-def held_out(source_key: str, share: float) -> bool:
-    """Returns True for the `share` of photos that training must not see, in no crop and no negative made from them.
-
-    A photo stays on its side for ever.
-    """
-    return int(source_key[:8], 16) / 2**32 < share
 
 
 class Walk:
@@ -163,7 +155,7 @@ class Walk:
         return len(self._parts)
 
     def _held_out(self, draw: Draw) -> bool:
-        return held_out(draw.source_key, self._validation_share)
+        return is_held_out(draw.source_key, self._validation_share)
 
     def _groups(self, epoch: int) -> list[tuple[str, ...]]:
         order = _generator(self._seed, self._source, epoch).permutation(len(self._parts))

@@ -3,8 +3,9 @@
 Place in the flow: `run.py` writes them into every checkpoint and compares before it goes on from one; `order.py` asks
 for each table that it reads whether it is the recorded one.
 The law it keeps: a run never goes on upon other weights, pictures or words than it began with, under the same name or
-not. A dataset's hash is made of those that its `dataset.json` states, so no tar is read for it: the sizes of all
-files are compared at the start, pictures with the index and tables with `dataset.json` when they are read.
+another, wherever they lie. A dataset's hash is made of those that its `dataset.json` states, so no tar is read for it:
+the sizes of all files are compared at the start, pictures with the index and tables with `dataset.json` when they are
+read.
 """
 
 from __future__ import annotations
@@ -29,32 +30,52 @@ WEIGHTS = ("*.safetensors", "*.json", "*.bin")
 
 
 def source_hashes(config: TrainConfig) -> dict[str, str]:
-    """Returns the SHA-256 of what stands behind each of these keys of the config, "" where it is not used.
+    """Returns the SHA-256 of all that stands behind these keys of the config, "" where one is not used.
 
     Captions under another name, scores and ledgers do not count: training reads none of them.
 
     Raises:
         DatasetError: a dataset is not there or not finished.
-        UserError: a file of it has not the size that `dataset.json` states.
+        UserError: a file of it is missing or has not the size that `dataset.json` states.
+    """
+    return (
+        weight_hashes(config)
+        | {
+            "distill.teacher": _files_hash(config.distill.teacher) if config.distill.teacher else "",
+            "encoder.teacher": _files_hash(str(config.encoder.teacher)) if config.encoder.teacher else "",
+            "data.recipe": config_hash(load_recipe(config.data.recipe)),
+        }
+        | data_hashes(config)
+    )
+
+
+def data_hashes(config: TrainConfig) -> dict[str, str]:
+    """Returns the SHA-256 of what is read of the datasets, by the keys that name it, after a look at all files' sizes.
+
+    Raises:
+        DatasetError, UserError: as `source_hashes`.
     """
     data = config.data
     captions = (f"{CAPTIONS}/{data.captions}/",) if data.captions else ()
     photos = _recorded(data.dataset, *SAMPLES, *captions)
     negatives = _recorded(data.negatives, *SAMPLES) if data.negatives and data.negative_share else {}
     return {
-        "init": _files_hash(config.init),
-        "checkpoint": _files_hash(config.checkpoint) if config.checkpoint else "",
-        "distill.teacher": _files_hash(config.distill.teacher) if config.distill.teacher else "",
-        "encoder.teacher": _files_hash(str(config.encoder.teacher)) if config.encoder.teacher else "",
-        "data.recipe": config_hash(load_recipe(data.recipe)),
         "data.dataset": _recorded_hash(photos, SAMPLES),
         "data.captions": _recorded_hash(photos, captions) if captions else "",
         "data.negatives": _recorded_hash(negatives, SAMPLES) if negatives else "",
     }
 
 
+def weight_hashes(config: TrainConfig) -> dict[str, str]:
+    """Returns the SHA-256 of the weights that the run begins with, by the keys that name them."""
+    return {
+        "init": _files_hash(config.init),
+        "checkpoint": _files_hash(config.checkpoint) if config.checkpoint else "",
+    }
+
+
 def require_same_sources(begun: dict[str, str], now: dict[str, str], config: TrainConfig) -> None:
-    """Refuses to go on from a checkpoint of a run that was begun with other weights, data or another recipe.
+    """Refuses a checkpoint of a run that was begun with other weights, data or another recipe than those of `now`.
 
     Raises:
         UserError: names the key whose content changed.
@@ -69,8 +90,9 @@ def require_same_sources(begun: dict[str, str], now: dict[str, str], config: Tra
         "data.captions": f"{config.data.captions} of {config.data.dataset}",
         "data.negatives": config.data.negatives,
     }
-    for key, name in named.items():
-        if begun.get(key, "") != now[key]:
+    for key, digest in now.items():
+        name = named[key]
+        if begun.get(key, "") != digest:
             raise UserError(
                 f"{key}: {name} is not what {config.run} was begun with; put the old files back, or set run=NEW"
             )
@@ -98,7 +120,12 @@ def _recorded(url: str, *folders: str) -> Mapping[str, FileInfo]:
     states = dataset.store.states()
     files = {path: info for path, info in dataset.manifest.files.items() if path.startswith(folders)}
     for path, info in files.items():
-        if path not in states or states[path].size != info.bytes:
+        if path not in states:
+            raise UserError(
+                f"{dataset.store.url}/{path} is missing, which dataset.json names; put it back, or run the command "
+                "that made it once more"
+            )
+        if states[path].size != info.bytes:
             raise _altered(dataset, path)
     return files
 

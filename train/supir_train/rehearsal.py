@@ -27,6 +27,7 @@ from supir_train.live_bytes import Results
 from supir_train.micro_batch import share
 from supir_train.optimize_config import AutoencoderConfig, OptimizeConfig
 from supir_train.phase import Phase
+from supir_train.provenance import data_hashes
 from supir_train.restoration import require_best_measure
 from supir_train.world import BUCKET_NUMBERS, World
 
@@ -166,6 +167,7 @@ def rehearse(config: TrainConfig, world: World) -> dict[str, Any]:
         UserError, DatasetError: as `run.prepare`.
     """
     num_samples = check_data(config)
+    data_hashes(config)  # a run would refuse files that are cut short or missing
     rehearsal = Rehearsal(config, world)
     supir, phases = rehearsal.supir, rehearsal.phases
     held_out = choose_held_out(config) if config.validation.crops else None

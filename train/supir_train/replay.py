@@ -11,9 +11,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-from supir_console import UserError, load_config
+from supir_console import UserError
 from supir_train.config import TrainConfig
-from supir_train.config_history import CONFIG
+from supir_train.config_history import CONFIG, begun_config
 from supir_train.data import training_batches
 from supir_train.export import place_weights
 from supir_train.incidents import Incident, image_lines, load_incident
@@ -40,7 +40,7 @@ def replay(run: Path, step: int | None = None) -> dict[str, Any]:
     """
     if not (run / CONFIG).exists():
         raise UserError(f"{run} is no run folder: it has no {CONFIG}; give the run of a supir-train CONFIG")
-    config = load_config(TrainConfig, run / CONFIG)
+    config = begun_config(run)
     incident, state_before = load_incident(run, step)
     prepared = prepare(_split_as_then(config, incident))
     require_same_sources(state_before.progress.sources, prepared.sources, config)

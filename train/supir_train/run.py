@@ -45,7 +45,7 @@ from supir_train.device import chosen_device
 from supir_train.export import place_weights, write_final_model
 from supir_train.held_out import HeldOut
 from supir_train.held_out_batches import choose_held_out
-from supir_train.incidents import require_few_incidents
+from supir_train.incidents import list_incidents, require_few_incidents
 from supir_train.loop import run_phase
 from supir_train.metrics import BadSamples, StepLog
 from supir_train.micro_batch import share
@@ -123,6 +123,7 @@ def prepare(config: TrainConfig, world: World = ALONE) -> Run:
     device = chosen_device(config.device, world)
     require_tools(config, device)
     num_samples = check_data(config)
+    sources = source_hashes(config)
     held_out = choose_held_out(config) if config.validation.crops else None
     require_best_measure(config.validation.best)
     supir = load_start(config)
@@ -144,7 +145,7 @@ def prepare(config: TrainConfig, world: World = ALONE) -> Run:
         supir=supir,
         phases=phases,
         trained=trained,
-        sources=source_hashes(config),
+        sources=sources,
         world=world,
     )
 
@@ -166,7 +167,11 @@ def train(run: Run, should_stop: Callable[[int], bool] = lambda _: False) -> Out
         if resumed and is_complete(run, resumed):
             steps = resumed.progress.step
             return Outcome(
-                steps=steps, model=folder / "model", bad_samples=len(bad_samples), validation_share=0.0
+                steps=steps,
+                model=folder / "model",
+                bad_samples=len(bad_samples),
+                validation_share=0.0,
+                passed_over=tuple(list_incidents(folder)),
             )
         at = resumed.progress if resumed else None
         if resumed:

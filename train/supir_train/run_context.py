@@ -39,9 +39,15 @@ class RunContext:
     passed_over: frozenset[int] = frozenset()
     """Steps of the run that move no weight, see `incidents.py`."""
 
-    def progress(self, steps: int, phase: str) -> ProgressLine:
-        """Returns the line that tells the user how the phase goes on; the process that writes shows it."""
-        return ProgressLine(steps, phase, "steps", shown=self.world.writes)
+    def progress(self, phase: str, steps: int, done: int) -> ProgressLine:
+        """Returns the line that tells the user how the phase goes on; the process that writes shows it.
+
+        Args:
+            phase: its name.
+            steps: those of the phase.
+            done: how many of them earlier starts have made.
+        """
+        return ProgressLine(steps, phase, "steps", done=done, shown=self.world.writes)
 
     def log(self, line: Mapping[str, Any]) -> None:
         """Writes a line of metrics."""
