@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from supir_shards import Dataset
+from supir_shards import Dataset, is_held_out
 from supir_train.batch import BadSample
 from supir_train.data import training_batches
 from supir_train.held_out import HeldOut, spread_crops
 from supir_train.held_out_batches import choose_held_out, validation_batches
-from supir_train.order import Draw, Position, held_out
+from supir_train.order import Draw, Position
 
 
 def draws(part: str, *photos: tuple[str, int]) -> list[Draw]:
@@ -109,7 +109,7 @@ def test_no_crop_and_no_negative_of_a_held_out_photo_trains(
     batches = training_batches(config, images=8, degraded=False, start=Position())
     trained = {key for batch in itertools.islice(batches, 12) for key in batch.keys}
     validated = {draw.source_key for draw in choose_held_out(config).draws}
-    assert validated == {key for key in photo_of.values() if held_out(key, config.validation.share)}
+    assert validated == {key for key in photo_of.values() if is_held_out(key, config.validation.share)}
     assert 0 < len(validated) < 6
     assert trained == {key for key, photo in photo_of.items() if photo not in validated}
 
