@@ -153,7 +153,9 @@ def load_shared_parts(folder: Path, dtype: torch.dtype) -> dict[str, Any]:
     tokenizer = _load_tokenizer(folder / "tokenizer", first.config.vocab_size)
     unet = _load_part(UNet2DConditionModel, folder / "unet", torch_dtype=dtype)
     if (folder / SCHEDULER).is_file() and not holds_model(folder):
-        unet.register_to_config(**{PREDICTION_TYPE: _read_json(folder / SCHEDULER).get("prediction_type")})
+        told = _read_json(folder / SCHEDULER).get("prediction_type") or "epsilon"
+        if told != "epsilon":  # what a config without the key means
+            unet.register_to_config(**{PREDICTION_TYPE: told})
     require_known_prediction(unet, folder)
     return {
         "unet": unet,

@@ -170,7 +170,8 @@ def _in_precision(supir: Supir, dtype: torch.dtype) -> Supir:
 def build(preset: Preset, tokenizer: CLIPTokenizer) -> Supir:
     """A model of `preset` with default initial values, on torch's default device (may be "meta")."""
     unet = UNet2DConditionModel(**preset.unet)
-    unet.register_to_config(**{PREDICTION_TYPE: preset.prediction_type})
+    if preset.prediction_type != "epsilon":  # what a config without the key means
+        unet.register_to_config(**{PREDICTION_TYPE: preset.prediction_type})
     vae_class = {"AutoencoderKL": AutoencoderKL, "MiniVAE": MiniVAE}[preset.vae_class]
     text = TextEncoders(
         tokenizer,

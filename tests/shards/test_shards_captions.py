@@ -78,9 +78,8 @@ def test_a_record_carries_the_captions_of_the_captioner_that_was_asked_for(
 
 
 def test_a_captioner_that_was_never_run_is_named_with_the_command(dataset: Store) -> None:
-    with pytest.raises(
-        DatasetError, match=r"no captions 'llava' for part-000000; make them with supir-caption"
-    ):
+    told = r"no captions 'llava' for part-000000; it has plain; make them with supir-caption"
+    with pytest.raises(DatasetError, match=told):
         next(Dataset(dataset).samples([PART], captions="llava"))
 
 
