@@ -10,7 +10,7 @@ Source: the SDXL base configuration (diffusers `stable-diffusion-xl-base-1.0`), 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 FULL_DEPTH: Final = (1, 2, 10)
 """Transformer depth per level of SDXL and of the released control encoder (level 0 has no transformer)."""
@@ -20,7 +20,8 @@ PREDICTION_TYPE: Final = "prediction_type"
 """Key of the UNet's config that says what it puts out: `epsilon`, as where the key is missing, or `v_prediction`.
 
 In diffusers it is the scheduler's; a UNet there keeps it and takes no notice."""
-PREDICTION_TYPES: Final = ("epsilon", "v_prediction")
+PredictionType = Literal["epsilon", "v_prediction"]
+PREDICTION_TYPES: Final = get_args(PredictionType)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,7 @@ class Preset:
     """
 
     unet: dict[str, Any]
-    prediction_type: Literal["epsilon", "v_prediction"] = "epsilon"
+    prediction_type: PredictionType = "epsilon"
     control_depth: tuple[int, int, int]
     connectors: dict[str, Any] = field(default_factory=dict)
     vae_class: str

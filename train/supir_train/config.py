@@ -213,10 +213,13 @@ class TrainConfig(Config):
 
     @model_validator(mode="after")
     def _fresh_is_small(self) -> TrainConfig:
-        for name, start in (("init", self.init), ("prior.start", self.prior.start)):
+        for name, start, remedy in (
+            ("init", self.init, "init to its weights"),
+            ("prior.start", self.prior.start, "preset to mini or tiny"),
+        ):
             if start == "fresh" and self.preset == "sdxl":
                 raise ValueError(
-                    f"{name}=fresh with preset=sdxl: SDXL is not trained from nothing; set init to its weights"
+                    f"{name}=fresh with preset=sdxl: SDXL is not trained from nothing; set {remedy}"
                 )
         return self
 

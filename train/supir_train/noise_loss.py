@@ -2,8 +2,8 @@
 
 Source: eps parametrisation with weight sigma^-2 over uniform timesteps, which is the plain MSE on eps (Ho et al.
 2020, equation 14; weighting as in the SDXL trainer); min-SNR weights: Hang et al. 2023, for eps min(snr, gamma) / snr;
-velocity: Salimans and Ho 2022, appendix D;
-logit-normal timesteps: Esser et al. 2024, equation 19; offset noise: Guttenberg 2023.
+velocity: Salimans and Ho 2022, appendix D; logit-normal timesteps: Esser et al. 2024, equation 19; offset noise:
+Guttenberg 2023.
 """
 
 from __future__ import annotations
