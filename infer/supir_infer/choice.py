@@ -11,14 +11,17 @@ from supir_infer.images import FloatImage, resize
 from supir_infer.interrupt import stop_here
 from supir_infer.settings import RestoreSettings
 from supir_infer.sizes import Sizes, largest_sizes, plan_sizes
-from supir_infer.strength import automatic_strength, degradation, gains_by_enlarging
+from supir_infer.strength import automatic_strength, degradation, gains_by_enlarging, most_to_take
 from supir_model import Supir
 from supir_model.estimator import Degradation
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One picture's; `degradation` is the estimate behind it, None where nothing was left to it."""
+    """One picture's; `degradation` is the estimate behind it, None where nothing was left to it.
+
+    `strength` is the most that is taken; where a strength map says how much of it, see `finish`.
+    """
 
     sizes: Sizes
     strength: float
@@ -37,7 +40,9 @@ def choose(supir: Supir, settings: RestoreSettings, picture: FloatImage) -> Choi
     if settings.strength != "auto" and settings.working_scale != "auto":
         return Choice(sizes, settings.strength, None)
     found = degradation(supir, resize(picture, sizes.output))
-    strength = automatic_strength(found) if settings.strength == "auto" else settings.strength
+    strength = settings.strength
+    if strength == "auto":
+        strength = most_to_take(found) if supir.strength_map else automatic_strength(found)
     if strength and gains_by_enlarging(found):
         sizes = largest_sizes(size, settings)
     return Choice(sizes, strength, found)

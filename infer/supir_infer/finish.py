@@ -1,4 +1,4 @@
-"""From what the network made to the result: at the output's size, mixed with the given picture, and checked.
+"""From what the network made to the result: checked, at the output's size, and mixed with the given picture.
 
 Place in the flow: last step of `restore`, on arrays (H, W, 3) of one picture. The law it keeps: what no one could want
 (numbers that are none, another picture than the one that was given) is a failure with its reason and never a result.
@@ -14,6 +14,8 @@ from supir_infer.images import FloatImage, resize, to_bytes, to_deep
 from supir_infer.interrupt import stop_here
 from supir_infer.saving import Levels
 from supir_infer.settings import RestoreSettings
+from supir_infer.strength import share_to_take
+from supir_model.strength_map import StrengthMap
 
 FARTHEST_RMS = 0.5
 """Largest deviation of a result's coarse colours from the picture's, of the range 0..1."""
@@ -28,8 +30,9 @@ def finished(
     strength: float,
     settings: RestoreSettings,
     precision: str = "float32",
-) -> Levels:
-    """Returns the result (height, width, 3): `strength` of the restored picture, the rest of the given one.
+    strength_map: StrengthMap | None = None,
+) -> tuple[Levels, float]:
+    """Returns the result (height, width, 3), and the share of the restored picture in it; the rest is the given one.
 
     It is uint8, or uint16 where `output_bits` is 16. A grey picture stays grey: its three channels are one.
 
@@ -37,9 +40,10 @@ def finished(
         restored: at the working size, in about 0..1; not looked at where `strength` is 0.
         picture: the given one at its own size, in 0..1.
         size: (width, height) of the result, px.
-        strength: 0 to 1.
+        strength: share that is taken, 0 to 1.
         settings: `output_bits`; and what to change where the result is none.
         precision: of the network, such as "bfloat16".
+        strength_map: says how much of `strength` is taken where; None for all of it everywhere.
 
     Raises:
         UserError: the restored picture has numbers that are none, or shows something else than the given one.
@@ -48,7 +52,7 @@ def finished(
     to_levels = to_deep if settings.output_bits == 16 else to_bytes
     given = resize(picture, size)
     if strength == 0:
-        return to_levels(given)
+        return to_levels(given), 0.0
     if not np.isfinite(restored).all():
         cause = "its weights are damaged"
         if precision != "float32":
@@ -63,7 +67,11 @@ def finished(
         )
     if np.ptp(picture, axis=2).max() <= GREY_TOLERANCE:
         made = np.repeat(made.mean(axis=2, keepdims=True), 3, axis=2)
-    return to_levels(given + np.float32(strength) * (resize(made, size) - given))
+    made = resize(made, size)
+    share = np.full((1, 1, 1), strength, dtype=np.float32)
+    if strength_map is not None:
+        share = share * share_to_take(strength_map, given, made)
+    return to_levels(given + share * (made - given)), float(np.mean(share))
 
 
 def _nearer(settings: RestoreSettings) -> str:

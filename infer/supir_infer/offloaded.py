@@ -35,6 +35,7 @@ class OffloadedSupir(Supir):
             text=pipeline.text_encoders(),
             robust_encoder=pipeline.robust_encoder,
             estimator=pipeline.estimator,
+            strength_map=pipeline.strength_map,
         )
         where = torch.device(pipeline._execution_device)
         # tensors on "cpu:0" say that they are on "cpu"

@@ -34,6 +34,7 @@ from supir_model.estimator import DegradationEstimator
 from supir_model.folder import CLASS_NAME, CONFIG, FORMAT
 from supir_model.robust_encoder import as_component
 from supir_model.sampler import Step
+from supir_model.strength_map import StrengthMap
 from supir_model.text import TextEncoders
 
 StepCallback = Callable[[DiffusionPipeline, int, float, dict[str, torch.Tensor]], dict[str, torch.Tensor]]
@@ -62,6 +63,7 @@ class SupirPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
         text_encoder, text_encoder_2, tokenizer: SDXL's text encoders; both read one vocabulary.
         scheduler: of diffusers, in place of SUPIR's samplers; None for those, which give `Restorer`'s pixels.
         estimator: tells how degraded a picture is, for `strength="auto"`; None where a model has none.
+        strength_map: tells how much of a restoration to take where, likewise.
 
     Example:
         >>> pipe = SupirPipeline.from_pretrained("runs/adapter/model").to("cuda")  # doctest: +SKIP
@@ -69,7 +71,7 @@ class SupirPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
     """
 
     model_cpu_offload_seq = "text_encoder->text_encoder_2->robust_encoder->unet->vae"
-    _optional_components: ClassVar[list[str]] = ["scheduler", "estimator"]
+    _optional_components: ClassVar[list[str]] = ["scheduler", "estimator", "strength_map"]
     _callback_tensor_inputs: ClassVar[list[str]] = ["latents", "denoised"]
 
     def __init__(
@@ -84,6 +86,7 @@ class SupirPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
         tokenizer: CLIPTokenizer,
         scheduler: Any = None,
         estimator: DegradationEstimator | None = None,
+        strength_map: StrengthMap | None = None,
     ) -> None:
         super().__init__()
         self.register_modules(
@@ -97,6 +100,7 @@ class SupirPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
             tokenizer=tokenizer,
             scheduler=scheduler,
             estimator=estimator,
+            strength_map=strength_map,
         )
 
     # --- made, saved, loaded ------------------------------------------------------------------------------
@@ -115,6 +119,7 @@ class SupirPipeline(DiffusionPipeline, StableDiffusionXLLoraLoaderMixin):
             tokenizer=supir.text.tokenizer,
             scheduler=scheduler,
             estimator=supir.estimator,
+            strength_map=supir.strength_map,
         )
 
     @classmethod

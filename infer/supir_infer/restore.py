@@ -207,16 +207,18 @@ class Restorer:
         self, asked: _Asked, restored: npt.NDArray[np.float32], timings: dict[str, float], shared_by: int
     ) -> Result:
         settings, choice = self.settings, asked.choice
+        judge = self.supir.strength_map if settings.strength == "auto" else None
+        image, strength = finished(
+            restored, asked.rgb, choice.sizes.output, choice.strength, settings, self.precision, judge
+        )
         return Result(
-            image=finished(
-                restored, asked.rgb, choice.sizes.output, choice.strength, settings, self.precision
-            ),
+            image=image,
             settings=settings,
             sizes=choice.sizes,
             seed=asked.seed,
             prompt=prompt_of(asked.caption, settings.positive_suffix),
             num_tiles=len(self.windows(choice.sizes.working)),
-            strength=choice.strength,
+            strength=strength,
             degradation=choice.degradation,
             timings={name: seconds / shared_by for name, seconds in timings.items()},
         )

@@ -1,6 +1,7 @@
 """How much of a restoration is taken: none of it where the picture is clean, so that no harm is done.
 
-Place in the flow: `restore` asks before it computes, and mixes the restored picture into the given one at the end.
+Place in the flow: `restore` asks before it computes, and mixes the restored picture into the given one at the end. A
+model with a strength map says at the end how much to take where; of another the estimate alone decides.
 The law it keeps: what is judged is the picture at the output's size, the one that the result is mixed with; a picture
 that is not touched comes back as it was.
 """
@@ -18,6 +19,7 @@ from supir_infer.images import FloatImage
 from supir_model import Supir
 from supir_model.estimator import Degradation, DegradationEstimator
 from supir_model.load import embedded_estimator
+from supir_model.strength_map import StrengthMap
 
 CLEAN_DB, SUSPECT_DB = 40.0, 34.0
 """Estimated PSNR from which on nothing is taken, and up to which the faults alone decide."""
@@ -49,6 +51,27 @@ def degradation(supir: Supir, picture: FloatImage) -> Degradation:
     return Degradation(*(sum(column) / len(found) for column in columns))
 
 
+def most_to_take(degradation: Degradation) -> float:
+    """Returns 0 for a picture that is clean by its estimate, up to 1: the most that a strength map may take of it."""
+    return _ramp(degradation.psnr_db, CLEAN_DB, SUSPECT_DB)
+
+
+@torch.no_grad()
+def share_to_take(strength_map: StrengthMap, given: FloatImage, restored: FloatImage) -> FloatImage:
+    """Returns (H, W, 1) in 0..1: the share of a restoration that is best taken at each place.
+
+    Args:
+        strength_map: of the model that restored.
+        given: (H, W, 3) in 0..1, at the output's size; `restored` likewise.
+    """
+    device = strength_map.device
+    pictures = (
+        torch.from_numpy(array).to(device).permute(2, 0, 1)[None] * 2 - 1 for array in (given, restored)
+    )
+    share: FloatImage = strength_map(*pictures)[0, 0, :, :, None].cpu().numpy()
+    return share
+
+
 def automatic_strength(degradation: Degradation) -> float:
     """Returns 0 for a picture that is clean by its estimate, up to 1 by the worst of its blur, noise and blocks."""
     compressed = _ramp(degradation.jpeg_quality, *COMPRESSED_QUALITY)
@@ -61,7 +84,7 @@ def automatic_strength(degradation: Degradation) -> float:
         share(degradation.noise_sigma, ALONE_NOISE, NOISE),
         JPEG_STRENGTH * _ramp(degradation.jpeg_quality, *JPEG_QUALITY),
     )
-    return min(worst, _ramp(degradation.psnr_db, CLEAN_DB, SUSPECT_DB))
+    return min(worst, most_to_take(degradation))
 
 
 def gains_by_enlarging(degradation: Degradation) -> bool:

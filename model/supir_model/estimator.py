@@ -94,11 +94,21 @@ class DegradationEstimator(ModelMixin, ConfigMixin):
 
     def _statistics(self, view: Tensor) -> Tensor:
         """(B, 2 · coefficients) of all whole blocks of a view, each about 0 and of about unit deviation."""
-        height, width = (side // BLOCK * BLOCK for side in view.shape[-2:])
-        blocks = functional.pixel_unshuffle(view[..., :height, :width], BLOCK)
-        energy = functional.conv2d(blocks, self.transform).square() + SMALLEST_ENERGY
+        energy = coefficient_energy(view, self.transform)
         spread = energy.log().mean(dim=(2, 3))
         return torch.cat([energy.mean(dim=(2, 3)).log(), spread], dim=1) / 4 + 1
+
+
+def coefficient_energy(picture: Tensor, transform: Tensor) -> Tensor:
+    """Squares of the coefficients of all whole 8×8 blocks, (B, coefficients, blocks down, blocks across), above 0.
+
+    Args:
+        picture: (B, 3, H, W) in [-1, 1], at least 8 px a side.
+        transform: (coefficients, 192, 1, 1), see `block_transform`.
+    """
+    height, width = (side // BLOCK * BLOCK for side in picture.shape[-2:])
+    blocks = functional.pixel_unshuffle(picture[..., :height, :width], BLOCK)
+    return functional.conv2d(blocks, transform).square() + SMALLEST_ENERGY
 
 
 def normalised(degradations: Sequence[Degradation]) -> Tensor:

@@ -29,6 +29,7 @@ from supir_model.errors import ModelFileError, told_by
 from supir_model.estimator import DegradationEstimator
 from supir_model.mini_vae import MiniVAE
 from supir_model.presets import PREDICTION_TYPE, PREDICTION_TYPES
+from supir_model.strength_map import StrengthMap
 from supir_model.tensor_file import TensorFile
 from supir_model.text import TextEncoders
 
@@ -39,8 +40,8 @@ FORMAT: Final = 1
 CONFIG: Final = "config.json"
 CLASS_NAME: Final = "Supir"
 ROBUST_FILE: Final = "robust_encoder/diffusion_pytorch_model.safetensors"
-ESTIMATOR: Final = "estimator"
-"""Folder of the one part that a model may lack."""
+JUDGES: Final = {"estimator": DegradationEstimator, "strength_map": StrengthMap}
+"""Folders of the parts that a model may lack, float32 whatever the others are."""
 SCHEDULER: Final = "scheduler/scheduler_config.json"
 """Of diffusers' folders: there the scheduler says what the UNet puts out."""
 PARTS: Final = ("unet", "control", "connectors", "vae", "text_encoder", "text_encoder_2", "tokenizer")
@@ -64,7 +65,7 @@ def save_folder(supir: Supir, folder: Path, dtype: torch.dtype | None) -> None:
         ("vae", supir.vae),
         ("text_encoder", text.text_encoder),
         ("text_encoder_2", text.text_encoder_2),
-        *([(ESTIMATOR, supir.estimator)] if supir.estimator else []),
+        *((name, judge) for name in JUDGES if (judge := getattr(supir, name))),
     )
     with _quiet_libraries():
         for name, part in parts:
@@ -117,7 +118,7 @@ def load_folder(folder: Path, *, device: torch.device | str, dtype: torch.dtype)
         **shared,
         control=_load_part(ControlEncoder, folder / "control", torch_dtype=dtype),
         connectors=_load_part(Connectors, folder / "connectors", torch_dtype=dtype),
-        estimator=load_estimator(folder) if (folder / ESTIMATOR).is_dir() else None,
+        **{name: load_judge(folder, name) for name in JUDGES if (folder / name).is_dir()},
     )
     load_robust_encoder(supir.robust_encoder, folder / ROBUST_FILE, shared["vae"].dtype)
     return supir.to(device)
@@ -186,17 +187,14 @@ def load_robust_encoder(encoder: nn.Module, file: Path, dtype: torch.dtype) -> N
         raise ModelFileError(f"{file} does not fit its VAE: {told_by(error)}") from error
 
 
-def load_estimator(folder: Path) -> DegradationEstimator:
-    """The degradation estimator of the model in `folder`, float32 whatever the other parts are.
+def load_judge(folder: Path, name: str) -> Any:
+    """One of `JUDGES` of the model in `folder`.
 
     Raises:
         FileNotFoundError: the model has none.
         ModelFileError: it is damaged.
     """
-    part: DegradationEstimator = _load_part(
-        DegradationEstimator, folder / ESTIMATOR, torch_dtype=torch.float32
-    )
-    return part
+    return _load_part(JUDGES[name], folder / name, torch_dtype=torch.float32)
 
 
 def vae_dtype(dtype: torch.dtype) -> torch.dtype:

@@ -21,10 +21,10 @@ from supir_model.control import ControlEncoder
 from supir_model.estimator import DegradationEstimator
 from supir_model.folder import (
     CONFIG,
-    ESTIMATOR,
+    JUDGES,
     holds_model,
-    load_estimator,
     load_folder,
+    load_judge,
     load_shared_parts,
     vae_dtype,
 )
@@ -134,7 +134,8 @@ def embedded_estimator() -> DegradationEstimator:
     Raises:
         FileNotFoundError: a package without the embedded weights.
     """
-    return load_estimator(WEIGHTS / "mini")
+    estimator: DegradationEstimator = load_judge(WEIGHTS / "mini", "estimator")
+    return estimator
 
 
 def _embedded(preset: str, device: torch.device | str, dtype: torch.dtype) -> Supir:
@@ -162,8 +163,8 @@ def fresh(preset: Preset, seed: int) -> Supir:
 def _in_precision(supir: Supir, dtype: torch.dtype) -> Supir:
     """The model in `dtype`, its VAE and the robust encoder, a part of one, in the VAE's precision beside it."""
     for name, part in supir.named_children():
-        held = torch.float32 if name == ESTIMATOR else vae_dtype(dtype)
-        nn.Module.to(part, held if name in ("vae", "robust_encoder", ESTIMATOR) else dtype)
+        held = torch.float32 if name in JUDGES else vae_dtype(dtype)
+        nn.Module.to(part, held if name in ("vae", "robust_encoder", *JUDGES) else dtype)
     return supir
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import nn
 
-Stage = Literal["adapter", "encoder", "codec", "prior", "autoencoder", "distill", "estimator"]
+Stage = Literal["adapter", "encoder", "codec", "prior", "autoencoder", "distill", "estimator", "strength"]
 PARTS: dict[Stage, tuple[str, ...]] = {
     "adapter": ("control", "connectors"),
     "encoder": ("robust_encoder",),
@@ -17,6 +17,7 @@ PARTS: dict[Stage, tuple[str, ...]] = {
     "prior": ("unet", "text"),
     "autoencoder": ("vae",),
     "estimator": ("estimator",),
+    "strength": ("strength_map",),
     "distill": ("control", "connectors"),
 }
 

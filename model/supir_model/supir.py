@@ -27,6 +27,7 @@ from supir_model.prepared import PreparedConditioning, repeated
 from supir_model.presets import PREDICTION_TYPE
 from supir_model.robust_encoder import new_robust_encoder
 from supir_model.stages import Stage, made_trainable
+from supir_model.strength_map import StrengthMap
 from supir_model.text import TextConditioning, TextEncoders
 
 
@@ -41,6 +42,7 @@ class Supir(nn.Module):
         text: both text encoders.
         robust_encoder: degradation-robust encoder; None starts one that computes what the VAE's encoder does.
         estimator: tells what was done to a picture; a model may have none.
+        strength_map: tells how much of a restoration to take where; a model may have none.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Supir(nn.Module):
         text: TextEncoders,
         robust_encoder: nn.Module | None = None,
         estimator: DegradationEstimator | None = None,
+        strength_map: StrengthMap | None = None,
     ) -> None:
         super().__init__()
         self.unet = unet
@@ -62,6 +65,7 @@ class Supir(nn.Module):
         self.text = text
         self.robust_encoder = new_robust_encoder(vae) if robust_encoder is None else robust_encoder
         self.estimator = estimator
+        self.strength_map = strength_map
         self.requires_grad_(False).eval()
 
     @property
@@ -247,8 +251,8 @@ class Supir(nn.Module):
 
         Args:
             stage: "adapter" or "distill" (control encoder and connectors), "encoder" (robust encoder), "codec" (robust
-                encoder and VAE decoder), "prior" (UNet and text encoders), "autoencoder" (VAE) or "estimator"; codec,
-                prior and autoencoder are for small backbones.
+                encoder and VAE decoder), "prior" (UNet and text encoders), "autoencoder" (VAE), "estimator" or
+                "strength" (strength map); codec, prior and autoencoder are for small backbones.
 
         Raises:
             ValueError: unknown stage.

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import numpy as np
 import pytest
+import torch
 
 from supir_console import UserError
 from supir_infer import RestoreSettings
 from supir_infer.finish import finished
+from supir_model.strength_map import StrengthMap
 
 SETTINGS = RestoreSettings(guidance_scale=1.0)
 
@@ -20,20 +23,32 @@ def picture():
 
 
 def test_strength_zero_gives_the_picture_and_looks_at_nothing_else(picture):
-    result = finished(np.full_like(picture, np.nan), picture, (60, 40), 0.0, SETTINGS)
+    result, share = finished(np.full_like(picture, np.nan), picture, (60, 40), 0.0, SETTINGS)
+    assert share == 0
     assert np.array_equal(result, np.round(picture * 255).astype(np.uint8))
 
 
 def test_strength_mixes_linearly(picture):
     made = np.clip(picture + 0.1, 0, 1)
-    result = finished(made, picture, (60, 40), 0.5, SETTINGS).astype(int)
-    assert np.abs(result - (picture + 0.05) * 255).max() <= 0.51
+    result, share = finished(made, picture, (60, 40), 0.5, SETTINGS)
+    assert share == 0.5
+    assert np.abs(result.astype(int) - (picture + 0.05) * 255).max() <= 0.51
+
+
+def test_a_strength_map_says_how_much_of_the_strength_is_taken(picture):
+    a_quarter = StrengthMap()
+    torch.nn.init.zeros_(a_quarter.share.weight)
+    torch.nn.init.constant_(a_quarter.share.bias, -math.log(3))
+    made = np.clip(picture + 0.1, 0, 1)
+    result, share = finished(made, picture, (60, 40), 0.8, SETTINGS, strength_map=a_quarter)
+    assert share == pytest.approx(0.2)
+    assert np.abs(result.astype(int) - (picture + 0.02) * 255).max() <= 0.51
 
 
 def test_a_grey_picture_stays_grey(picture):
     grey = np.repeat(picture[..., :1], 3, axis=2)
     tinted = np.clip(grey + np.float32([0.05, 0.0, -0.05]), 0, 1)
-    result = finished(tinted, grey, (60, 40), 1.0, SETTINGS)
+    result, _ = finished(tinted, grey, (60, 40), 1.0, SETTINGS)
     assert np.ptp(result, axis=2).max() == 0
 
 
@@ -50,7 +65,7 @@ def test_numbers_that_are_none_are_a_failure(picture, value):
 def test_another_picture_is_a_failure(picture):
     with pytest.raises(UserError, match=r"0\.[0-9]+ .* more than 0\.5"):
         finished(np.zeros_like(picture), picture**0.1, (60, 40), 1.0, SETTINGS)
-    assert finished(picture[:, ::-1], picture, (60, 40), 1.0, SETTINGS).shape == (40, 60, 3)
+    assert finished(picture[:, ::-1], picture, (60, 40), 1.0, SETTINGS)[0].shape == (40, 60, 3)
 
 
 @pytest.mark.parametrize(
@@ -68,6 +83,6 @@ def test_the_advice_is_one_that_the_settings_have_not_taken_yet(picture, setting
 
 def test_sixteen_bits_keep_what_eight_round_away(picture):
     settings = RestoreSettings(output_bits=16)
-    result = finished(picture, picture, (60, 40), 0.0, settings)
+    result, _ = finished(picture, picture, (60, 40), 0.0, settings)
     assert result.dtype == np.uint16
     assert np.abs(result - picture * 65535).max() <= 0.51

@@ -22,7 +22,14 @@ from supir_train.estimator import estimator_phase
 from supir_train.optimizers import require_optimizer
 from supir_train.phase import Phase
 from supir_train.prior import autoencoder_phase, prior_phase
-from supir_train.renew import fresh_estimator, renew_adapter, reshape_adapter, with_fresh_prior
+from supir_train.renew import (
+    fresh_estimator,
+    fresh_strength_map,
+    renew_adapter,
+    reshape_adapter,
+    with_fresh_prior,
+)
+from supir_train.strength import strength_phase
 from supir_train.world import World
 
 
@@ -55,6 +62,8 @@ def load_start(config: TrainConfig) -> Supir:
         renew_adapter(supir, config.seed)
     if config.stage == "estimator" and supir.estimator is None:
         supir.estimator = fresh_estimator(config.seed)
+    if config.stage == "strength" and supir.strength_map is None:
+        supir.strength_map = fresh_strength_map(config.seed)
     return supir
 
 
@@ -104,3 +113,5 @@ def make_phases(supir: Supir, config: TrainConfig) -> tuple[Phase, ...]:
             return (distill_phase(supir, config),)
         case "estimator":
             return (estimator_phase(supir, config),)
+        case "strength":
+            return (strength_phase(supir, config),)

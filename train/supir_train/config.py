@@ -16,7 +16,7 @@ from supir_console import Config
 from supir_train.best import NEEDS_RESTORATION, BestFigure
 from supir_train.data_config import DataConfig, Location
 from supir_train.distill_config import DistillConfig
-from supir_train.loss_config import EncoderLossConfig, NoiseLossConfig
+from supir_train.loss_config import EncoderLossConfig, NoiseLossConfig, StrengthConfig
 from supir_train.optimize_config import AutoencoderConfig, OptimizeConfig
 
 FREE_KEYS = (
@@ -145,10 +145,10 @@ class ValidationConfig(Config):
 class TrainConfig(Config):
     """A whole run."""
 
-    stage: Literal["prior", "encoder", "adapter", "distill", "estimator"] = Field(
+    stage: Literal["prior", "encoder", "adapter", "distill", "estimator", "strength"] = Field(
         description="prior: VAE, then UNet and text encoders (small backbones); encoder: degradation-robust encoder; "
         "adapter: control encoder and connectors; distill: the same, as a student of few steps; estimator: tells how a "
-        "picture was degraded."
+        "picture was degraded; strength: tells how much of a restoration to take where, by the image terms of encoder."
     )
     run: Annotated[Path, AfterValidator(Path.expanduser)] = Field(
         description="Folder of the run: config, metrics, checkpoints and, at the end, model/."
@@ -191,6 +191,7 @@ class TrainConfig(Config):
     prior: PriorConfig = PriorConfig()
     adapter: AdapterConfig = AdapterConfig()
     distill: DistillConfig = DistillConfig()
+    strength: StrengthConfig = StrengthConfig()
     validation: ValidationConfig = ValidationConfig()
     log_every: int = Field(default=10, ge=1, description="Steps between two lines of metrics.jsonl.")
     trace_every: int = Field(

@@ -59,7 +59,7 @@ def encoder_phase(supir: Supir, config: TrainConfig) -> Phase:
 
     def restore(batch: Batch, _: ImageNoise) -> torch.Tensor:
         assert batch.lq is not None, "stage encoder loads degraded pairs"
-        return _reduced(supir.decode(supir.encode_lq(_enlarged(batch.lq, scale))).float(), scale)
+        return restored_alone(supir, batch.lq, scale)
 
     return Phase(
         name="codec" if weights.plain_weight else "encoder",
@@ -69,6 +69,11 @@ def encoder_phase(supir: Supir, config: TrainConfig) -> Phase:
         adversary=adversary,
         restore=restore,
     )
+
+
+def restored_alone(supir: Supir, lq: torch.Tensor, scale: int) -> torch.Tensor:
+    """What robust encoder and decoder make of (B, 3, H, W) in [-1, 1], without the prior, worked on at `scale`."""
+    return _reduced(supir.decode(supir.encode_lq(_enlarged(lq, scale))).float(), scale)
 
 
 def _enlarged(image: torch.Tensor, scale: int) -> torch.Tensor:

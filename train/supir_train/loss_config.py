@@ -108,6 +108,17 @@ class EncoderLossConfig(ImageLossConfig):
         return self
 
 
+class StrengthConfig(Config):
+    """What `stage: strength` prices beside the image terms of `encoder`; read by no other stage."""
+
+    harm_weight: float = Field(
+        default=0.3,
+        ge=0,
+        description="Weight of the harm: by how much the squared error of what is taken exceeds that of the given "
+        "picture, in nats, and 0 where it does not.",
+    )
+
+
 class NoiseLossConfig(Config):
     """The diffusion loss of the prior and the adapter: which timesteps, which noise, which weights."""
 

@@ -19,7 +19,7 @@ from supir_train.batch import Batch
 from supir_train.image_noise import ImageNoise
 from supir_train.optimize_config import OptimizeConfig
 
-PhaseName = Literal["autoencoder", "prior", "encoder", "codec", "adapter", "distill", "estimator"]
+PhaseName = Literal["autoencoder", "prior", "encoder", "codec", "adapter", "distill", "estimator", "strength"]
 Losses = dict[str, torch.Tensor]
 """By name; the scalar called "loss" is minimised, the others are logged. A vector holds one figure an image, of all
 or of some."""

@@ -1,4 +1,4 @@
-"""Starting points: parts that hang on a prior are put back to theirs, a new estimator is made.
+"""Starting points: parts that hang on a prior are put back to theirs, a new judge is made.
 
 Place in the flow: `stage: prior` renews what its fits made worthless; `stage: adapter` renews on request.
 """
@@ -13,6 +13,7 @@ from supir_model.connectors import ConnectorKind, Connectors
 from supir_model.control import ControlEncoder
 from supir_model.estimator import DegradationEstimator
 from supir_model.robust_encoder import new_robust_encoder
+from supir_model.strength_map import StrengthMap
 
 
 def renew_robust_encoder(supir: Supir) -> None:
@@ -40,6 +41,7 @@ def with_fresh_prior(supir: Supir, preset: str, seed: int) -> Supir:
         text=fresh.text,
         robust_encoder=supir.robust_encoder,
         estimator=supir.estimator,
+        strength_map=supir.strength_map,
     )
 
 
@@ -48,6 +50,13 @@ def fresh_estimator(seed: int) -> DegradationEstimator:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return DegradationEstimator()
+
+
+def fresh_strength_map(seed: int) -> StrengthMap:
+    """An untrained strength map, the same for the same seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return StrengthMap()
 
 
 def reshape_adapter(
