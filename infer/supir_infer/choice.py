@@ -11,21 +11,16 @@ from supir_infer.images import FloatImage, resize
 from supir_infer.interrupt import stop_here
 from supir_infer.settings import RestoreSettings
 from supir_infer.sizes import Sizes, largest_sizes, plan_sizes
-from supir_infer.strength import automatic_strength, degradation, gains_by_enlarging, most_to_take
+from supir_infer.strength import Taken, automatic, degradation, gains_by_enlarging
 from supir_model import Supir
-from supir_model.estimator import Degradation
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One picture's; `degradation` is the estimate behind it, None where nothing was left to it.
-
-    `strength` is the most that is taken; where a strength map says how much of it, see `finish`.
-    """
+    """One picture's."""
 
     sizes: Sizes
-    strength: float
-    degradation: Degradation | None
+    taken: Taken
 
 
 def choose(supir: Supir, settings: RestoreSettings, picture: FloatImage) -> Choice:
@@ -38,11 +33,10 @@ def choose(supir: Supir, settings: RestoreSettings, picture: FloatImage) -> Choi
     size = (picture.shape[1], picture.shape[0])
     sizes = plan_sizes(size, settings)
     if settings.strength != "auto" and settings.working_scale != "auto":
-        return Choice(sizes, settings.strength, None)
+        return Choice(sizes, Taken(settings.strength))
     found = degradation(supir, resize(picture, sizes.output))
-    strength = settings.strength
-    if strength == "auto":
-        strength = most_to_take(found) if supir.strength_map else automatic_strength(found)
-    if strength and gains_by_enlarging(found):
+    share = settings.strength
+    taken = automatic(supir, found) if share == "auto" else Taken(share, degradation=found)
+    if taken.most and gains_by_enlarging(found):
         sizes = largest_sizes(size, settings)
-    return Choice(sizes, strength, found)
+    return Choice(sizes, taken)

@@ -174,7 +174,7 @@ def _look_at(plans: Sequence[PicturePlan], restorer: Restorer) -> tuple[float, f
             seconds += time.perf_counter() - started
             output += math.prod(plan.sizes.output)
             planned += math.prod(plan.sizes.working)
-            restored += math.prod(choice.sizes.working) if choice.strength else 0
+            restored += math.prod(choice.sizes.working) if choice.taken.most else 0
     return seconds / max(1, output), restored / planned if planned else 1.0
 
 

@@ -14,8 +14,7 @@ from supir_infer.images import FloatImage, resize, to_bytes, to_deep
 from supir_infer.interrupt import stop_here
 from supir_infer.saving import Levels
 from supir_infer.settings import RestoreSettings
-from supir_infer.strength import share_to_take
-from supir_model.strength_map import StrengthMap
+from supir_infer.strength import Taken
 
 FARTHEST_RMS = 0.5
 """Largest deviation of a result's coarse colours from the picture's, of the range 0..1."""
@@ -27,23 +26,21 @@ def finished(
     restored: FloatImage,
     picture: FloatImage,
     size: tuple[int, int],
-    strength: float,
+    taken: Taken,
     settings: RestoreSettings,
     precision: str = "float32",
-    strength_map: StrengthMap | None = None,
 ) -> tuple[Levels, float]:
     """Returns the result (height, width, 3), and the share of the restored picture in it; the rest is the given one.
 
     It is uint8, or uint16 where `output_bits` is 16. A grey picture stays grey: its three channels are one.
 
     Args:
-        restored: at the working size, in about 0..1; not looked at where `strength` is 0.
+        restored: at the working size, in about 0..1; not looked at where `taken.most` is 0.
         picture: the given one at its own size, in 0..1.
         size: (width, height) of the result, px.
-        strength: share that is taken, 0 to 1.
+        taken: how much of the restored picture.
         settings: `output_bits`; and what to change where the result is none.
         precision: of the network, such as "bfloat16".
-        strength_map: says how much of `strength` is taken where; None for all of it everywhere.
 
     Raises:
         UserError: the restored picture has numbers that are none, or shows something else than the given one.
@@ -51,7 +48,7 @@ def finished(
     stop_here()
     to_levels = to_deep if settings.output_bits == 16 else to_bytes
     given = resize(picture, size)
-    if strength == 0:
+    if taken.most == 0:
         return to_levels(given), 0.0
     if not np.isfinite(restored).all():
         cause = "its weights are damaged"
@@ -68,9 +65,7 @@ def finished(
     if np.ptp(picture, axis=2).max() <= GREY_TOLERANCE:
         made = np.repeat(made.mean(axis=2, keepdims=True), 3, axis=2)
     made = resize(made, size)
-    share = np.full((1, 1, 1), strength, dtype=np.float32)
-    if strength_map is not None:
-        share = share * share_to_take(strength_map, given, made)
+    share = taken.share(given, made)
     return to_levels(given + share * (made - given)), float(np.mean(share))
 
 

@@ -195,7 +195,7 @@ class Restorer:
         """The results of pictures that are worked on at one size."""
         working, timings = asked[0].choice.sizes.working, dict[str, float]()
         restored: Iterable[npt.NDArray[np.float32]] = [one.rgb for one in asked]
-        if any(one.choice.strength for one in asked):
+        if any(one.choice.taken.most for one in asked):
             lq = np.stack([resize(one.rgb, working) for one in asked])
             texts = ((one.caption, one.regions, one.choice.sizes) for one in asked)
             told = tell(self._texts, self.settings, self.windows(working), *zip(*texts, strict=True))
@@ -207,9 +207,8 @@ class Restorer:
         self, asked: _Asked, restored: npt.NDArray[np.float32], timings: dict[str, float], shared_by: int
     ) -> Result:
         settings, choice = self.settings, asked.choice
-        judge = self.supir.strength_map if settings.strength == "auto" else None
         image, strength = finished(
-            restored, asked.rgb, choice.sizes.output, choice.strength, settings, self.precision, judge
+            restored, asked.rgb, choice.sizes.output, choice.taken, settings, self.precision
         )
         return Result(
             image=image,
@@ -219,7 +218,7 @@ class Restorer:
             prompt=prompt_of(asked.caption, settings.positive_suffix),
             num_tiles=len(self.windows(choice.sizes.working)),
             strength=strength,
-            degradation=choice.degradation,
+            degradation=choice.taken.degradation,
             timings={name: seconds / shared_by for name, seconds in timings.items()},
         )
 

@@ -9,7 +9,7 @@ that is not touched comes back as it was.
 from __future__ import annotations
 
 import math
-from dataclasses import astuple
+from dataclasses import astuple, dataclass
 from functools import cache
 
 import numpy as np
@@ -17,7 +17,7 @@ import torch
 
 from supir_infer.images import FloatImage
 from supir_model import Supir
-from supir_model.estimator import Degradation, DegradationEstimator
+from supir_model.estimator import Degradation, DegradationEstimator, normalised
 from supir_model.load import embedded_estimator
 from supir_model.strength_map import StrengthMap
 
@@ -51,25 +51,43 @@ def degradation(supir: Supir, picture: FloatImage) -> Degradation:
     return Degradation(*(sum(column) / len(found) for column in columns))
 
 
-def most_to_take(degradation: Degradation) -> float:
-    """Returns 0 for a picture that is clean by its estimate, up to 1: the most that a strength map may take of it."""
-    return _ramp(degradation.psnr_db, CLEAN_DB, SUSPECT_DB)
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """How much of a restoration is taken.
 
-
-@torch.no_grad()
-def share_to_take(strength_map: StrengthMap, given: FloatImage, restored: FloatImage) -> FloatImage:
-    """Returns (H, W, 1) in 0..1: the share of a restoration that is best taken at each place.
-
-    Args:
-        strength_map: of the model that restored.
-        given: (H, W, 3) in 0..1, at the output's size; `restored` likewise.
+    Attributes:
+        most: 0 for nothing to 1 for all of it.
+        judge: says of each place which share of that; None for all of it everywhere.
+        degradation: what was done to the given picture, as it was estimated; None where nothing is left to it.
     """
-    device = strength_map.device
-    pictures = (
-        torch.from_numpy(array).to(device).permute(2, 0, 1)[None] * 2 - 1 for array in (given, restored)
-    )
-    share: FloatImage = strength_map(*pictures)[0, 0, :, :, None].cpu().numpy()
-    return share
+
+    most: float
+    judge: StrengthMap | None = None
+    degradation: Degradation | None = None
+
+    @torch.no_grad()
+    def share(self, given: FloatImage, restored: FloatImage) -> FloatImage:
+        """Returns the share of each place, (H, W, 1) or (1, 1, 1).
+
+        Args:
+            given: (H, W, 3) in 0..1, at the output's size; `restored` likewise.
+        """
+        if self.judge is None or self.degradation is None:
+            return np.full((1, 1, 1), self.most, dtype=np.float32)
+        device = self.judge.device
+        pictures = (
+            torch.from_numpy(array).to(device).permute(2, 0, 1)[None] * 2 - 1 for array in (given, restored)
+        )
+        share = self.judge(*pictures, normalised([self.degradation]))
+        taken: FloatImage = (self.most * share[0, 0, :, :, None]).cpu().numpy()
+        return taken
+
+
+def automatic(supir: Supir, degradation: Degradation) -> Taken:
+    """Returns what is best taken of a restoration by this model, of a picture that was degraded so."""
+    if supir.strength_map is None:
+        return Taken(automatic_strength(degradation), degradation=degradation)
+    return Taken(_doubt(degradation), supir.strength_map, degradation)
 
 
 def automatic_strength(degradation: Degradation) -> float:
@@ -84,7 +102,7 @@ def automatic_strength(degradation: Degradation) -> float:
         share(degradation.noise_sigma, ALONE_NOISE, NOISE),
         JPEG_STRENGTH * _ramp(degradation.jpeg_quality, *JPEG_QUALITY),
     )
-    return min(worst, most_to_take(degradation))
+    return min(worst, _doubt(degradation))
 
 
 def gains_by_enlarging(degradation: Degradation) -> bool:
@@ -94,6 +112,11 @@ def gains_by_enlarging(degradation: Degradation) -> bool:
     better at its own size, at which the network sees more of it.
     """
     return degradation.blur_sigma_px < ENLARGED_BLUR_PX
+
+
+def _doubt(degradation: Degradation) -> float:
+    """0 for a picture that is clean by its estimated PSNR, up to 1."""
+    return _ramp(degradation.psnr_db, CLEAN_DB, SUSPECT_DB)
 
 
 def _ramp(value: float, none: float, all_: float) -> float:

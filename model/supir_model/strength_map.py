@@ -3,9 +3,9 @@
 Place in the flow: `train` fits it on restorations beside the photos that they should be (`stage: strength`); `infer`
 mixes by it. Each place is judged by what the restoration changes there: grain that is gone from a wall is taken, fur
 that is gone with it is not. It belongs to one restorer, whose faults it has learned.
-Law: it sees no more than both pictures, at the output's size; equal pictures give a map, which then changes nothing.
+Law: it sees no more than both pictures, at the output's size, and the estimate of what was done to the given one.
 
-Legend: B pictures, (H, W) px, C inner channels.
+Legend: B pictures, (H, W) px, C inner channels, T targets of the estimate.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional
 
-from supir_model.estimator import coefficient_energy
+from supir_model.estimator import Degradation, coefficient_energy
 from supir_model.mini_vae import BLOCK, block_transform
 
 STRIP_BLOCKS = 64
@@ -26,8 +26,8 @@ STRIP_BLOCKS = 64
 class StrengthMap(ModelMixin, ConfigMixin):
     """Convolutions over 8×8 blocks, on the logarithms of the cosine coefficients' energy.
 
-    Of each block it sees the energies in the picture, in the restoration, and in what was taken away; and of all
-    blocks their mean and deviation, which tell a picture full of noise from one with grain in places.
+    Of each block it sees the energies in the picture, in the restoration, and in what was taken away; and of the whole
+    picture their mean and deviation, which tell one full of noise from one with grain in places, and the estimate.
 
     Args:
         num_coefficients: coefficients of a block that are looked at, at most 192.
@@ -46,23 +46,25 @@ class StrengthMap(ModelMixin, ConfigMixin):
         self.transform: Tensor
         self.register_buffer("transform", analysis[..., None, None], persistent=False)
         self.blocks = nn.Conv2d(3 * num_coefficients, channels, 1)
-        self.whole = nn.Linear(2 * channels, channels)
+        self.whole = nn.Linear(2 * channels + len(Degradation.__slots__), channels)
         self.nearby = nn.ModuleList(
             nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation) for dilation in dilations
         )
         self.share = nn.Conv2d(channels, 1, 1)
 
-    def forward(self, given: Tensor, restored: Tensor) -> Tensor:
+    def forward(self, given: Tensor, restored: Tensor, estimate: Tensor) -> Tensor:
         """The share of `restored` to take, (B, 1, H, W) in 0..1, smooth over a block.
 
         Args:
             given: (B, 3, H, W) in [-1, 1], of any size.
             restored: the same.
+            estimate: (B, T) of `given`, as `DegradationEstimator` puts them out.
         """
         side = STRIP_BLOCKS * BLOCK
         strips = zip(given.split(side, dim=2), restored.split(side, dim=2), strict=True)
         features = torch.cat([self._of_blocks(*strip) for strip in strips], dim=2)
-        summary = torch.cat([features.mean(dim=(2, 3)), features.std(dim=(2, 3), correction=0)], dim=1)
+        mean, deviation = features.mean(dim=(2, 3)), features.std(dim=(2, 3), correction=0)
+        summary = torch.cat([mean, deviation, estimate.to(mean)], dim=1)
         features = features + self.whole(summary)[..., None, None]
         for convolution in self.nearby:
             features = features + functional.silu(convolution(features))

@@ -12,8 +12,11 @@ import torch
 from supir_console import UserError
 from supir_infer import RestoreSettings
 from supir_infer.finish import finished
+from supir_infer.strength import Taken
+from supir_model.estimator import Degradation
 from supir_model.strength_map import StrengthMap
 
+CLEAN = Degradation(0.0, 0.0, 100.0, 1.0, 50.0)
 SETTINGS = RestoreSettings(guidance_scale=1.0)
 
 
@@ -23,14 +26,14 @@ def picture():
 
 
 def test_strength_zero_gives_the_picture_and_looks_at_nothing_else(picture):
-    result, share = finished(np.full_like(picture, np.nan), picture, (60, 40), 0.0, SETTINGS)
+    result, share = finished(np.full_like(picture, np.nan), picture, (60, 40), Taken(0.0), SETTINGS)
     assert share == 0
     assert np.array_equal(result, np.round(picture * 255).astype(np.uint8))
 
 
 def test_strength_mixes_linearly(picture):
     made = np.clip(picture + 0.1, 0, 1)
-    result, share = finished(made, picture, (60, 40), 0.5, SETTINGS)
+    result, share = finished(made, picture, (60, 40), Taken(0.5), SETTINGS)
     assert share == 0.5
     assert np.abs(result.astype(int) - (picture + 0.05) * 255).max() <= 0.51
 
@@ -40,7 +43,7 @@ def test_a_strength_map_says_how_much_of_the_strength_is_taken(picture):
     torch.nn.init.zeros_(a_quarter.share.weight)
     torch.nn.init.constant_(a_quarter.share.bias, -math.log(3))
     made = np.clip(picture + 0.1, 0, 1)
-    result, share = finished(made, picture, (60, 40), 0.8, SETTINGS, strength_map=a_quarter)
+    result, share = finished(made, picture, (60, 40), Taken(0.8, a_quarter, CLEAN), SETTINGS)
     assert share == pytest.approx(0.2)
     assert np.abs(result.astype(int) - (picture + 0.02) * 255).max() <= 0.51
 
@@ -48,7 +51,7 @@ def test_a_strength_map_says_how_much_of_the_strength_is_taken(picture):
 def test_a_grey_picture_stays_grey(picture):
     grey = np.repeat(picture[..., :1], 3, axis=2)
     tinted = np.clip(grey + np.float32([0.05, 0.0, -0.05]), 0, 1)
-    result, _ = finished(tinted, grey, (60, 40), 1.0, SETTINGS)
+    result, _ = finished(tinted, grey, (60, 40), Taken(1.0), SETTINGS)
     assert np.ptp(result, axis=2).max() == 0
 
 
@@ -57,15 +60,15 @@ def test_numbers_that_are_none_are_a_failure(picture, value):
     made = picture.copy()
     made[3, 5, 1] = value
     with pytest.raises(UserError, match=r"numbers that are none .*: its weights are damaged$"):
-        finished(made, picture, (60, 40), 1.0, SETTINGS)
+        finished(made, picture, (60, 40), Taken(1.0), SETTINGS)
     with pytest.raises(UserError, match=r"its precision \(float16\) is too low: try --dtype float32$"):
-        finished(made, picture, (60, 40), 1.0, SETTINGS, "float16")
+        finished(made, picture, (60, 40), Taken(1.0), SETTINGS, "float16")
 
 
 def test_another_picture_is_a_failure(picture):
     with pytest.raises(UserError, match=r"0\.[0-9]+ .* more than 0\.5"):
-        finished(np.zeros_like(picture), picture**0.1, (60, 40), 1.0, SETTINGS)
-    assert finished(picture[:, ::-1], picture, (60, 40), 1.0, SETTINGS)[0].shape == (40, 60, 3)
+        finished(np.zeros_like(picture), picture**0.1, (60, 40), Taken(1.0), SETTINGS)
+    assert finished(picture[:, ::-1], picture, (60, 40), Taken(1.0), SETTINGS)[0].shape == (40, 60, 3)
 
 
 @pytest.mark.parametrize(
@@ -78,11 +81,11 @@ def test_another_picture_is_a_failure(picture):
 )
 def test_the_advice_is_one_that_the_settings_have_not_taken_yet(picture, settings, advice):
     with pytest.raises(UserError, match=re.escape(advice)):
-        finished(np.zeros_like(picture), picture**0.1, (60, 40), 1.0, RestoreSettings(**settings))
+        finished(np.zeros_like(picture), picture**0.1, (60, 40), Taken(1.0), RestoreSettings(**settings))
 
 
 def test_sixteen_bits_keep_what_eight_round_away(picture):
     settings = RestoreSettings(output_bits=16)
-    result, _ = finished(picture, picture, (60, 40), 0.0, settings)
+    result, _ = finished(picture, picture, (60, 40), Taken(0.0), settings)
     assert result.dtype == np.uint16
     assert np.abs(result - picture * 65535).max() <= 0.51

@@ -17,7 +17,7 @@ def judge():
 
 @pytest.fixture
 def pictures():
-    return torch.rand(2, 3, 67, 93) * 2 - 1, torch.rand(2, 3, 67, 93) * 2 - 1
+    return torch.rand(2, 3, 67, 93) * 2 - 1, torch.rand(2, 3, 67, 93) * 2 - 1, torch.rand(2, 5)
 
 
 @torch.no_grad()
@@ -33,7 +33,7 @@ def test_shares_are_those_of_the_whole_picture_however_it_is_cut(judge, pictures
 @torch.no_grad()
 def test_pictures_may_have_any_size(judge, size):
     given = torch.rand(1, 3, *size)
-    share = judge(given, given * 0.5)
+    share = judge(given, given * 0.5, torch.zeros(1, 5))
     assert share.shape == (1, 1, *size)
     assert share.isfinite().all()
 
@@ -43,7 +43,7 @@ def test_a_share_depends_on_what_is_changed_there(judge):
     given = torch.rand(1, 3, 128, 256) * 2 - 1
     restored = given.clone()
     restored[..., :128] *= 0.1
-    left, right = judge(given, restored)[0, 0, 64, [32, 224]]
+    left, right = judge(given, restored, torch.zeros(1, 5))[0, 0, 64, [32, 224]]
     assert (left - right).abs() > 1e-3
 
 

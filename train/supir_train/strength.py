@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 
 from supir_model import Supir
+from supir_model.load import embedded_estimator
 from supir_train.batch import Batch
 from supir_train.config import TrainConfig
 from supir_train.encoder import restored_alone
@@ -26,13 +27,15 @@ def strength_phase(supir: Supir, config: TrainConfig) -> Phase:
     """Returns the fit of the strength map; logged are the share that it takes, the harm, and the PSNR of the mix."""
     scale = config.encoder.working_scale
     image_loss = ImageLoss(config.encoder, None, LATENT_PX // scale)
+    estimator = supir.estimator or embedded_estimator()
 
     def mix(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         assert batch.lq is not None, "stage strength loads degraded pairs"
         assert supir.strength_map is not None, "the run has made one"
         with torch.no_grad():
             restored = restored_alone(supir, batch.lq, scale).clamp(-1, 1)
-        share = supir.strength_map(batch.lq, restored).float()
+            estimate = estimator(batch.lq)
+        share = supir.strength_map(batch.lq, restored, estimate).float()
         return batch.lq + share * (restored - batch.lq), share
 
     def loss(batch: Batch, noise: ImageNoise) -> Losses:
