@@ -9,10 +9,12 @@ import torch
 
 from supir_model import load_supir
 from supir_model.adapted_unet import adapted_output, size_embedding
-from supir_model.calibrate import calibrate_connectors
+from supir_model.calibrate import Noised, calibrate_connectors
 from supir_model.control import ControlEncoder
 from supir_model.diffusion import noised_input, sampling_sigmas
 from supir_model.guidance import LinearScale, guided
+
+PROMPTS = ["a stone wall", "two dogs in the snow"]
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +36,7 @@ class Batch:
         self.latent = self.z_lq + 0.1 * torch.randn(2, 8, *size, generator=generator)
         self.timestep = torch.tensor([250, 800])
         self.x_in = noised_input(self.latent, self.noise, self.timestep)
-        self.text = supir.encode_prompt(["a stone wall", "two dogs in the snow"])
+        self.text = supir.encode_prompt(PROMPTS)
         self.time_ids = supir.time_ids(128, 128, 2)
 
     def eps(self, supir, z_lq, control_scale=1.0):
@@ -189,6 +191,10 @@ def test_a_frozen_encoder_half_keeps_no_graph_and_the_same_adapter_gradients(sup
         torch.testing.assert_close(twin.get_parameter(name).grad, frozen[name], rtol=1e-5, atol=1e-7)
 
 
+def noised_batch(batch: Batch) -> Noised:
+    return Noised(x_in=batch.x_in, timestep=batch.timestep, conditioning=batch.text, time_ids=batch.time_ids)
+
+
 def test_calibration_brings_a_fresh_adapter_ten_times_nearer_to_the_prior(supir):
     batch = Batch(supir)
     prior = batch.eps(supir, None)
@@ -198,11 +204,28 @@ def test_calibration_brings_a_fresh_adapter_ten_times_nearer_to_the_prior(supir)
 
     before = distance()
     state = {name: value.clone() for name, value in supir.state_dict().items()}
-    calibrate_connectors(supir, batch.x_in, batch.timestep, batch.text, batch.time_ids)
+    calibrate_connectors(supir, [noised_batch(batch)])
     assert distance() < 0.1 * before
     changed = {name for name, value in supir.state_dict().items() if not torch.equal(value, state[name])}
     sft = set(range(12)) - {3, 7}
     assert changed == {f"connectors.layers.{i}.norm.{leaf}" for i in sft for leaf in ("weight", "bias")}
+
+
+def test_calibration_is_the_same_in_one_pass_and_in_one_image_a_pass(supir):
+    twin, batch = copy.deepcopy(supir), Batch(supir)
+    calibrate_connectors(supir, [noised_batch(batch)])
+    single = [
+        Noised(
+            x_in=batch.x_in[row : row + 1],
+            timestep=batch.timestep[row : row + 1],
+            conditioning=supir.encode_prompt([words]),
+            time_ids=batch.time_ids[row : row + 1],
+        )
+        for row, words in enumerate(PROMPTS)
+    ]
+    calibrate_connectors(twin, single)
+    for ours, theirs in zip(supir.connectors.parameters(), twin.connectors.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 def test_a_trimmed_control_encoder_takes_every_second_block():

@@ -11,7 +11,7 @@ import torch
 from diffusers.models.attention_processor import AttnProcessor2_0
 
 from supir_model import TextConditioning, load_supir
-from supir_model.calibrate import calibrate_connectors
+from supir_model.calibrate import Noised, calibrate_connectors
 from supir_model.guidance import LinearScale, guided
 from supir_model.memory import compile_blocks, offload, store_in_float8
 from supir_model.text import joined
@@ -216,7 +216,11 @@ def test_new_connectors_are_fitted_to_prompts_of_any_length(supir):
     supir.control.mid_block.attentions[0].register_forward_pre_hook(
         lambda _module, _inputs, named: seen.append(named["encoder_attention_mask"]), with_kwargs=True
     )
-    calibrate_connectors(
-        supir, x, torch.tensor([100, 800]), supir.encode_prompt(texts), supir.time_ids(64, 64, 2)
+    noised = Noised(
+        x_in=x,
+        timestep=torch.tensor([100, 800]),
+        conditioning=supir.encode_prompt(texts),
+        time_ids=supir.time_ids(64, 64, 2),
     )
+    calibrate_connectors(supir, [noised])
     assert seen[0].sum(dim=1).tolist() == [77, 231]

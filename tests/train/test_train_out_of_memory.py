@@ -139,7 +139,10 @@ def test_a_validation_is_halved_too(configure, tmp_path):
 
 def test_one_image_that_does_not_fit_ends_in_one_line_with_advice(configure, tmp_path):
     config = configure("adapter", tmp_path / "run", **STEPS)
-    told = r"out of memory with one image in a forward pass; use gradient_checkpointing=true.*--fit SIZE"
+    told = (
+        r"out of memory with one image in a forward pass \(CUDA out of memory. Tried to allocate 2.00 GiB\); use "
+        "gradient_checkpointing=true.*--fit SIZE"
+    )
     with pytest.raises(UserError, match=told):
         train(cramped(prepare(config), more_than(0)))
 
@@ -181,6 +184,7 @@ def test_what_counts_as_too_little_memory():
     assert is_out_of_memory(
         RuntimeError(f"[enforce fail at alloc_cpu.cpp:124] . {REFUSALS[0]}: you tried to")
     )
+    assert is_out_of_memory(RuntimeError("std::bad_alloc"))
     assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     with pytest.raises(RuntimeError, match="shapes"):
         StepSplit(4, 1, 32, ALONE).fitted(lambda _: (_ for _ in ()).throw(RuntimeError("shapes")))
@@ -194,6 +198,25 @@ def test_too_little_memory_for_the_weights_is_told_without_halving():
         raise torch.OutOfMemoryError("CUDA out of memory")
     with pytest.raises(RuntimeError, match="shapes"), lack_of_memory_told():
         raise RuntimeError("shapes")
+
+
+def test_onednn_that_is_refused_pages_has_the_images_halved():
+    def work(images: int) -> int:
+        if images > 2:
+            raise RuntimeError("could not create a primitive")
+        return images
+
+    assert StepSplit(8, 1, 32, ALONE).fitted(work) == 2
+    told = r"out of memory with one image in a forward pass \(could not create a primitive\); use gradient"
+    with pytest.raises(UserError, match=told):
+        StepSplit(2, 1, 32, ALONE).fitted(lambda _: work(8))
+
+
+def test_onednn_without_a_kernel_is_no_lack_of_memory():
+    assert is_out_of_memory(RuntimeError("could not execute a primitive"))
+    assert not is_out_of_memory(
+        RuntimeError("could not create a primitive descriptor for the matmul primitive")
+    )
 
 
 def test_main_memory_that_the_system_refuses_is_told_apart():

@@ -7,7 +7,9 @@ import torch
 
 from supir_console import UserError
 from supir_model import Supir, load_supir
+from supir_train.rehearsal import rehearse
 from supir_train.run import prepare, train
+from supir_train.world import ALONE
 
 
 def test_a_fresh_prior_stands_on_the_latents_of_init(configure, tmp_path, prior_run):
@@ -32,5 +34,6 @@ def test_a_fresh_prior_stands_on_the_latents_of_init(configure, tmp_path, prior_
 
 def test_a_fresh_prior_of_other_latents_is_refused(configure, tmp_path):
     config = configure("prior", tmp_path / "run", init="mini", prior__start="fresh", preset="tiny")
-    with pytest.raises(UserError, match="preset=tiny takes latents of 8 channels and init has 64"):
-        prepare(config)
+    for made in (prepare, rehearse):
+        with pytest.raises(UserError, match="preset=tiny takes latents of 8 channels and init has 64"):
+            made(config, ALONE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -29,10 +30,17 @@ def test_a_second_start_is_refused_in_one_line(command, configure, tmp_path):
     assert (code, out, err) == (2, "", refusal)
 
 
+def test_a_plan_may_be_made_of_a_run_under_way(command, configure, tmp_path):
+    with owned(configure("adapter", tmp_path / "run"), ALONE):
+        code, out, _ = command("--dry-run", "--json")
+    assert (code, json.loads(out)["phases"][0]["steps"]) == (0, 2)
+
+
 @pytest.mark.usefixtures("nothing_is_loaded")
-def test_a_file_in_the_folders_place_is_one_line(command, tmp_path):
+@pytest.mark.parametrize("arguments", [[], ["--dry-run"]])
+def test_a_file_in_the_folders_place_is_one_line(arguments, command, tmp_path):
     (tmp_path / "run").write_text("mine")
-    code, _, err = command()
+    code, _, err = command(*arguments)
     assert (code, err) == (
         2,
         f"error: run: {tmp_path}/run cannot be written to: it is no folder; give a folder that can be\n",
@@ -41,8 +49,9 @@ def test_a_file_in_the_folders_place_is_one_line(command, tmp_path):
 
 
 @pytest.mark.usefixtures("nothing_is_loaded")
+@pytest.mark.parametrize("arguments", [[], ["--dry-run"]])
 @pytest.mark.parametrize("is_begun", [False, True])
-def test_a_read_only_place_is_one_line(is_begun, command, tmp_path, monkeypatch):
+def test_a_read_only_place_is_one_line(is_begun, arguments, command, tmp_path, monkeypatch):
     run = tmp_path / "run"
     if is_begun:
         run.mkdir()
@@ -53,7 +62,7 @@ def test_a_read_only_place_is_one_line(is_begun, command, tmp_path, monkeypatch)
 
     monkeypatch.setattr(Path, "mkdir", closed)
     monkeypatch.setattr(Path, "touch", closed)
-    code, _, err = command()
+    code, _, err = command(*arguments)
     told = f"error: run: {run} cannot be written to: Read-only file system; give a folder that can be\n"
     assert (code, err) == (2, told)
 
@@ -62,10 +71,10 @@ def test_another_config_is_refused_before_weights_are_loaded(command, configure,
     config = configure("adapter", tmp_path / "run", optimize__steps=1)
     train(prepare(config))
     request.getfixturevalue("nothing_is_loaded")
-    code, _, err = command(optimize__lr=1e-3)
-    assert code == 2
     told = "was begun with another config: optimize.lr was 1e-05, is 0.001; put it back, or set run=NEW"
-    assert told in err.splitlines()[-1]
+    for arguments in ([], ["--dry-run"]):
+        code, _, err = command(*arguments, optimize__lr=1e-3)
+        assert (code, told in err.splitlines()[-1]) == (2, True)
 
 
 def test_a_start_that_is_refused_for_its_data_leaves_no_folder(command, tmp_path):

@@ -13,7 +13,7 @@ import itertools
 import torch
 
 from supir_model import Supir
-from supir_model.calibrate import calibrate_connectors
+from supir_model.calibrate import Noised, calibrate_connectors
 from supir_model.connectors import ZeroSFT
 from supir_model.diffusion import NUM_TIMESTEPS, karras_sigmas, noised_input
 from supir_model.guidance import LinearScale, guided
@@ -97,17 +97,24 @@ def _calibrate(supir: Supir, config: TrainConfig) -> None:
     batches = training_batches(config, images=images, degraded=False, start=Position())
     usable = (batch.to(supir.device) for batch in batches if batch.keys)
     chosen = list(itertools.islice(usable, CALIBRATION_PHOTOS))
+    counts = [len(batch.keys) for batch in chosen]
+    timesteps = torch.linspace(0, NUM_TIMESTEPS - 1, sum(counts), device=supir.device).long().split(counts)
     generator = keyed_generator(config.seed, "calibration")
     with autocast(config.optimize, supir.device):
-        latent = torch.cat([supir.encode(batch.hq) for batch in chosen])
-        count = len(latent)
-        timestep = torch.linspace(0, NUM_TIMESTEPS - 1, count, device=supir.device).long()
-        noise = torch.randn(latent.shape, generator=generator).to(supir.device)
-        prompts = [prompt for batch in chosen for prompt in batch.prompts]
+        # a photo a pass: it takes no more memory than the smallest step
         calibrate_connectors(
-            supir,
-            noised_input(latent, noise, timestep),
-            timestep,
-            supir.encode_prompt(prompts),
-            supir.time_ids(config.data.crop_px, config.data.crop_px, count),
+            supir, (_noised(supir, config, *of, generator) for of in zip(chosen, timesteps, strict=True))
         )
+
+
+def _noised(
+    supir: Supir, config: TrainConfig, batch: Batch, timestep: torch.Tensor, generator: torch.Generator
+) -> Noised:
+    latent = supir.encode(batch.hq)
+    noise = torch.randn(latent.shape, generator=generator).to(supir.device)
+    return Noised(
+        x_in=noised_input(latent, noise, timestep),
+        timestep=timestep,
+        conditioning=supir.encode_prompt(batch.prompts),
+        time_ids=supir.time_ids(config.data.crop_px, config.data.crop_px, len(latent)),
+    )

@@ -115,9 +115,11 @@ def _rehearse(resolved: TrainConfig, processes: int, as_json: bool) -> None:
 
     import_network_alone()
     from supir_train.rehearsal import rehearse
+    from supir_train.run_folder import require_usable
     from supir_train.world import World
 
     if _speaks():
+        require_usable(resolved)
         figures = rehearse(resolved, World(size=processes))
         if as_json:
             finish(figures, as_json)

@@ -27,6 +27,9 @@ REMEDIES = (
     "or a device with more memory (`--fit SIZE` chooses, `--dry-run` tells what a run takes)"
 )
 
+REFUSAL_LENGTH = 160
+"""Characters of what refused memory that a line repeats."""
+
 
 def share(fit: OptimizeConfig, world: World, crops_per_image: int) -> int:
     """Returns the number of images in one forward pass of one process.
@@ -82,12 +85,13 @@ class StepSplit:
             UserError: one image is too much.
         """
         while True:
-            result, failed = self._tried(work)
-            if not self._world.any(failed):
+            result, refusal = self._tried(work)
+            if not self._world.any(bool(refusal)):
                 assert result is not None, "no process failed"
                 return result[0]
             if self.forward == 1:
-                raise UserError(f"out of memory with one image in a forward pass; {REMEDIES}")
+                here = f" ({refusal})" if refusal else ""
+                raise UserError(f"out of memory with one image in a forward pass{here}; {REMEDIES}")
             self._halve()
 
     def unhalved(self, work: Callable[[int], Result]) -> Result:
@@ -96,8 +100,8 @@ class StepSplit:
         Raises:
             UserError: memory does not suffice.
         """
-        result, failed = self._tried(work)
-        if failed:
+        result, refusal = self._tried(work)
+        if refusal:
             smaller = (
                 f"set micro_batch={self.forward // 2}, the same command goes on from the last checkpoint"
             )
@@ -108,14 +112,14 @@ class StepSplit:
         assert result is not None, "it did not fail"
         return result[0]
 
-    def _tried(self, work: Callable[[int], Result]) -> tuple[tuple[Result] | None, bool]:
-        """The result, in a tuple, or that memory did not suffice; what the attempt held is given up on return."""
+    def _tried(self, work: Callable[[int], Result]) -> tuple[tuple[Result] | None, str]:
+        """The result, in a tuple, or the words that refused memory; what the attempt held is given up on return."""
         try:
-            return (work(self.forward),), False
+            return (work(self.forward),), ""
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            return None, True
+            return None, _in_short(error)
 
     def _halve(self) -> None:
         before, self.forward = self.forward, self.forward // 2
@@ -130,6 +134,12 @@ class StepSplit:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def _in_short(error: BaseException) -> str:
+    """The first of an error's words, in one line and never none."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= REFUSAL_LENGTH else f"{text[:REFUSAL_LENGTH]}…"
 
 
 @contextmanager

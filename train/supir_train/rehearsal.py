@@ -28,6 +28,7 @@ from supir_train.micro_batch import share
 from supir_train.optimize_config import AutoencoderConfig, OptimizeConfig
 from supir_train.phase import Phase
 from supir_train.provenance import data_hashes
+from supir_train.renew import require_same_latents
 from supir_train.restoration import require_best_measure
 from supir_train.world import BUCKET_NUMBERS, World
 
@@ -212,6 +213,7 @@ def is_gpu(config: TrainConfig) -> bool:
 def _hollow(config: TrainConfig) -> Supir:
     preset, shape = _preset(config), config.adapter
     if config.stage == "prior" and config.prior.start == "fresh":
+        require_same_latents(config.preset, preset.vae["latent_channels"])
         preset = replace(PRESETS[config.preset], vae_class=preset.vae_class, vae=preset.vae)
     if config.stage == "adapter" and shape.start == "unet":
         kind = {"kind": shape.connector} if shape.connector else {}

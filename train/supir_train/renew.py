@@ -12,6 +12,7 @@ from supir_model import Supir, load_supir
 from supir_model.connectors import ConnectorKind, Connectors
 from supir_model.control import ControlEncoder
 from supir_model.estimator import DegradationEstimator
+from supir_model.presets import PRESETS
 from supir_model.robust_encoder import new_robust_encoder
 from supir_model.strength_map import StrengthMap
 
@@ -21,18 +22,28 @@ def renew_robust_encoder(supir: Supir) -> None:
     supir.robust_encoder.load_state_dict(new_robust_encoder(supir.vae).state_dict())
 
 
+def require_same_latents(preset: str, latent_channels: int) -> None:
+    """Refuses a preset whose prior is for latents of another number of channels than those of `init`.
+
+    Raises:
+        UserError: says both numbers.
+    """
+    taken = PRESETS[preset].unet["in_channels"]
+    if taken != latent_channels:
+        raise UserError(
+            f"prior.start=fresh: the prior of preset={preset} takes latents of {taken} channels and "
+            f"init has {latent_channels}; set preset to that of init"
+        )
+
+
 def with_fresh_prior(supir: Supir, preset: str, seed: int) -> Supir:
     """Returns the model with an untrained prior and adapter of a preset's shape on the latents that it has.
 
     Raises:
         UserError: the preset's prior is for latents of another number of channels.
     """
+    require_same_latents(preset, supir.latent_channels)
     fresh = load_supir(preset=preset, weights=None, seed=seed)
-    if fresh.latent_channels != supir.latent_channels:
-        raise UserError(
-            f"prior.start=fresh: the prior of preset={preset} takes latents of {fresh.latent_channels} channels and "
-            f"init has {supir.latent_channels}; set preset to that of init"
-        )
     return Supir(
         unet=fresh.unet,
         control=fresh.control,

@@ -16,6 +16,16 @@ from supir_train.world import World
 LOCK = ".lock"
 
 
+def require_usable(config: TrainConfig) -> None:
+    """Refuses a folder that no start with this config can have; asks no other process and leaves nothing behind.
+
+    Raises:
+        UserError: the folder has another config or content, or cannot be written to.
+    """
+    _claim(config)
+    require_writable_folder(config.run, "run:")
+
+
 def require_available(config: TrainConfig, world: World) -> None:
     """Refuses early what `owned` would: nothing is loaded for a run that has no folder, and nothing is left behind.
 
@@ -25,8 +35,7 @@ def require_available(config: TrainConfig, world: World) -> None:
     refusal = None
     if world.writes:
         try:
-            _claim(config)
-            require_writable_folder(config.run, "run:")
+            require_usable(config)
             if (config.run / LOCK).exists():
                 with _lock(config.run):
                     pass
