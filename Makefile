@@ -16,8 +16,9 @@ demo: setup
 speedrun: setup
 	$(RUN)/python train/mini/speedrun.py "$(PHOTOS)"
 
+# The many processes that tests start find our modules compiled by the first of them, whatever the environment says.
 test: setup
-	OMP_NUM_THREADS=1 $(RUN)/python -m pytest --numprocesses 2 --dist loadfile
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(RUN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: setup
 	$(RUN)/ruff format --check .

@@ -17,7 +17,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +24,7 @@ import torch
 
 from supir_infer.restore import Restorer
 from supir_infer.settings import RestoreSettings
+from supir_model.sampler import Denoise
 
 PROBE_STEPS = 2
 SIDE_PX = 512
@@ -64,12 +64,11 @@ def tile_side(settings: RestoreSettings) -> int:
     return min(settings.tile_px, max(settings.min_size_px, settings.snap_px))
 
 
-class _WithoutNetwork(Restorer):
-    """Everything of a restoration but the sampling: what grows with the picture and not with the tile."""
-
-    def _sample(self, *arguments: Any) -> torch.Tensor:
-        unit_noise: torch.Tensor = arguments[1]
-        return unit_noise
+def _no_steps(
+    _settings: RestoreSettings, _denoise: Denoise, z_lq: torch.Tensor, *_others: object
+) -> torch.Tensor:
+    """Leaves of a restoration what grows with the picture and not with the tile."""
+    return z_lq
 
 
 def probe_of(restorer: Restorer) -> Restorer:
@@ -91,7 +90,7 @@ def measure_memory(restorer: Restorer) -> Memory | None:
     if held is None:
         return None
     tile = _peak_bytes(device, partial(probe.restore, grey(side, side)))
-    rest = _WithoutNetwork(probe.supir, probe.settings)
+    rest = Restorer(probe.supir, probe.settings, _no_steps)
     short = math.ceil(SIDE_PX / snap) * snap
     small, high, wide = (
         _peak_bytes(device, partial(rest.restore, grey(width, height)))

@@ -39,7 +39,7 @@ from supir_infer.lap_clock import LapClock
 from supir_infer.noise import Noise, noise_of
 from supir_infer.out_of_memory import smaller
 from supir_infer.regions import Region
-from supir_infer.sampling import noise_levels, sample
+from supir_infer.sampling import Sampling, noise_levels, sample
 from supir_infer.saving import Levels
 from supir_infer.settings import RestoreSettings
 from supir_infer.sizes import Sizes, largest_sizes, plan_sizes
@@ -87,11 +87,13 @@ class Restorer:
     Args:
         supir: the network, already on its device.
         settings: applied to every picture.
+        sampling: what takes the denoising steps.
     """
 
-    def __init__(self, supir: Supir, settings: RestoreSettings) -> None:
+    def __init__(self, supir: Supir, settings: RestoreSettings, sampling: Sampling = sample) -> None:
         self.supir = supir
         self.settings = settings
+        self._sampling = sampling
         self._codec = Codec(supir, settings.vae_strip_px, settings.vae_maps_gib)
         self._texts = Texts(supir)
         self._sigmas = noise_levels(settings)
@@ -280,7 +282,7 @@ class Restorer:
         clock.lap("encode")
         windows = self.windows((lq.shape[-1], lq.shape[-2]))
         denoise = denoise_with(self.supir, self.settings, z_lq, Told(positive, negative), windows)
-        latent = sample(self.settings, denoise, z_lq, noise, centre, on_step)
+        latent = self._sampling(self.settings, denoise, z_lq, noise, centre, on_step)
         clock.lap("sample")
         restored = fix_colour(self._codec.decode(latent), colours, self.settings.colour_fix)
         clock.lap("decode")

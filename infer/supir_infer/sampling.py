@@ -5,6 +5,7 @@ Place in the flow: `restore` calls `sample` with the batch's `Denoise`; the samp
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,6 +21,11 @@ from supir_model.sampler import (
     sample_lcm,
     start_latent,
 )
+
+Sampling = Callable[
+    [RestoreSettings, Denoise, torch.Tensor, Noise, torch.Tensor | None, OnStep | None], torch.Tensor
+]
+"""What `sample` is: the steps of a batch, by whatever takes them."""
 
 
 def noise_levels(settings: RestoreSettings) -> torch.Tensor:

@@ -39,7 +39,7 @@ class ScheduledRestorer(Restorer):
     """
 
     def __init__(self, supir: Supir, settings: RestoreSettings, scheduler: Any) -> None:
-        super().__init__(supir, settings)
+        super().__init__(supir, settings, self._sample)
         self._scheduler = scheduler
         name = type(scheduler).__name__
         prediction = scheduler.config.get("prediction_type")
@@ -61,13 +61,14 @@ class ScheduledRestorer(Restorer):
 
     def _sample(
         self,
+        settings: RestoreSettings,
         denoise: Denoise,
         z_lq: torch.Tensor,
         noise: Noise,
         centre: torch.Tensor | None,
         on_step: OnStep | None,
     ) -> torch.Tensor:
-        scheduler, settings = self._scheduler, self.settings
+        scheduler = self._scheduler
         self._set_levels(z_lq.device)
         x = start_latent(noise.start(z_lq), self._sigmas, None if settings.start_sigma is None else z_lq)
         first = scheduler.timesteps[0]

@@ -15,6 +15,7 @@ from supir_infer.captioner import Captioner, load_captioner
 from supir_infer.model_source import ModelSource, load_model
 from supir_infer.plan import Plan, Recipe
 from supir_infer.running import Execution
+from supir_model.lean_imports import import_network_alone
 
 if TYPE_CHECKING:
     from supir_infer.captioner import CaptionConfig
@@ -54,6 +55,8 @@ class Work:
     @cached_property
     def restorer(self) -> Restorer:
         """The network with the recipe's settings."""
+        if self.captioning is None:  # the captioner's own model may be an adapter of peft
+            import_network_alone()
         from supir_infer.restore import Restorer
 
         return Restorer(self.network.supir, self.recipe.settings)

@@ -11,9 +11,11 @@ from PIL import Image
 from supir_infer import RestoreSettings
 from supir_infer.estimate import Cost, Line, PicturePlan, estimate, measure_cost, plan_pictures
 from supir_infer.folder import MADE, READ, waiting_bytes
+from supir_infer.memory import CLEAR, PROBE_STEPS, measure_memory
 from supir_infer.plan import Job, find_jobs
 from supir_infer.restore import Restorer
 from supir_infer.sizes import Sizes
+from supir_model import Supir
 
 JOB = Job(Path("a.png"), Path("b.png"), "", "")
 
@@ -63,6 +65,20 @@ def test_tiles_are_measured_at_the_sizes_that_the_run_has(supir, tmp_path, monke
     assert cost.restored == 1.0
     assert cost.file_s_per_px > 0
     assert cost.step.at(128**2) > 0
+
+
+@pytest.mark.skipif(not CLEAR.exists(), reason="the peak is read from Linux's /proc")
+def test_memory_asks_the_network_for_one_tile_alone_and_not_for_the_larger_pictures(supir, monkeypatch):
+    asked, denoise = [], Supir.denoise_prepared
+
+    def noted(self, x, *arguments):
+        asked.append(x.shape)
+        return denoise(self, x, *arguments)
+
+    monkeypatch.setattr(Supir, "denoise_prepared", noted)
+    settings = RestoreSettings(steps=1, min_size_px=64, tile_px=64, tile_stride_px=32)
+    assert measure_memory(Restorer(supir, settings)) is not None
+    assert asked == [(1, supir.latent_channels, 8, 8)] * 2 * PROBE_STEPS  # once for first-use allocations
 
 
 def test_the_share_of_clean_pictures_is_seen_by_looking_at_some(supir, tmp_path, face):

@@ -137,6 +137,7 @@ def test_eulers_steps_are_the_edm_samplers_without_its_noise(pipe, supir, lq, qu
     pipe.scheduler = EulerDiscreteScheduler(**SCHEDULE)
     try:
         out = restored(pipe, lq, still)
+        assert pipe.scheduler.step_index == 5  # its own steps, and not only their equal
     finally:
         pipe.scheduler = None
     assert (
@@ -152,6 +153,7 @@ def test_many_steps_of_other_schedulers_end_where_the_edm_samplers_do(pipe, supi
     pipe.scheduler = kind(**SCHEDULE)
     try:
         out = restored(pipe, lq, still)
+        assert pipe.scheduler.step_index == len(pipe.scheduler.timesteps) >= 40
     finally:
         pipe.scheduler = None
     assert np.abs(out - expected(supir, lq, still)).mean() < 2 * PIXEL

@@ -33,6 +33,7 @@ def test_a_sweep_writes_sheet_curve_and_table_and_goes_on_where_it_was(command, 
     photo, clean = pair
     out = tmp_path / "out"
     run = (photo, "-o", out, *VARY, "--reference", clean, "--set", "upscale=2", "--model", "mini")
+    run += ("--set", "working_scale=1")
     ended = command(main, "sweep", *run, "--json")
     assert ended.code == 0, ended.err
     summary = json.loads(ended.out)
@@ -50,16 +51,13 @@ def test_a_sweep_writes_sheet_curve_and_table_and_goes_on_where_it_was(command, 
     assert restored["lpips"] != untouched["lpips"]
     cell = out / "cells" / "start_sigma=0.3,strength=1" / "photo.png"
     assert read_metadata(cell)["settings"]["start_sigma"] == 0.3
-    sheet = Image.open(out / "sheet.png")
-    assert sheet.width > 2 * 192
-    assert sheet.height > 3 * 192
+    sheet = np.asarray(Image.open(out / "sheet.png"))
+    assert sheet.shape[1] > 2 * 192
+    assert sheet.shape[0] > 3 * 192
     restored_part = np.asarray(Image.open(cell))
-    assert any(
-        np.array_equal(np.asarray(sheet)[y : y + 192, x : x + 192], restored_part)
-        for y in range(sheet.height - 192)
-        for x in range(200, sheet.width - 191)
-        if np.array_equal(np.asarray(sheet)[y, x], restored_part[0, 0])
-    )
+    beside = sheet[:, 200:]
+    corners = np.argwhere((beside[:-192, :-191] == restored_part[0, 0]).all(axis=2))
+    assert any(np.array_equal(beside[y : y + 192, x : x + 192], restored_part) for y, x in corners)
     labels = [text.text for text in ET.parse(out / "curve.svg").iter("{http://www.w3.org/2000/svg}text")]
     assert labels.count("as given") == 2
     assert {"strength=0", "strength=1"} <= set(labels)

@@ -13,6 +13,7 @@ import torch
 from limits import HANGS_AFTER_S
 
 from supir_console import UserError, load_config
+from supir_model import load_supir
 from supir_quality.lpips_weights import load_lpips
 from supir_train import TrainConfig
 from supir_train.build import make_phases
@@ -97,10 +98,15 @@ def test_activations_grow_with_the_images_and_bf16_takes_less(configure, tmp_pat
     assert peak(32, optimize__precision="bf16") < thirty_two
 
 
+@pytest.fixture(scope="module")
+def plain_peak(configure, tmp_path_factory) -> int:
+    """Bytes of the encoder stage as it is configured here."""
+    return peak_bytes(configure("encoder", tmp_path_factory.mktemp("plain")), ALONE)
+
+
 @pytest.mark.parametrize("terms", [{"encoder__lpips_vgg_weight": 1}, {"encoder__adversary__weight": 0.1}])
-def test_perceptual_network_and_discriminator_are_counted(terms, configure, tmp_path):
-    plain = peak_bytes(configure("encoder", tmp_path), ALONE)
-    assert peak_bytes(configure("encoder", tmp_path, **terms), ALONE) > plain + 1_000_000
+def test_perceptual_network_and_discriminator_are_counted(terms, plain_peak, configure, tmp_path):
+    assert peak_bytes(configure("encoder", tmp_path, **terms), ALONE) > plain_peak + 1_000_000
 
 
 def test_a_run_of_mini_takes_what_was_planned(dataset):
@@ -163,8 +169,9 @@ def test_a_shipped_config_says_the_memory_that_is_planned_for_it_and_fits(name):
     assert planned < (1 - FREE_SHARE) * float(size)
 
 
-def test_a_saved_model_is_planned_from_its_configs(configure, prior_run, tmp_path):
-    saved = configure("adapter", tmp_path / "one", init=prior_run / "model")
+def test_a_saved_model_is_planned_from_its_configs(configure, tmp_path):
+    load_supir(preset="tiny").save_pretrained(tmp_path / "model")
+    saved = configure("adapter", tmp_path / "one", init=tmp_path / "model")
     fresh = configure("adapter", tmp_path / "two")
     plans = [rehearse(config, ALONE)["phases"] for config in (saved, fresh)]
     assert plans[0] == plans[1]

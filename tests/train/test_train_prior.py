@@ -12,16 +12,17 @@ from supir_train.run import prepare, train
 from supir_train.world import ALONE
 
 
-def test_a_fresh_prior_stands_on_the_latents_of_init(configure, tmp_path, prior_run):
+def test_a_fresh_prior_stands_on_the_latents_of_init(configure, tmp_path):
+    load_supir(preset="tiny", seed=5).save_pretrained(tmp_path / "init")
     config = configure(
         "prior",
         tmp_path / "run",
-        init=str(prior_run / "model"),
+        init=str(tmp_path / "init"),
         prior__start="fresh",
         optimize__steps=1,
     )
     train(prepare(config))
-    old, new = (Supir.from_pretrained(run / "model") for run in (prior_run, tmp_path / "run"))
+    old, new = (Supir.from_pretrained(tmp_path / model) for model in ("init", "run/model"))
     fresh = load_supir(preset="tiny", weights=None, seed=config.seed)
     for part in ("vae", "robust_encoder"):
         kept, given = getattr(new, part).state_dict(), getattr(old, part).state_dict()

@@ -111,7 +111,7 @@ def _fitted(resolved: TrainConfig, size: str, processes: int) -> TrainConfig:
 
 
 def _rehearse(resolved: TrainConfig, processes: int, as_json: bool) -> None:
-    from supir_train.lean_imports import import_network_alone
+    from supir_model.lean_imports import import_network_alone
 
     import_network_alone()
     from supir_train.rehearsal import rehearse
@@ -137,6 +137,9 @@ def _speaks() -> bool:
 
 
 def _run(resolved: TrainConfig, world: World, *, as_json: bool) -> None:
+    from supir_model.lean_imports import import_network_alone
+
+    import_network_alone()
     from supir_train.micro_batch import lack_of_memory_told
     from supir_train.run import prepare, train
     from supir_train.run_folder import require_available

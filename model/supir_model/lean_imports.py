@@ -1,7 +1,7 @@
-"""diffusers without what a plan has no use for: optional packages that it imports wherever they are installed.
+"""diffusers without what our commands have no use for: optional packages that it imports wherever they are installed.
 
-Place in the flow: `cli` calls it before a dry run, which ends with its process. peft, and what that imports, takes as
-long as counting a step of SDXL's adapter.
+Place in the flow: commands that own their process call it before they import anything of the network; a library whose
+caller may use those packages does not. peft, and what that imports, takes as long as a few steps of `mini`.
 """
 
 from __future__ import annotations
