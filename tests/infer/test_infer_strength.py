@@ -88,7 +88,7 @@ def test_a_clean_photo_comes_back_bit_for_bit_and_a_noisy_one_better(supir):
     assert clean.strength == 0.0
     assert np.array_equal(clean.image, photo)
     restored = restorer.restore(noisy)
-    assert restored.strength == 1.0
+    assert 0.9 < restored.strength < 1.0  # the mean of the map
     errors = [np.square(image.astype(float) - photo).mean() for image in (restored.image, noisy)]
     assert errors[0] < 0.5 * errors[1]
 
