@@ -39,7 +39,7 @@ class StrengthMap(ModelMixin, ConfigMixin):
 
     @register_to_config
     def __init__(
-        self, num_coefficients: int = 64, channels: int = 32, dilations: tuple[int, ...] = (1, 2, 1)
+        self, num_coefficients: int = 64, channels: int = 20, dilations: tuple[int, ...] = (1, 2, 1)
     ) -> None:
         super().__init__()
         analysis, _ = block_transform(num_coefficients)

@@ -12,6 +12,7 @@ from safetensors import safe_open
 
 from supir_model import Supir, load_supir
 from supir_model.errors import ModelFileError
+from supir_model.folder import JUDGES
 from supir_model.load import WEIGHTS
 from supir_model.presets import PRESETS
 
@@ -74,7 +75,7 @@ def test_a_float16_model_without_files_of_its_own_keeps_its_vae_in_float32_too(g
     half = load_supir(**given, dtype=torch.float16)
     kinds = {name: {value.dtype for value in part.parameters()} for name, part in half.named_children()}
     expected = {name: {torch.float16} for name in ("unet", "control", "connectors", "text")}
-    precise = ("vae", "robust_encoder", *(["estimator"] if half.estimator else []))
+    precise = ("vae", "robust_encoder", *(name for name in JUDGES if getattr(half, name)))
     assert kinds == expected | {name: {torch.float32} for name in precise}
     # the same numbers as those of float32, not such that went through float16
     full = load_supir(**given)
