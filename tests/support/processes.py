@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
-from collections.abc import Sequence
+import sys
 from pathlib import Path
 
-from forked import run_forked
+from limits import HANGS_AFTER_S
 
 from supir_console import config_yaml
 from supir_train import TrainConfig
@@ -25,44 +26,37 @@ config = load_config(TrainConfig, Path(sys.argv[1]))
 world = join_world()
 """
 """What a program finds done: the config, and the world of the processes."""
-TRAIN = """
-train(prepare(config, world))
-leave_world(world)
-"""
-"""The program of a run that is like any other."""
 
 
 def run_together(
     config: TrainConfig, program: str, processes: int = 2
 ) -> list[subprocess.CompletedProcess[str]]:
     """Returns how each of so many processes ended that ran `BEGIN` and then the program."""
-    return _run(BEGIN + program, config, [], processes)
-
-
-def command_together(
-    config: TrainConfig, *arguments: str, processes: int = 2
-) -> list[subprocess.CompletedProcess[str]]:
-    """Returns how each of so many processes of `supir-train` ended."""
-    return _run("from supir_train.cli import main; main()", config, arguments, processes)
-
-
-def _run(
-    program: str, config: TrainConfig, arguments: Sequence[str], processes: int
-) -> list[subprocess.CompletedProcess[str]]:
     path = config.run.with_suffix(".yaml")
     path.write_text(config_yaml(config))
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
     world = {"WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": 1}
-    shared = {name: str(value) for name, value in world.items()}
-    return run_forked(
-        program, [str(path), *arguments], [{**shared, "RANK": str(rank)} for rank in range(processes)]
-    )
-
-
-def trained_together(config: TrainConfig, processes: int, program: str = TRAIN) -> list[str]:
-    """Returns what each process of a run that succeeds wrote on stdout."""
-    ended = run_together(config, program, processes)
-    assert [process.returncode for process in ended] == [0] * processes, [one.stderr for one in ended]
-    return [process.stdout for process in ended]
+    environment = os.environ | {name: str(value) for name, value in world.items()}
+    # a process that crashes says where
+    command = [sys.executable, "-X", "faulthandler", "-c", BEGIN + program, str(path)]
+    started = [
+        subprocess.Popen(
+            command,
+            env=environment | {"RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(processes)
+    ]
+    try:
+        said = [process.communicate(timeout=HANGS_AFTER_S) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    return [
+        subprocess.CompletedProcess(command, process.returncode, *texts)
+        for process, texts in zip(started, said, strict=True)
+    ]

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from forked import run_forked
 from limits import HANGS_AFTER_S
 from safetensors.torch import load_file
 
@@ -23,7 +22,7 @@ from supir_train.checkpoint import list_checkpoints, load_checkpoint
 from supir_train.incidents import list_incidents, load_incident
 from supir_train.run import Run, prepare, train
 
-COMMAND = "from supir_train.cli import main; main()"
+CLI = [sys.executable, "-c", "from supir_train.cli import main; main()"]
 STILL = {"validation__crops": 0, "optimize__lr": 1e-3}
 
 
@@ -124,7 +123,9 @@ def test_an_incident_is_made_again_bit_for_bit(configure, negatives, tmp_path):
     )
     with pytest.raises(UserError, match="at step 2"):
         train(prepare(config))
-    (done,) = run_forked(COMMAND, ["replay", str(config.run), "--json"], [{}])
+    done = subprocess.run(
+        [*CLI, "replay", str(config.run), "--json"], capture_output=True, text=True, timeout=HANGS_AFTER_S
+    )
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
     assert (figures["step"], figures["repeated"], figures["same_images"]) == (2, True, True)
@@ -169,7 +170,7 @@ def test_a_killed_trainer_leaves_no_process_after_five_seconds(configure, tmp_pa
     config = configure("adapter", tmp_path / "run", data__workers=2, optimize__steps=100_000, **STILL)
     path = tmp_path / "config.yaml"
     path.write_text(config_yaml(config))
-    trainer = subprocess.Popen([sys.executable, "-c", COMMAND, str(path)], stderr=subprocess.DEVNULL)
+    trainer = subprocess.Popen([*CLI, str(path)], stderr=subprocess.DEVNULL)
     metrics, deadline = config.run / "metrics.jsonl", time.monotonic() + HANGS_AFTER_S
     while not (metrics.exists() and metrics.read_text().count("\n") > 1) and time.monotonic() < deadline:
         time.sleep(0.05)

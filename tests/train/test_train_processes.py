@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -15,7 +16,6 @@ import pytest
 import torch
 from limits import HANGS_AFTER_S
 from PIL import Image
-from processes import command_together, trained_together
 
 from supir_console import UserError, config_yaml
 from supir_train import TrainConfig
@@ -27,9 +27,24 @@ from supir_train.world import World
 COMMAND = [sys.executable, "-m", "supir_train"]
 
 
-def weights(run: Path) -> dict[str, torch.Tensor]:
-    """Of the last checkpoint."""
-    return load_checkpoint(list_checkpoints(run / "checkpoints")[-1]).model
+def supir_train(config: TrainConfig, *arguments: str, processes: int = 1) -> subprocess.CompletedProcess[str]:
+    path = config.run.with_suffix(".yaml")
+    path.write_text(config_yaml(config))
+    command = [*COMMAND, str(path), "--processes", str(processes), *arguments]
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=HANGS_AFTER_S,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+def trained(config: TrainConfig, processes: int) -> dict[str, torch.Tensor]:
+    """The weights of the last checkpoint of a run by so many processes."""
+    done = supir_train(config, processes=processes)
+    assert done.returncode == 0, done.stderr
+    return load_checkpoint(list_checkpoints(config.run / "checkpoints")[-1]).model
 
 
 def loss_curve(run: Path) -> list[float]:
@@ -37,34 +52,22 @@ def loss_curve(run: Path) -> list[float]:
     return [line["loss"] for line in lines if "loss" in line]
 
 
-@pytest.fixture(scope="module")
-def adapter(configure, negatives):
+@pytest.fixture
+def adapter(configure, negatives, tmp_path):
     """Configures a run of the adapter on captioned photos and negatives, eight images a step."""
 
-    def make(run: Path, **keys: object) -> TrainConfig:
+    def make(name: str, **keys: object) -> TrainConfig:
         data = {"data__captions": "plain", "data__negatives": negatives, "data__negative_share": 0.3}
-        return configure("adapter", run, optimize__lr=1e-3, **data, **keys)
+        return configure("adapter", tmp_path / name, optimize__lr=1e-3, **data, **keys)
 
     return make
 
 
-FOUR = {"optimize__steps": 4, "optimize__micro_batch": 4}
-
-
-@pytest.fixture(scope="module")
-def four_steps(adapter, tmp_path_factory) -> Path:
-    """A run of four steps in two micro-batches each, by one process without a stop."""
-    config = adapter(tmp_path_factory.mktemp("four") / "run", **FOUR)
-    train(prepare(config))
-    return config.run
-
-
-def test_two_processes_equal_one_bit_for_bit_at_two_micro_batches(adapter, four_steps, tmp_path):
-    shared = adapter(tmp_path / "run", **FOUR)
-    trained_together(shared, 2)
-    one, two = weights(four_steps), weights(shared.run)
+def test_two_processes_equal_one_bit_for_bit_at_two_micro_batches(adapter, tmp_path):
+    one = trained(adapter("one", optimize__steps=4, optimize__micro_batch=4), processes=1)
+    two = trained(adapter("two", optimize__steps=4, optimize__micro_batch=4), processes=2)
     assert [name for name in one if not torch.equal(one[name], two[name])] == []
-    assert_same_validations(four_steps, shared.run)
+    assert_same_validations(tmp_path / "one", tmp_path / "two")
 
 
 def assert_same_validations(one: Path, two: Path) -> None:
@@ -82,25 +85,25 @@ def assert_same_validations(one: Path, two: Path) -> None:
         assert np.abs(sheets[0] - sheets[1]).max() <= 1
 
 
-def test_another_split_of_a_step_changes_rounding_only(adapter, tmp_path):
-    whole = adapter(tmp_path / "whole", optimize__steps=20)
-    small = adapter(tmp_path / "small", optimize__steps=20, optimize__micro_batch=1)
-    shared = adapter(tmp_path / "shared", optimize__steps=20, optimize__micro_batch=2)
+def test_another_split_of_a_step_changes_rounding_only(adapter):
+    whole = adapter("whole", optimize__steps=20)
+    small = adapter("small", optimize__steps=20, optimize__micro_batch=1)
+    shared = adapter("shared", optimize__steps=20, optimize__micro_batch=2)
     train(prepare(whole))
     train(prepare(small))
-    trained_together(shared, 2)
+    assert supir_train(shared, processes=2).returncode == 0
     expected = torch.tensor(loss_curve(whole.run))
     for config in (small, shared):
         torch.testing.assert_close(torch.tensor(loss_curve(config.run)), expected, rtol=1e-5, atol=0)
 
 
-def test_a_run_goes_on_with_another_number_of_processes(adapter, four_steps, tmp_path):
-    begun = adapter(tmp_path / "run", **FOUR)
+def test_a_run_goes_on_with_another_number_of_processes(adapter):
+    straight = trained(adapter("straight", optimize__steps=4, optimize__micro_batch=4), processes=1)
+    begun = adapter("begun", optimize__steps=4, optimize__micro_batch=4)
     assert train(prepare(begun), should_stop=lambda steps: steps == 2).steps == 2
-    trained_together(begun, 2)
-    straight, resumed = weights(four_steps), weights(begun.run)
+    resumed = trained(begun, processes=2)
     assert [name for name in straight if not torch.equal(straight[name], resumed[name])] == []
-    assert loss_curve(begun.run) == loss_curve(four_steps)
+    assert loss_curve(begun.run) == loss_curve(begun.run.with_name("straight"))
 
 
 def test_a_sample_that_one_process_cannot_use_is_listed_once_and_counts_for_nothing(
@@ -118,17 +121,16 @@ def test_a_sample_that_one_process_cannot_use_is_listed_once_and_counts_for_noth
 
     one, two = make("one"), make("two")
     train(prepare(one))
-    done, other = command_together(two, "--json")
+    done = supir_train(two, "--json", processes=2)
     assert (done.returncode, json.loads(done.stdout)["bad_samples"]) == (1, 1), done.stderr
-    assert other.stdout == ""
     assert len((two.run / "bad_samples.jsonl").read_text().splitlines()) == 1
     torch.testing.assert_close(
         torch.tensor(loss_curve(two.run)), torch.tensor(loss_curve(one.run)), rtol=1e-5, atol=0
     )
 
 
-def test_a_signal_stops_all_processes_at_one_step(adapter, tmp_path):
-    config = adapter(tmp_path / "run", optimize__steps=100_000)
+def test_a_signal_stops_all_processes_at_one_step(adapter):
+    config = adapter("run", optimize__steps=100_000)
     path = config.run.with_suffix(".yaml")
     path.write_text(config_yaml(config))
     process = subprocess.Popen(
@@ -146,8 +148,8 @@ def test_a_signal_stops_all_processes_at_one_step(adapter, tmp_path):
     assert load_checkpoint(list_checkpoints(config.run / "checkpoints")[-1]).progress.step == steps
 
 
-def test_a_killed_launcher_leaves_no_process_behind(adapter, tmp_path):
-    config = adapter(tmp_path / "run", optimize__steps=100_000, data__workers=1)
+def test_a_killed_launcher_leaves_no_process_behind(adapter):
+    config = adapter("run", optimize__steps=100_000, data__workers=1)
     path = config.run.with_suffix(".yaml")
     path.write_text(config_yaml(config))
     process = subprocess.Popen([*COMMAND, str(path), "--processes", "2"], stderr=subprocess.DEVNULL)
@@ -161,11 +163,8 @@ def test_a_killed_launcher_leaves_no_process_behind(adapter, tmp_path):
         time.sleep(0.1)
 
 
-def test_a_mistake_of_the_user_is_one_line_from_many_processes(adapter, tmp_path):
-    config = adapter(tmp_path / "run", optimize__micro_batch=8)
-    (tmp_path / "run.yaml").write_text(config_yaml(config))
-    command = [*COMMAND, str(tmp_path / "run.yaml"), "--processes", "2"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=HANGS_AFTER_S)
+def test_a_mistake_of_the_user_is_one_line_from_many_processes(adapter):
+    done = supir_train(adapter("run", optimize__micro_batch=8), processes=2)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
         "error: batch=8 in micro-batches of 8 images, 1 a photo, cannot be shared evenly by 2 processes; choose "
@@ -173,8 +172,8 @@ def test_a_mistake_of_the_user_is_one_line_from_many_processes(adapter, tmp_path
     ]
 
 
-def test_a_run_folder_has_one_owner(adapter, tmp_path):
-    config = adapter(tmp_path / "run", optimize__steps=2)
+def test_a_run_folder_has_one_owner(adapter):
+    config = adapter("run", optimize__steps=2)
     refused = []
 
     def start_again(steps: int) -> bool:

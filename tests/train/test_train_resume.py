@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from forked import run_forked
 from limits import HANGS_AFTER_S
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -27,7 +26,7 @@ from supir_train.checkpoint import list_checkpoints, load_checkpoint
 from supir_train.export import export
 from supir_train.run import prepare, train
 
-COMMAND = "from supir_train.cli import main; main()"
+CLI = [sys.executable, "-c", "from supir_train.cli import main; main()"]
 
 
 def model_weights(run: Path) -> dict[str, torch.Tensor]:
@@ -79,8 +78,7 @@ def test_a_signal_ends_with_a_checkpoint_and_the_same_command_goes_on(configure,
     config = configure("adapter", tmp_path / "run", data__workers=1, optimize__steps=100_000)
     path = tmp_path / "config.yaml"
     path.write_text(config_yaml(config))
-    command = [sys.executable, "-c", COMMAND, str(path)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, process_group=0)
+    process = subprocess.Popen([*CLI, str(path)], stderr=subprocess.PIPE, text=True, process_group=0)
     metrics = config.run / "metrics.jsonl"
     deadline = time.monotonic() + HANGS_AFTER_S
     while (
@@ -92,8 +90,8 @@ def test_a_signal_ends_with_a_checkpoint_and_the_same_command_goes_on(configure,
     assert process.returncode == 143, stderr
     steps = int(re.search(r"stopped after step (\d+)", stderr)[1])
     assert load_checkpoint(list_checkpoints(config.run / "checkpoints")[-1]).progress.step == steps
-    again = [str(path), "--json", "--set", f"optimize.steps={steps + 2}"]
-    (done,) = run_forked(COMMAND, again, [{}])
+    again = [*CLI, str(path), "--json", "--set", f"optimize.steps={steps + 2}"]
+    done = subprocess.run(again, capture_output=True, text=True, timeout=HANGS_AFTER_S)
     assert (done.returncode, json.loads(done.stdout)["steps"]) == (0, steps + 2), done.stderr
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from processes import trained_together
+from processes import run_together
 
 from supir_console import UserError, config_yaml
 from supir_train import TrainConfig
@@ -22,6 +22,10 @@ from supir_train.replay import replay
 from supir_train.run import prepare, train
 from supir_train.world import ALONE
 
+TRAIN = """
+train(prepare(config, world))
+leave_world(world)
+"""
 TRAIN_AND_COUNT = """
 import json
 import torch
@@ -56,6 +60,13 @@ train(run)
 print(json.dumps(seen[-1]))
 leave_world(world)
 """
+
+
+def trained(config: TrainConfig, processes: int, program: str = TRAIN) -> list[str]:
+    """Trains; returns what each process wrote on stdout."""
+    ended = run_together(config, program, processes)
+    assert [process.returncode for process in ended] == [0] * processes, [one.stderr for one in ended]
+    return [process.stdout for process in ended]
 
 
 def lines(run: Path, name: str) -> list[dict[str, float]]:
@@ -96,8 +107,8 @@ def twenty_steps(adapter, tmp_path_factory):
     folder = tmp_path_factory.mktemp("twenty")
     keys = {"optimize__steps": 20, "checkpoint_every": 18}
     whole, shares = (adapter(folder / shard, shard=shard, **keys) for shard in ("none", "full"))
-    trained_together(whole, 2)
-    held = trained_together(shares, 2, TRAIN_AND_COUNT)
+    trained(whole, 2)
+    held = trained(shares, 2, TRAIN_AND_COUNT)
     return whole, shares, [json.loads(text.splitlines()[-1]) for text in held]
 
 
@@ -153,7 +164,7 @@ def test_a_continued_run_has_the_bits_of_one_that_was_not_stopped(twenty_steps, 
     shutil.copytree(shares.run, again.run)
     shutil.rmtree(again.run / "checkpoints" / "step-00000020")
     shutil.rmtree(again.run / "model")
-    trained_together(again, 2)
+    trained(again, 2)
     continued = weights(again.run)
     assert continued.keys() == straight.keys()
     assert [name for name in straight if not torch.equal(straight[name], continued[name])] == []
@@ -165,7 +176,7 @@ def test_a_run_goes_on_with_another_number_of_shares_and_with_none(adapter, tmp_
     train(prepare(straight))
     for steps, processes in ((1, 1), (2, 2), (3, 3), (5, 1)):
         config = adapter(tmp_path / "run", optimize__steps=steps, shard="full", **keys)
-        train(prepare(config)) if processes == 1 else trained_together(config, processes)
+        train(prepare(config)) if processes == 1 else trained(config, processes)
         newest = list_checkpoints(tmp_path / "run" / "checkpoints")[-1]
         assert (newest / "shares").exists() == (processes > 1)
     assert_same_losses(straight.run, tmp_path / "run")
@@ -244,7 +255,7 @@ def mishaps(adapter, configure, dataset_with_a_small_image, tmp_path_factory):
     }
     for name, config in configs.items():
         (folder / f"{name}.yaml").write_text(config_yaml(config))
-    said = [json.loads(text.splitlines()[-1]) for text in trained_together(configs["training"], 2, MISHAPS)]
+    said = [json.loads(text.splitlines()[-1]) for text in trained(configs["training"], 2, MISHAPS)]
     return configs, said
 
 

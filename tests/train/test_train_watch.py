@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from forked import run_forked
 from PIL import Image
 from safetensors.torch import load_file
 from small_sdxl import write_small_sdxl
@@ -64,11 +65,14 @@ def test_the_figures_are_those_of_supir_eval(adapter_run, tmp_path):
         for row in range(4):
             tile = sheet[32 * row : 32 * row + 32, 32 * column : 32 * column + 32]
             Image.fromarray(tile).save(tmp_path / name / f"{row}.png")
+    command = [
+        sys.executable,
+        "-c",
+        "from supir_infer.eval_cli import main; main()",
+        str(tmp_path / "restored"),
+    ]
     options = ["--reference", str(tmp_path / "hq"), "--metrics", "psnr,ssim,lpips", "--json"]
-    (done,) = run_forked(
-        "from supir_infer.eval_cli import main; main()", [str(tmp_path / "restored"), *options], [{}]
-    )
-    assert done.returncode == 0, done.stderr
+    done = subprocess.run([*command, *options], capture_output=True, text=True, check=True)
     means = json.loads(done.stdout)["means"]["restored"]
     assert 3 < means["psnr"] < 40
     for name, value in means.items():
