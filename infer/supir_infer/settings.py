@@ -81,8 +81,8 @@ class RestoreSettings(Config):
     )
     strength: Literal["auto"] | Annotated[float, Field(ge=0, le=1)] = Field(
         default=1.0,
-        description="Share of the restoration in the result, the rest is the picture as given; auto: by how degraded "
-        "it is, 0 where it is clean.",
+        description="Share of the restoration in the result, the rest is the picture as given; auto: as much as "
+        "seems nearer to the photo, 0 where it is clean.",
     )
     restore_guidance: float = Field(
         default=1.0,

@@ -1,8 +1,8 @@
 """How much of a restoration is best taken, place by place, told from the picture and what was made of it.
 
 Place in the flow: `train` fits it on restorations beside the photos that they should be (`stage: strength`); `infer`
-mixes by it. Each place is judged by what the restoration changes there: grain that is gone from a wall is taken, fur
-that is gone with it is not. It belongs to one restorer, whose faults it has learned.
+mixes by it. Each place is judged by what the restoration changes there, since an estimate of the whole picture cannot
+tell a wall that lost its grain from fur that went with it. It belongs to one restorer, whose faults it has learned.
 Law: it sees no more than both pictures, at the output's size, and the estimate of what was done to the given one.
 
 Legend: B pictures, (H, W) px, C inner channels, T targets of the estimate.
