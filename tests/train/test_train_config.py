@@ -94,7 +94,10 @@ MINIMUM = ["stage=adapter", "run=r", "data.dataset=d"]
         ("optimize.lr=0", "greater than 0 (got 0)"),
         ("optimize.betas=[0.9, 2]", "'optimize.betas.1': Input should be less than 1 (got 2)"),
         ("optimize.betas=[0.9]", "'optimize.betas': value 2 of the list is missing"),
-        ("stage=all", "'prior', 'encoder', 'adapter', 'distill' or 'estimator' (got 'all')"),
+        (
+            "stage=all",
+            "'prior', 'encoder', 'adapter', 'distill', 'estimator' or 'strength' (got 'all')",
+        ),
         (
             "distill.start_sigma=15",
             "'distill.start_sigma': Input should be less than or equal to 14.6146 (got 15)",
