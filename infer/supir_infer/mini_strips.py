@@ -10,13 +10,12 @@ Source: the layer order is that of `supir_model.mini_vae`, whose modules are use
 from __future__ import annotations
 
 from functools import partial
-from itertools import tee
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from supir_infer.row_stream import Rows, add, aligned, convolve, joined_rows, residual, split_rows
+from supir_infer.row_stream import Rows, add, aligned, convolve, forked, joined_rows, residual, split_rows
 from supir_model.mini_vae import BLOCK, MiniDecoder, MiniEncoder, MiniVAE, Residual
 
 
@@ -46,7 +45,7 @@ def decode(vae: MiniVAE, latent: Tensor, rows: int) -> Tensor:
 
 
 def _encoded(encoder: MiniEncoder, image: Rows) -> Rows:
-    learned, fixed = tee(image)
+    learned, fixed = forked(image)
     hidden = convolve((functional.pixel_unshuffle(strip, 4) for strip in learned), encoder.conv_in)
     hidden = convolve(_residuals(hidden, encoder.at_quarter), encoder.down)
     hidden = _residuals(hidden, encoder.at_eighth)
@@ -60,8 +59,8 @@ def _encoded(encoder: MiniEncoder, image: Rows) -> Rows:
 
 
 def _decoded(decoder: MiniDecoder, latent: Rows) -> Rows:
-    learned, fixed = tee(latent)
-    blocks, seen = tee(
+    learned, fixed = forked(latent)
+    blocks, seen = forked(
         functional.pixel_shuffle(functional.conv2d(strip, decoder.transform), BLOCK) for strip in fixed
     )
     double = partial(functional.pixel_shuffle, upscale_factor=2)

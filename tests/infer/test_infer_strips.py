@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import os
 import tempfile
+import weakref
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from supir_infer.codec import Codec
 from supir_infer.noise import noise_of
 from supir_infer.restore import Restorer
 from supir_infer.row_maps import Maps
-from supir_infer.row_stream import aligned, convolve, joined_rows, split_rows
+from supir_infer.row_stream import aligned, convolve, joined_rows, residual, split_rows
 from supir_model.mini_vae import MiniVAE
 
 
@@ -70,8 +71,45 @@ def test_a_convolution_of_rows_is_that_of_the_map(kernel, stride, pads, rows):
 def test_streams_that_are_cut_elsewhere_meet_row_by_row():
     whole = drawn(1, 2, 17, 3)
     pairs = list(aligned(split_rows(whole, 5), split_rows(whole, 3)))
-    assert [left.shape[2] for left, _ in pairs] == [3, 2, 1, 3, 1, 2, 3, 2]
+    assert [left.shape[2] for left, _ in pairs] == [5, 5, 5, 2]
     assert all(torch.equal(left, right) for left, right in pairs)
+
+
+def test_maps_of_different_heights_do_not_meet():
+    for heights in ((6, 8), (8, 6)):
+        first, second = (split_rows(drawn(1, 2, height, 3), 4) for height in heights)
+        with pytest.raises(AssertionError, match="two maps of different heights"):
+            list(aligned(first, second))
+
+
+@pytest.fixture
+def deep() -> list[torch.nn.Conv2d]:
+    return [torch.nn.Conv2d(2, 2, 3, 1, 1).requires_grad_(False) for _ in range(24)]
+
+
+def test_a_deep_network_is_passed_in_about_as_many_strips_as_it_is_given(deep):
+    strips = split_rows(drawn(1, 2, 128, 5), 32)
+    for first, second in zip(deep[::2], deep[1::2], strict=True):
+        strips = residual(strips, first, second)
+    heights = [strip.shape[2] for strip in strips]
+    assert sum(heights) == 128
+    assert len(heights) <= 6
+
+
+def test_between_two_strips_a_deep_network_holds_rows_and_no_strips(deep):
+    given = []
+
+    def noted(strip: torch.Tensor) -> torch.Tensor:
+        given.append(weakref.ref(strip))
+        return strip
+
+    made = map(noted, split_rows(drawn(1, 2, 640, 5), 32))
+    for first, second in zip(deep[::2], deep[1::2], strict=True):
+        made = residual(made, first, second)
+    for _ in range(15):
+        next(made)
+    assert len(given) >= 15
+    assert [index for index, strip in enumerate(given) if strip() is not None] == []
 
 
 @pytest.mark.parametrize(("rows", "most_bytes"), [(1, None), (8, 0), (40, 200_000), (500, None)])
