@@ -337,16 +337,19 @@ def test_wrong_input_is_one_line_that_says_how_to_mend_it(command, photos, tmp_p
     assert not out.exists()
 
 
-def test_the_command_line_answers_help_in_less_than_a_second_of_work_without_torch():
+def test_the_command_line_answers_help_without_torch_in_little_more_than_its_libraries_take():
+    def run(code: str) -> tuple[str, float]:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+        ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        return ended.stdout, resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
+
     code = "import sys; sys.argv = ['x', '--help']\nfrom supir_infer.{0} import main\ntry: main()\n"
     code += "except SystemExit: pass\nassert 'torch' not in sys.modules and 'gradio' not in sys.modules"
+    _, libraries_s = run("import numpy, pydantic, typer, yaml")
     for module in ("cli", "eval_cli", "web_cli"):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
-        shown = subprocess.run(
-            [sys.executable, "-c", code.format(module)], capture_output=True, text=True, check=True
-        )
-        assert "--help" in shown.stdout
-        assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 1
+        shown, seconds = run(code.format(module))
+        assert "--help" in shown
+        assert seconds < 4 * libraries_s  # torch alone takes ten times as long as they
 
 
 def test_the_resolved_config_can_be_read_back(command, photos, tmp_path):
