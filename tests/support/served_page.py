@@ -24,9 +24,9 @@ ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: it ends with a t
 sys.argv[0] = "supir-web"
 from supir_infer.web_cli import main
 main()"""
-WAITS_S = 60.0
+WAITS_S = 300.0
 """Longest wait for one thing that a page, its browser or its process is to do."""
-HANGS_AFTER_S = 600.0
+HANGS_AFTER_S = 1800.0
 """Longest time of one test in a browser."""
 SWITCHES = (
     "--no-sandbox",  # it needs rights that a container's root has not
