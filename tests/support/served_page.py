@@ -18,6 +18,7 @@ from typing import Any
 
 import psutil
 import pytest
+from limits import HANGS_AFTER_S
 
 PROGRAM = """import ctypes, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: it ends with a test run that was killed
@@ -26,8 +27,6 @@ from supir_infer.web_cli import main
 main()"""
 WAITS_S = 300.0
 """Longest wait for one thing that a page, its browser or its process is to do."""
-HANGS_AFTER_S = 1800.0
-"""Longest time of one test in a browser."""
 SWITCHES = (
     "--no-sandbox",  # it needs rights that a container's root has not
     "--disable-gpu",

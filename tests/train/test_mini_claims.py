@@ -54,7 +54,7 @@ def test_verdict_follows_the_side_of_the_figure(shift: float, verdict: str) -> N
     assert claims.row(claim, ours, other).endswith(f"| {verdict} |")
 
 
-def test_claim_is_decided_by_the_commands_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
+def test_claims_are_decided_by_the_commands_share_arms_and_go_on_where_they_stopped(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     for side in ("lq", "hq"):
         (tmp_path / side).mkdir()
@@ -62,21 +62,25 @@ def test_claim_is_decided_by_the_commands_and_goes_on_where_it_stopped(tmp_path:
             Image.fromarray(random.integers(0, 256, (64, 64, 3), np.uint8)).save(
                 tmp_path / side / f"{name}.png"
             )
-    claim = tmp_path / "untouched.yaml"
-    claim.write_text("says: S\nsource: T\nmetric: psnr\nours: {restore: {strength: 0}}\nother: {}\n")
-    line = [sys.executable, MINI / "claims.py", claim, "--pairs", tmp_path, "--model", "tiny", "--seeds", "2"]
+            (tmp_path / side / f"{name}.txt").write_text("noise")
+    asked = []
+    for strength in (0, 0.5):
+        asked.append(tmp_path / f"{strength}.yaml")
+        asked[-1].write_text(
+            f"says: S\nsource: T\nmetric: psnr\nours: {{restore: {{strength: {strength}}}}}\nother: {{}}\n"
+        )
+    given = ["--pairs", tmp_path, "--model", "tiny", "--seeds", "1", "-o", tmp_path / "work"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
 
-    def table() -> str:
-        done = subprocess.run(
-            [*line, "-o", tmp_path / "work"], check=True, capture_output=True, text=True, env=environment
-        )
-        return done.stdout.splitlines()[-1]
+    def table() -> list[str]:
+        line = [sys.executable, MINI / "claims.py", *asked, *given]
+        done = subprocess.run(line, check=True, capture_output=True, text=True, env=environment)
+        return done.stdout.splitlines()[-2:]
 
     first = table()
-    assert first.startswith("| S (T) | PSNR |")
+    assert all(row.startswith("| S (T) | PSNR |") for row in first)
     made = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*.png")}
-    assert len(made) == 2 * 2 * 2
+    assert len(made) == 3 * 2, "three arms, of which `other` is in both claims, two pictures"
     assert table() == first
     assert {path: path.stat().st_mtime_ns for path in made} == made
 

@@ -3,7 +3,8 @@
     python train/mini/claims.py train/mini/claims/*.yaml --pairs PAIRS [--place dataset=DATASET] [-o runs/claims]
 
 A claim compares two arms. An arm trains an adapter by adapter.yaml, changed as the claim says, or takes the model as it
-is; restores PAIRS/lq; and is measured against PAIRS/hq. Both are done for every seed, of training and of restoring.
+is; restores PAIRS/lq, captioned; and is measured against PAIRS/hq. Both are done for every seed, of training and of
+restoring. Arms that several claims have in common are made once: a folder is named by what was asked for in it.
 The interval is of the mean difference over other draws of the pictures and of the seeds. All is done by the project's
 commands, so that a run that was interrupted goes on where it stopped, and its folders can be looked into.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import json
 import subprocess
 import sys
@@ -30,6 +32,8 @@ HERE = Path(__file__).parent
 COMMANDS = Path(sys.executable).parent
 NUM_RESAMPLES = 4000
 DIGITS = {"lpips": 3, "psnr": 2}
+SHARED_SETTINGS = {"strength": 1, "working_scale": 1}
+"""What the arms restore with beside their own: all of the restoration, at the size that adapters are trained at."""
 
 Figures = npt.NDArray[np.float64]
 """(seeds, pictures), the pictures in the order of their names."""
@@ -77,25 +81,33 @@ class Lab:
     seeds: range
     work: Path
 
-    def measure(self, name: str, arm: Arm, metric: str) -> Figures:
+    def measure(self, arm: Arm, metric: str) -> Figures:
         """Returns the arm's figures.
 
         Raises:
             UserError: a command failed, or `train` names a place that was not given.
         """
-        return np.array(
-            [self._measure(self.work / f"{name}-{seed}", arm, seed, metric) for seed in self.seeds]
-        )
+        return np.array([self._measure(arm, seed, metric) for seed in self.seeds])
 
-    def _measure(self, folder: Path, arm: Arm, seed: int, metric: str) -> list[float]:
+    def _measure(self, arm: Arm, seed: int, metric: str) -> list[float]:
         model = self.model if arm.encoder == "robust" else self._with_plain_encoder()
+        folder = self.work / _digest(arm.encoder, arm.train) / f"seed-{seed}"
         if arm.train is not None:
             model = self._trained(folder / "run", model, arm.train, seed)
-        restored, table = folder / "restored", folder / "figures.csv"
+        restored = folder / f"restored-{_digest(arm.restore)}"
+        table = restored.with_name(f"{restored.name}.{metric}.csv")
         made: list[str | Path] = ["-o", restored, "--model", model, "--preset", "mini", "--seed", str(seed)]
-        run("supir-infer", self.pairs / "lq", *made, *_set({"strength": 1} | arm.restore))
-        against: list[str | Path] = ["--reference", self.pairs / "hq", "--metrics", metric]
-        run("supir-eval", restored, *against, "--per-image", table)
+        run(
+            "supir-infer",
+            self.pairs / "lq",
+            *made,
+            "--captioner",
+            "tags",
+            *_set(SHARED_SETTINGS | arm.restore),
+        )
+        if not table.exists():
+            against: list[str | Path] = ["--reference", self.pairs / "hq", "--metrics", metric]
+            run("supir-eval", restored, *against, "--per-image", table)
         with table.open(newline="") as file:
             return [
                 float(line[metric]) for line in sorted(csv.DictReader(file), key=lambda line: line["name"])
@@ -161,10 +173,7 @@ def main() -> None:
         )
         for path in options.claims:
             claim = load_config(Claim, path)
-            ours, other = (
-                lab.measure(f"{path.stem}/{side}", arm, claim.metric)
-                for side, arm in (("ours", claim.ours), ("other", claim.other))
-            )
+            ours, other = (lab.measure(arm, claim.metric) for arm in (claim.ours, claim.other))
             print(row(claim, ours, other), flush=True)
     except UserError as error:
         sys.exit(f"error: {error}")
@@ -212,6 +221,11 @@ def run(command: str, *arguments: str | Path) -> None:
     line = [str(COMMANDS / command), *map(str, arguments)]
     if code := subprocess.run(line, check=False, stdout=sys.stderr).returncode:
         raise UserError(f"{command} left with code {code}; its last lines say why")
+
+
+def _digest(*asked: Any) -> str:
+    """Name of a folder for what was asked for."""
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _set(values: Mapping[str, Any]) -> Iterator[str]:
