@@ -31,6 +31,15 @@ def load_engine(config: CaptionConfig, num_gpus: int) -> Engine:
     return AskingEngine(config, load_model(config, num_gpus))
 
 
+def load_fallback(config: CaptionConfig) -> Engine | None:
+    """Returns the config's fallback engine, loaded, None where there is none; the GPUs are the first engine's.
+
+    Raises:
+        UserError: as `load_engine`.
+    """
+    return load_engine(config.model_copy(update={"engine": config.fallback}), 0) if config.fallback else None
+
+
 def load_model(config: CaptionConfig, num_gpus: int) -> Model:
     """Returns what answers the config's questions, loaded.
 

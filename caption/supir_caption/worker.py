@@ -22,7 +22,7 @@ from supir_caption.ahead import Ahead
 from supir_caption.assemble import captions_of
 from supir_caption.clip_tokens import CountTokens, clip_token_counter
 from supir_caption.config import CaptionConfig
-from supir_caption.engines import load_engine
+from supir_caption.engines import load_engine, load_fallback
 from supir_caption.fallback import Settling
 from supir_caption.memory import give_back_freed_memory
 from supir_caption.picture import NO_TOKENS, Described, Engine, Picture, Prepared, Tokens, read_picture
@@ -86,9 +86,7 @@ class PartCaptioner:
 
     @cached_property
     def _second_engine(self) -> Engine | None:
-        """The fallback engine; the GPUs are the first one's."""
-        name = self._config.fallback
-        return load_engine(self._config.model_copy(update={"engine": name}), 0) if name else None
+        return load_fallback(self._config)
 
     def _settling(self, part: str) -> Settling:
         def read(key: str) -> Picture | None:

@@ -14,6 +14,7 @@ from faulty_endpoint import FaultyEndpoint, completion
 from supir_caption.cli import dispatch
 from supir_caption.config import CaptionConfig
 from supir_caption.fitness import FitConfig, left_out, reason
+from supir_caption.inline import InlineCaptioner
 from supir_caption.picture import Description
 from supir_caption.tags_engine import TagsEngine
 from supir_caption.worker import PartCaptioner
@@ -190,3 +191,29 @@ def test_audit_and_quiz_ask_a_model_behind_an_endpoint(
     assert Counter(request["temperature"] for request in far.requests).keys() == {0.0}
     with pytest.raises(UserError, match="engine tags answers no questions"):
         dispatch(["audit", store.url, "far", "--engine", "tags"])
+
+
+def test_a_picture_in_hand_is_settled_as_one_of_a_batch_is(photo):
+    image = photo("chelsea")
+    with FaultyEndpoint(answers=answering(REFUSAL, "A blurry, pixelated photo of a cat.", GOOD)) as far:
+        said = InlineCaptioner(config(far.url)).describe([image])[0]
+    assert [request["temperature"] for request in far.requests] == [0.2, 0.5, 0.8]
+    assert (said.text, said.abstains) == ("A tabby cat rests on a wool blanket. Its fur is striped.", "")
+    assert (said.checks["tries"], said.model) == ("3", "m")
+    with FaultyEndpoint(answers=answering(REFUSAL)) as far:
+        said = InlineCaptioner(config(far.url)).describe([image])[0]
+    assert (said.text, said.dense) == ("", REFUSAL)
+    assert said.abstains == "refusal: i'm sorry, i can't, help with that"
+
+
+@pytest.mark.parametrize("answer", [(200, completion(REFUSAL)), (400, {"error": {"message": "no such"}})])
+def test_the_fallback_captions_a_picture_in_hand_that_the_first_engine_does_not(photo, answer):
+    with FaultyEndpoint(answers=lambda _request: answer) as far:
+        chelsea, coffee = InlineCaptioner(config(far.url, "fallback=tags")).describe(
+            [photo("chelsea"), photo("coffee")]
+        )
+    assert chelsea.text.startswith("A cat")
+    assert chelsea.abstains == coffee.abstains == ""
+    assert chelsea.model == chelsea.checks["answered_by"]
+    assert chelsea.model.startswith("tags: mobilenet_v2")
+    assert coffee.text != chelsea.text
