@@ -91,7 +91,8 @@ class Lab:
 
     def _measure(self, arm: Arm, seed: int, metric: str) -> list[float]:
         model = self.model if arm.encoder == "robust" else self._with_plain_encoder()
-        folder = self.work / _digest(arm.encoder, arm.train) / f"seed-{seed}"
+        shared = str(self.model), str(self.pairs), dict(self.places), self.num_steps
+        folder = self.work / _digest(*shared, arm.encoder, arm.train) / f"seed-{seed}"
         if arm.train is not None:
             model = self._trained(folder / "run", model, arm.train, seed)
         restored = folder / f"restored-{_digest(arm.restore)}"
@@ -105,9 +106,8 @@ class Lab:
             "tags",
             *_set(SHARED_SETTINGS | arm.restore),
         )
-        if not table.exists():
-            against: list[str | Path] = ["--reference", self.pairs / "hq", "--metrics", metric]
-            run("supir-eval", restored, *against, "--per-image", table)
+        against: list[str | Path] = ["--reference", self.pairs / "hq", "--metrics", metric]
+        run("supir-eval", restored, *against, "--per-image", table)
         with table.open(newline="") as file:
             return [
                 float(line[metric]) for line in sorted(csv.DictReader(file), key=lambda line: line["name"])
