@@ -109,6 +109,11 @@ def eps_of_velocity(velocity: Tensor, x_in: Tensor, sigma: Tensor) -> Tensor:
     return (velocity + sigma * x_in) / (sigma**2 + 1).sqrt()
 
 
+def eps_of_sample(sample: Tensor, x_in: Tensor, sigma: Tensor) -> Tensor:
+    """The noise, of the clean latent, which some priors predict; arguments as in `eps_of_velocity`."""
+    return ((sigma**2 + 1).sqrt() * x_in - sample) / sigma
+
+
 def noised_input(latent: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
     """The network input of a training step: (latent + sigma_t * noise) / sqrt(sigma_t^2 + 1).
 

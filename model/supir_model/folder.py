@@ -166,7 +166,7 @@ def load_shared_parts(folder: Path, dtype: torch.dtype) -> dict[str, Any]:
 
 
 def require_known_prediction(unet: UNet2DConditionModel, source: Path) -> None:
-    """Raises ModelFileError where the UNet puts out neither the noise nor the velocity."""
+    """Raises ModelFileError where the UNet puts out neither the noise, the velocity nor the clean latent."""
     kind = unet.config.get(PREDICTION_TYPE) or "epsilon"
     if kind not in PREDICTION_TYPES:
         raise ModelFileError(

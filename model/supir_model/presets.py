@@ -17,10 +17,11 @@ FULL_DEPTH: Final = (1, 2, 10)
 TRIMMED_DEPTH: Final = (1, 1, 5)
 """The paper's control encoder: half the transformer blocks."""
 PREDICTION_TYPE: Final = "prediction_type"
-"""Key of the UNet's config that says what it puts out: `epsilon`, as where the key is missing, or `v_prediction`.
+"""Key of the UNet's config that says what it puts out: `epsilon`, as where the key is missing, `v_prediction` or
+`sample`, the clean latent.
 
 In diffusers it is the scheduler's; a UNet there keeps it and takes no notice."""
-PredictionType = Literal["epsilon", "v_prediction"]
+PredictionType = Literal["epsilon", "v_prediction", "sample"]
 PREDICTION_TYPES: Final = get_args(PredictionType)
 
 
@@ -135,8 +136,9 @@ PRESETS: Final[dict[str, Preset]] = {
             latent_channels=64,
             norm_num_groups=16,
         ),
-        # 64 channels cannot pass on the noise of 64 beside their features, as epsilon needs at high noise
-        prediction_type="v_prediction",
+        # 64 channels cannot pass on the noise of 64 beside their features, as the others need (Li and He 2025, "Back to
+        # basics": what is predicted should be the low-dimensional one)
+        prediction_type="sample",
         control_depth=(1, 1, 1),
         connectors={"hidden_channels": 32, "head_channels": 32, "norm_num_groups": 16},
         vae_class="MiniVAE",

@@ -20,11 +20,11 @@ from supir_model.adapted_unet import network_output, size_embedding
 from supir_model.checks import require_image, require_latent, require_prompts, require_same_size, require_text
 from supir_model.connectors import Connectors
 from supir_model.control import ControlEncoder
-from supir_model.diffusion import eps_of_velocity, nearest_timestep, scale_input, sigma_at
+from supir_model.diffusion import eps_of_sample, eps_of_velocity, nearest_timestep, scale_input, sigma_at
 from supir_model.estimator import DegradationEstimator
 from supir_model.mini_vae import MiniVAE
 from supir_model.prepared import PreparedConditioning, repeated
-from supir_model.presets import PREDICTION_TYPE
+from supir_model.presets import PREDICTION_TYPE, PredictionType
 from supir_model.robust_encoder import new_robust_encoder
 from supir_model.stages import Stage, made_trainable
 from supir_model.strength_map import StrengthMap
@@ -79,9 +79,10 @@ class Supir(nn.Module):
         return int(self.unet.config["in_channels"])
 
     @property
-    def predicts_velocity(self) -> bool:
-        """Whether the UNet was trained to put out the velocity (v-prediction) and not the noise."""
-        return bool(self.unet.config.get(PREDICTION_TYPE) == "v_prediction")
+    def prediction_type(self) -> PredictionType:
+        """What the UNet was trained to put out: the noise, the velocity or the clean latent."""
+        kind: PredictionType = self.unet.config.get(PREDICTION_TYPE) or "epsilon"
+        return kind
 
     # --- encoders -----------------------------------------------------------------------------------------
 
@@ -222,10 +223,11 @@ class Supir(nn.Module):
             require_same_size(prepared.hint, x_in)
         parts = self.unet, self.control, self.connectors
         output = network_output(*parts, x_in, timestep, prepared, control_scale)
-        if not self.predicts_velocity:
+        if self.prediction_type == "epsilon":
             return output
+        eps_of = eps_of_velocity if self.prediction_type == "v_prediction" else eps_of_sample
         given = x_in.float(), sigma_at(timestep, x_in.ndim)
-        return eps_of_velocity(output.float(), *(repeated(each, len(output) // len(x_in)) for each in given))
+        return eps_of(output.float(), *(repeated(each, len(output) // len(x_in)) for each in given))
 
     @torch.no_grad()
     def denoise_prepared(

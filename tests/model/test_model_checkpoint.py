@@ -258,9 +258,9 @@ def test_a_single_file_base_opens_with_both_text_encoders_and_an_official_file(
     save_checkpoint(adapter, tmp_path / "supir.safetensors")
     supir = load_supir(tmp_path / "base.safetensors", tmp_path / "supir.safetensors")
     assert same(adapter, Adapter(supir.control, supir.connectors, supir.robust_encoder))
-    assert not supir.predicts_velocity
+    assert supir.prediction_type == "epsilon"
     save_file(base_tensors | {"v_pred": torch.empty(0)}, tmp_path / "velocity.safetensors")
-    assert load_supir(tmp_path / "velocity.safetensors").predicts_velocity
+    assert load_supir(tmp_path / "velocity.safetensors").prediction_type == "v_prediction"
 
     prompt = "a fishing boat, morning fog"
     ours = supir.encode_prompt([prompt])

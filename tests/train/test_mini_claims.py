@@ -31,7 +31,7 @@ def test_arms_of_every_claim_are_runs_that_can_be_asked_for(path: Path) -> None:
     for arm in (claim.ours, claim.other):
         change_settings(PRESETS["mini"], arm.restore)
         changes = [f"{key}={json.dumps(value)}" for key, value in (arm.train or {}).items()]
-        load_config(TrainConfig, MINI / "adapter.yaml", changes)
+        load_config(TrainConfig, MINI / "claim_adapter.yaml", changes)
 
 
 def test_interval_holds_a_planted_difference_and_widens_with_the_seeds_disagreement() -> None:

@@ -9,6 +9,7 @@ import torch
 
 from supir_model import load_supir
 from supir_model.diffusion import sigma_table
+from supir_model.presets import PREDICTION_TYPES
 from supir_train.image_noise import ImageNoise, image_noise
 from supir_train.loss_config import NoiseLossConfig
 from supir_train.noise_loss import noise_loss, timestep_weights, timesteps_at
@@ -41,21 +42,22 @@ def test_min_snr_weights_are_gamma_over_snr_capped_at_one():
     timestep = torch.tensor([0, 300, 999])
     snr = sigma_table()[timestep] ** -2
     expected = torch.minimum(snr, torch.tensor(5.0)) / snr
-    for velocity in (False, True):
-        weights = timestep_weights(timestep, NoiseLossConfig(min_snr_gamma=5.0), velocity=velocity)
+    for predicted in PREDICTION_TYPES:
+        weights = timestep_weights(timestep, NoiseLossConfig(min_snr_gamma=5.0), predicted)
         torch.testing.assert_close(weights, expected)
-    assert timestep_weights(timestep, NoiseLossConfig(), velocity=False).tolist() == [1, 1, 1]
+    assert timestep_weights(timestep, NoiseLossConfig(), "epsilon").tolist() == [1, 1, 1]
 
 
-def test_the_loss_of_a_prior_that_predicts_the_velocity_is_the_velocitys_own_error():
+@pytest.mark.parametrize("predicted", ["v_prediction", "sample"])
+def test_the_loss_of_a_prior_is_the_error_of_what_it_predicts(predicted):
     latent = torch.randn(4, 8, 8, 8, generator=generator(1))
     supir = load_supir(preset="tiny")
-    supir.unet.register_to_config(prediction_type="v_prediction")
+    supir.unet.register_to_config(prediction_type=predicted)
     losses = noise_loss(supir, latent, None, ("a cat",) * 4, (128, 128), NoiseLossConfig(), noise(4))
     drawn = noise(4)
     timestep = timesteps_at(drawn.stratified(), NoiseLossConfig())
     eps, sigma = drawn.normal(latent), sigma_table()[timestep][:, None, None, None]
-    velocity = (eps - sigma * latent) / (sigma**2 + 1).sqrt()
+    target = latent if predicted == "sample" else (eps - sigma * latent) / (sigma**2 + 1).sqrt()
     output = supir.unet(
         (latent + sigma * eps) / (sigma**2 + 1).sqrt(),
         timestep,
@@ -65,7 +67,7 @@ def test_the_loss_of_a_prior_that_predicts_the_velocity_is_the_velocitys_own_err
             "time_ids": supir.time_ids(128, 128, 4),
         },
     ).sample
-    assert float(losses["loss"]) == pytest.approx(float((output - velocity).square().mean()), rel=1e-4)
+    assert float(losses["loss"]) == pytest.approx(float((output - target).square().mean()), rel=1e-4)
 
 
 @pytest.mark.parametrize("config", [NoiseLossConfig(), NoiseLossConfig(min_snr_gamma=5.0, offset=0.5)])
@@ -83,7 +85,7 @@ def test_the_noise_loss_is_the_weighted_error_of_the_noise(config, monkeypatch):
     sigma = sigma_table()[seen["timestep"]][:, None, None, None]
     eps = (seen["x_in"] * (sigma**2 + 1).sqrt() - latent) / sigma
     errors = eps.square().mean(dim=(1, 2, 3))
-    weighted = errors * timestep_weights(seen["timestep"], config, velocity=False)
+    weighted = errors * timestep_weights(seen["timestep"], config, "epsilon")
     assert float(losses.pop("loss")) == pytest.approx(float(weighted.mean()), rel=2e-3)
     by_bin = {
         f"loss_t{first:03d}_{first + 199}": weighted[

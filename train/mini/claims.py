@@ -2,9 +2,9 @@
 
     python train/mini/claims.py train/mini/claims/*.yaml --pairs PAIRS [--place dataset=DATASET] [-o runs/claims]
 
-A claim compares two arms. An arm trains an adapter by adapter.yaml, changed as the claim says, or takes the model as it
-is; restores PAIRS/lq, captioned; and is measured against PAIRS/hq. Both are done for every seed, of training and of
-restoring. Arms that several claims have in common are made once: a folder is named by what was asked for in it.
+A claim compares two arms. An arm trains an adapter by claim_adapter.yaml, changed as the claim says, or takes the model
+as it is; restores PAIRS/lq, captioned; and is measured against PAIRS/hq. Both are done for every seed, of training and
+of restoring. Arms that several claims have in common are made once: a folder is named by what was asked for in it.
 The interval is of the mean difference over other draws of the pictures and of the seeds. All is done by the project's
 commands, so that a run that was interrupted goes on where it stopped, and its folders can be looked into.
 """
@@ -46,7 +46,8 @@ class Arm(Config):
         default="robust", description="plain: the VAE's own encoder in the robust encoder's place."
     )
     train: dict[str, Any] | None = Field(
-        default=None, description="Keys of adapter.yaml to change; null: no training, the model as it is."
+        default=None,
+        description="Keys of claim_adapter.yaml to change; null: no training, the model as it is.",
     )
     restore: dict[str, Any] = Field(default={}, description="Keys of the restorer's settings to change.")
 
@@ -124,7 +125,7 @@ class Lab:
         placed = {
             key: self._placed(value) for key, value in ({"data.dataset": "{dataset}"} | changes).items()
         }
-        run("supir-train", HERE / "adapter.yaml", *_set(shared | placed))
+        run("supir-train", HERE / "claim_adapter.yaml", *_set(shared | placed))
         return str(folder / "model")
 
     def _with_plain_encoder(self) -> str:
@@ -157,12 +158,12 @@ def main() -> None:
     )
     parser.add_argument("claims", type=Path, nargs="+", metavar="CLAIM.yaml")
     parser.add_argument("--pairs", type=Path, required=True, help="folder with lq/ and hq/ of the same names")
-    parser.add_argument("--model", default="mini", help="what every arm starts from")
+    parser.add_argument("--model", default="runs/noise-prior/model", help="what every arm starts from")
     parser.add_argument(
         "--place", action="append", default=[], metavar="NAME=PATH", help="a dataset that claims train on"
     )
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=400, help="of each adapter")
+    parser.add_argument("--steps", type=int, default=300, help="of each adapter")
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/claims"))
     options = parser.parse_args()
     places = dict(place.partition("=")[::2] for place in options.place)

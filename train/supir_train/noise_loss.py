@@ -12,6 +12,7 @@ import torch
 
 from supir_model import Supir
 from supir_model.diffusion import noised_input, sigma_at
+from supir_model.presets import PredictionType
 from supir_train.image_noise import ImageNoise
 from supir_train.loss_config import NoiseLossConfig
 from supir_train.phase import Losses
@@ -52,7 +53,7 @@ def noise_loss(
         drawn_sizes(supir, size_px, noise),
     )
     errors = (predicted.float() - eps).square().mean(dim=(1, 2, 3))
-    errors = errors * timestep_weights(timestep, config, velocity=supir.predicts_velocity)
+    errors = errors * timestep_weights(timestep, config, supir.prediction_type)
     return {"loss": errors.mean(), **_by_bin(errors.detach(), drawn)}
 
 
@@ -75,16 +76,19 @@ def timesteps_at(share: torch.Tensor, config: NoiseLossConfig) -> torch.Tensor:
     return lowest + (share * count).long().clamp_max(count - 1)
 
 
-def timestep_weights(timestep: torch.Tensor, config: NoiseLossConfig, *, velocity: bool) -> torch.Tensor:
+def timestep_weights(
+    timestep: torch.Tensor, config: NoiseLossConfig, predicted: PredictionType
+) -> torch.Tensor:
     """Returns the weight of each timestep's squared error of the noise.
 
-    With snr = sigma^-2 it is min(snr, gamma) / snr; without a gamma 1, and for a prior that predicts the velocity
-    1 + 1 / snr, which makes it the squared error of the velocity.
+    With snr = sigma^-2 it is min(snr, gamma) / snr. Without a gamma it makes the loss the squared error of what the
+    prior predicts: 1 of the noise, 1 + 1 / snr of the velocity, 1 / snr of the clean latent.
     """
     variance = sigma_at(timestep, 1).square()
     if config.min_snr_gamma is not None:
         return (config.min_snr_gamma * variance).clamp_max(1.0)
-    return 1.0 + variance if velocity else torch.ones_like(variance)
+    own = {"epsilon": torch.ones_like(variance), "v_prediction": 1.0 + variance, "sample": variance}
+    return own[predicted]
 
 
 def _by_bin(errors: torch.Tensor, timestep: torch.Tensor) -> Losses:

@@ -1,4 +1,4 @@
-"""Priors that predict the velocity: turned to noise where they are called, told by files, kept on disk."""
+"""Priors that predict velocity or clean latent: turned to noise where they are called, told by files, kept on disk."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ import torch
 from diffusers import DDIMScheduler
 
 from supir_model import load_supir
-from supir_model.diffusion import eps_of_velocity, noised_input, scale_input, sigma_at, sigma_table
+from supir_model.diffusion import (
+    eps_of_sample,
+    eps_of_velocity,
+    noised_input,
+    scale_input,
+    sigma_at,
+    sigma_table,
+)
 from supir_model.errors import ModelFileError
 from supir_model.presets import PREDICTION_TYPE
 
@@ -47,6 +54,18 @@ def test_a_velocity_is_turned_into_noise_and_into_the_clean_latent(velocity, con
     torch.testing.assert_close(velocity.denoise(x, float(sigma), *given), clean, atol=1e-4, rtol=1e-4)
 
 
+def test_a_clean_latent_is_turned_into_noise_and_back():
+    latent, noise, timestep = drawn(0), drawn(1), torch.tensor([0, 300, 700, 999])
+    given = noised_input(latent, noise, timestep), sigma_at(timestep, 4)
+    torch.testing.assert_close(eps_of_sample(latent, *given), noise, atol=1e-3, rtol=1e-3)
+    plain, sample = (load_supir(preset="tiny", seed=5) for _ in range(2))
+    sample.unet.register_to_config(**{PREDICTION_TYPE: "sample"})
+    x, z_lq, sigma = 3 * drawn(0)[:1], drawn(1)[:1], sigma_table()[500]
+    asked = z_lq, plain.encode_prompt(["a cat"]), plain.time_ids(64, 64, 1)
+    output = plain.predict_eps(scale_input(x, sigma), torch.tensor([500]), *asked)
+    torch.testing.assert_close(sample.denoise(x, float(sigma), *asked), output, atol=1e-4, rtol=1e-4)
+
+
 def test_two_prompts_share_a_latent(velocity):
     x_in, timestep = drawn(0)[:1], torch.tensor([800])
     prompts = velocity.encode_prompt(["a cat", "a dog"])
@@ -58,12 +77,12 @@ def test_two_prompts_share_a_latent(velocity):
 
 def test_a_saved_model_keeps_what_its_prior_predicts_without_a_word(velocity, tmp_path, caplog):
     velocity.save_pretrained(tmp_path)
-    assert load_supir(tmp_path).predicts_velocity
+    assert load_supir(tmp_path).prediction_type == "v_prediction"
     assert caplog.text == ""
     config = json.loads((tmp_path / "unet" / "config.json").read_text())
     del config[PREDICTION_TYPE]
     (tmp_path / "unet" / "config.json").write_text(json.dumps(config))
-    assert not load_supir(tmp_path).predicts_velocity
+    assert load_supir(tmp_path).prediction_type == "epsilon"
 
 
 def test_the_scheduler_of_an_sdxl_folder_says_what_its_prior_predicts(velocity, tmp_path):
@@ -72,11 +91,11 @@ def test_the_scheduler_of_an_sdxl_folder_says_what_its_prior_predicts(velocity, 
     (tmp_path / "config.json").unlink()  # what is left is a folder of diffusers
     told = tmp_path / "scheduler" / "scheduler_config.json"
     told.parent.mkdir()
-    for kind, is_velocity in (("epsilon", False), ("v_prediction", True)):
+    for kind in ("epsilon", "v_prediction", "sample"):
         told.write_text(json.dumps({PREDICTION_TYPE: kind}))
-        assert load_supir(tmp_path, preset="tiny").predicts_velocity == is_velocity
-    told.write_text(json.dumps({PREDICTION_TYPE: "sample"}))
+        assert load_supir(tmp_path, preset="tiny").prediction_type == kind
+    told.write_text(json.dumps({PREDICTION_TYPE: "flow_prediction"}))
     with pytest.raises(
-        ModelFileError, match=r"prediction_type 'sample'; SUPIR needs one of epsilon or v_pre"
+        ModelFileError, match=r"prediction_type 'flow_prediction'; SUPIR needs one of epsilon or v_pre"
     ):
         load_supir(tmp_path, preset="tiny")
