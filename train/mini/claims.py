@@ -32,7 +32,7 @@ HERE = Path(__file__).parent
 COMMANDS = Path(sys.executable).parent
 NUM_RESAMPLES = 4000
 DIGITS = {"lpips": 3, "psnr": 2}
-SHARED_SETTINGS = {"strength": 1, "working_scale": 1}
+SHARED_SETTINGS = {"strength": 1, "working_scale": 1, "min_size_px": 128}
 """What the arms restore with beside their own: all of the restoration, at the size that adapters are trained at."""
 
 Figures = npt.NDArray[np.float64]
