@@ -103,6 +103,10 @@ def _compound(words: Sequence[str], start: int, end: int, family: Family) -> Tar
         return _phrase_after(words, end + 1, family, needs_preposition=False)
     if previous == "of" and word_at(words, start - 2) not in MEASURES | LINKS and start > 1:
         return "thing"
+    if previous == "of" and word_at(words, start - 2) == "full":  # "a hall full of noise"
+        told = _noun_right_before(words, start - 2, family)
+        if told != "unknown":
+            return told
     if following not in STOPS | PLACE and not is_adverb(following):
         return "picture" if following in PICTURE else "thing"
     return None
@@ -173,8 +177,10 @@ def _aspect(words: Sequence[str], start: int, end: int, family: Family, before: 
 
 def _noun_before(words: Sequence[str], start: int, family: Family) -> Target:
     """A noun right before the defect: "headlights blurred", "with the background out of focus"."""
-    if family.form in ("noun", "measure"):
-        return "unknown"
+    return "unknown" if family.form in ("noun", "measure") else _noun_right_before(words, start, family)
+
+
+def _noun_right_before(words: Sequence[str], start: int, family: Family) -> Target:
     position = start - 1
     while is_adverb(word_at(words, position)):
         position -= 1
