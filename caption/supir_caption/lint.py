@@ -1,8 +1,8 @@
 """What a caption says that a reader of the dataset should know of: each check, with the words that it was found by.
 
-Place in the flow: `assemble.py` stores the checks in the caption's row; `retry.py` asks again where one of them makes a
-caption unfit. The law: writing that a caption quotes from a sign is the picture's and no claim of the captioner.
-Precision and recall of each check on captions labelled for the purpose: `benchmarks/caption_checks.py`.
+Place in the flow: `assemble.py` stores the checks in the caption's row; `fitness.py` says which of them make a caption
+unfit, so that it is asked for again. The law: writing that a caption quotes from a sign is the picture's and no claim
+of the captioner. Precision and recall of each check on labelled captions: `benchmarks/caption_checks.py`.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ def _compound(words: Sequence[str], start: int, end: int, family: Family) -> Tar
     if made or previous in BEHIND | NOISE_KINDS or previous == "into":
         return "thing"
     if following in ACTS_ON:
-        return _phrase_after(words, end + 1, family, needs_preposition=False)
+        return _whose(words, _past_adverbs(words, end + 1), family)
     if previous == "of" and word_at(words, start - 2) not in MEASURES | LINKS and start > 1:
         return "thing"
     if previous == "of" and word_at(words, start - 2) == "full":  # "a hall full of noise"
@@ -112,17 +112,25 @@ def _compound(words: Sequence[str], start: int, end: int, family: Family) -> Tar
     return None
 
 
-def _phrase_after(
-    words: Sequence[str], end: int, family: Family, *, needs_preposition: bool = True
-) -> Target:
-    """A phrase as in "noise in the sky", "scratches across the surface of the print", "dust covers the lid"."""
-    position = end
+def _phrase_after(words: Sequence[str], end: int, family: Family) -> Target:
+    """A phrase with a preposition: "noise in the sky", "scratches across the surface of the print"."""
+    position = _past_adverbs(words, end)
+    return _whose(words, position, family) if _is_preposition(words, position) else "unknown"
+
+
+def _past_adverbs(words: Sequence[str], position: int) -> int:
     while is_adverb(word_at(words, position)):
         position += 1
-    has_preposition = word_at(words, position) in PREPOSITIONS - {"with", "to"}
-    if needs_preposition and not has_preposition:
-        return "unknown"
-    position += has_preposition
+    return position
+
+
+def _is_preposition(words: Sequence[str], position: int) -> bool:
+    return word_at(words, position) in PREPOSITIONS - {"with", "to"}
+
+
+def _whose(words: Sequence[str], position: int, family: Family) -> Target:
+    """What a phrase means, a preposition before it passed over: "the lid" after "dust covers"."""
+    position += _is_preposition(words, position)
     phrase = phrase_at(words, position)
     if not phrase:
         return "unknown"
