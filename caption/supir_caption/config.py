@@ -83,7 +83,9 @@ class RunConfig(Config):
         description="Ray actors; null: one for each GPU (vllm, transformers) or CPU core (tags), one for openai",
     )
     cpus_per_worker: float = Field(
-        default=1.0, gt=0.0, description="CPU cores that Ray reserves for an actor"
+        default=1.0,
+        gt=0.0,
+        description="CPU cores that Ray reserves for an actor, and threads of its libraries",
     )
     gpus_per_worker: int | None = Field(
         default=None,

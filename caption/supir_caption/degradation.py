@@ -28,6 +28,10 @@ from supir_caption.said_of import said_of
 
 _TOKEN = re.compile(r"[a-zà-öø-ÿ0-9]+|[.,;:!?()]")
 _SENTENCE = re.compile(r"[^.;!?\n]+")
+_APPOSITION = re.compile(
+    r"(\b(?:the|this) [\w-]+), (?:an?|the) [\w -]{1,40}, (?=(?:is|are|was|were|looks?|appears?) )"
+)
+"""What stands between a subject and its verb: "the subject, a sparrow, is out of focus"."""
 _NEGATION_REACH = 5
 
 
@@ -53,6 +57,8 @@ def _normalised(text: str) -> str:
     lower = re.sub(r"[‐‑-]", " ", text.lower().replace("’", "'"))
     lower = re.sub(r"n't\b", " not", lower.replace("can't", "cannot"))
     lower = re.sub(r"\bclose ups?\b", "closeup", lower)
+    lower = re.sub(r",? as a whole\b,?", "", lower)
+    lower = _APPOSITION.sub(r"\1 ", lower)
     lower = re.sub(r"'s\b|s'(?=\s)", lambda match: "s" if match.group() == "s'" else "", lower)
     return " ".join(_TOKEN.findall(lower.replace("\n", " . ")))
 

@@ -1,8 +1,8 @@
 """What a caption says that a reader of the dataset should know of: each check, with the words that it was found by.
 
-Place in the flow: `assemble.py` stores the checks in the caption's row; `retry.py` asks again where one of them makes a
-caption unfit. The law: writing that a caption quotes from a sign is the picture's and no claim of the captioner.
-Precision and recall of each check on captions labelled for the purpose: `benchmarks/caption_checks.py`.
+Place in the flow: `assemble.py` stores the checks in the caption's row; `fitness.py` says which of them make a caption
+unfit, so that it is asked for again. The law: writing that a caption quotes from a sign is the picture's and no claim
+of the captioner. Precision and recall of each check on labelled captions: `benchmarks/caption_checks.py`.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from __future__ import annotations
 import re
 
 from supir_caption.degradation import degradation_words
+from supir_caption.ideas import ideas
 from supir_caption.language import foreign_words
 from supir_caption.phrases import phrases
 from supir_caption.repetition import repeated
 
+_SENTENCE = re.compile(r"[^.!?\n]+[.!?\n]*")
 CHECKS = ("degradation", "refusal", "hedging", "boilerplate", "repetition", "language")
 _QUOTED = re.compile(
     r"\"[^\"\n]{1,200}\"|“[^”\n]{1,200}”|„[^“”\n]{1,200}[“”]|«[^»\n]{1,200}»|(?<!\w)['‘][^'‘’\n]{2,80}['’](?!\w)"
@@ -35,11 +37,12 @@ def lint(text: str) -> dict[str, str]:
     if not text.strip():
         return {"empty": "no text"}
     own = own_words(text)
+    told = _without_refusals(own)
     found = {
         "degradation": ", ".join(degradation_words(own)),
         "refusal": ", ".join(phrases("refusal", own)),
-        "hedging": ", ".join(phrases("hedging", own)),
-        "boilerplate": ", ".join(phrases("boilerplate", own)),
+        "hedging": ", ".join(phrases("hedging", told)),
+        "boilerplate": ", ".join([*phrases("boilerplate", told), *ideas(told)]),
         "repetition": repeated(text),
         "language": foreign_words(own),
     }
@@ -50,3 +53,8 @@ def own_words(text: str) -> str:
     """Returns the text with what it quotes, such as a sign, replaced by "…"."""
     text = text.strip()
     return text if _QUOTED.fullmatch(text) else _QUOTED.sub("…", text)
+
+
+def _without_refusals(own: str) -> str:
+    """The sentences that tell of the picture: "it may contain private data" in a refusal is no doubt of it."""
+    return "".join(one for one in _SENTENCE.findall(own) if not phrases("refusal", one))

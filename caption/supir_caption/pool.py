@@ -14,11 +14,25 @@ from supir_caption.config import CaptionConfig
 from supir_caption.places import unfinished_folder
 from supir_caption.unfinished import Unfinished
 from supir_caption.worker import BatchDone, Measured, PartCaptioner
-from supir_console import Outcome, Progress, UserError, raise_if_about_input, run_on_actors
+from supir_console import Outcome, Progress, UserError, limit_threads, raise_if_about_input, run_on_actors
 from supir_shards import Dataset
 
 ON_GPU = ("vllm", "transformers")
 """Engines that have a use for a GPU."""
+
+
+class CaptionActor(PartCaptioner):
+    """Captions parts in a process of its own, whose libraries keep to the cores that Ray has reserved for it.
+
+    Args:
+        url: the dataset, absolute.
+        config: the captioner.
+        num_gpus: GPUs that this process may use.
+    """
+
+    def __init__(self, url: str, config: CaptionConfig, num_gpus: int) -> None:
+        limit_threads(max(1, int(config.run.cpus_per_worker)))  # before an engine loads any of them
+        super().__init__(url, config, num_gpus)
 
 
 def gpus_per_worker(config: CaptionConfig) -> int:
@@ -97,7 +111,7 @@ def measure(url: str, part: str, config: CaptionConfig, num_gpus: int) -> Measur
     """
     import ray
 
-    actor = _actor_class(config, num_gpus).remote(url, config, num_gpus)
+    actor = actor_class(config, num_gpus).remote(url, config, num_gpus)
     try:
         measured: Measured = ray.get(actor.measure.remote(part, config.run.measure_images))
     except ray.exceptions.RayError as error:
@@ -110,19 +124,20 @@ def measure(url: str, part: str, config: CaptionConfig, num_gpus: int) -> Measur
     return measured
 
 
-def _actor_class(config: CaptionConfig, num_gpus: int) -> Any:
+def actor_class(config: CaptionConfig, num_gpus: int) -> Any:
+    """Returns the Ray actors that caption by this config, each with its cores and GPUs reserved."""
     import ray
 
-    return ray.remote(num_cpus=config.run.cpus_per_worker, num_gpus=num_gpus)(PartCaptioner)
+    return ray.remote(num_cpus=config.run.cpus_per_worker, num_gpus=num_gpus)(CaptionActor)
 
 
 def _one_round(
     url: str, parts: Sequence[str], config: CaptionConfig, workers: int, num_gpus: int, progress: Progress
 ) -> Iterator[Outcome[str, BatchDone]]:
-    actor_class = _actor_class(config, num_gpus)
+    captioners = actor_class(config, num_gpus)
     return run_on_actors(
         parts,
-        make_actor=lambda: actor_class.remote(url, config, num_gpus),
+        make_actor=lambda: captioners.remote(url, config, num_gpus),
         start=lambda actor, part: actor.caption_part.options(num_returns="streaming").remote(part),
         num_actors=workers,
         attempts=config.run.attempts,

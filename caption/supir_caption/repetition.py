@@ -16,6 +16,8 @@ _SENTENCE = re.compile(r"[.!?。！？;\n]+(?:\s+|$)|(?<=[。！？])")
 _CHARACTERS = re.compile(r"(?P<loop>[^\s.…_=*#~-]{1,6}?)(?P=loop){5,}")
 _MAX_PERIOD = 24  # words of a loop at most
 _LONG_SENTENCE, _SHORT_SENTENCE = 8, 3  # words from which a sentence may not come twice, or three times
+_LONG_RUN = 10  # words from which a run of them, over commas and full stops, may not follow itself once
+_LONGEST_COUNT = 12  # numbers in a row that a clock, a ruler or a dial may show
 _MIN_PERIOD_CUT_SHORT = (
     4  # words from which the last of a loop may lack its last word: the answer ended there
 )
@@ -37,8 +39,8 @@ def repeated(text: str) -> str:
 
 def _consecutive(words: Sequence[str]) -> str:
     """A run of up to 24 words that follows itself: 4 times in all if it is one word, else 3 times, or 2 if long."""
-    for period in range(1, min(_MAX_PERIOD, len(words) // 2) + 1):
-        times = 3 if period == 1 else 1 if period >= 2 * _LONG_SENTENCE else 2  # beyond the first
+    for period in range(1, min(_MAX_PERIOD, (len(words) + 1) // 2) + 1):
+        times = 3 if period == 1 else 1 if period >= _LONG_RUN else 2  # beyond the first
         needed = period * times - (period >= _MIN_PERIOD_CUT_SHORT)
         start = 0
         for index in range(period, len(words) + 1):
@@ -52,14 +54,19 @@ def _consecutive(words: Sequence[str]) -> str:
 
 
 def _is_counting(words: Sequence[str]) -> bool:
-    return all(word.isdigit() for word in words)
+    return len(words) <= _LONGEST_COUNT and all(word.isdigit() for word in words)
 
 
 def _sentences(text: str) -> str:
+    """A sentence that comes three times, or twice if it is long or if another one does too."""
     lines = [" ".join(_WORD.findall(sentence.lower())) for sentence in _SENTENCE.split(text)]
-    for line, times in Counter(lines).items():
-        length = len(line.split())
-        if (times >= 2 and length >= _LONG_SENTENCE) or (times >= 3 and length >= _SHORT_SENTENCE):
+    again = {
+        line: times
+        for line, times in Counter(lines).items()
+        if times >= 2 and len(line.split()) >= _SHORT_SENTENCE
+    }
+    for line, times in again.items():
+        if times >= 3 or len(again) >= 2 or len(line.split()) >= _LONG_SENTENCE:
             return f"{times} x {line}"
     return ""
 

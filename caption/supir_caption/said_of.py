@@ -100,25 +100,37 @@ def _compound(words: Sequence[str], start: int, end: int, family: Family) -> Tar
     if made or previous in BEHIND | NOISE_KINDS or previous == "into":
         return "thing"
     if following in ACTS_ON:
-        return _phrase_after(words, end + 1, family, needs_preposition=False)
+        return _whose(words, _past_adverbs(words, end + 1), family)
     if previous == "of" and word_at(words, start - 2) not in MEASURES | LINKS and start > 1:
         return "thing"
+    if previous == "of" and word_at(words, start - 2) == "full":  # "a hall full of noise"
+        told = _noun_right_before(words, start - 2, family)
+        if told != "unknown":
+            return told
     if following not in STOPS | PLACE and not is_adverb(following):
         return "picture" if following in PICTURE else "thing"
     return None
 
 
-def _phrase_after(
-    words: Sequence[str], end: int, family: Family, *, needs_preposition: bool = True
-) -> Target:
-    """A phrase as in "noise in the sky", "scratches across the surface of the print", "dust covers the lid"."""
-    position = end
+def _phrase_after(words: Sequence[str], end: int, family: Family) -> Target:
+    """A phrase with a preposition: "noise in the sky", "scratches across the surface of the print"."""
+    position = _past_adverbs(words, end)
+    return _whose(words, position, family) if _is_preposition(words, position) else "unknown"
+
+
+def _past_adverbs(words: Sequence[str], position: int) -> int:
     while is_adverb(word_at(words, position)):
         position += 1
-    has_preposition = word_at(words, position) in PREPOSITIONS - {"with", "to"}
-    if needs_preposition and not has_preposition:
-        return "unknown"
-    position += has_preposition
+    return position
+
+
+def _is_preposition(words: Sequence[str], position: int) -> bool:
+    return word_at(words, position) in PREPOSITIONS - {"with", "to"}
+
+
+def _whose(words: Sequence[str], position: int, family: Family) -> Target:
+    """What a phrase means, a preposition before it passed over: "the lid" after "dust covers"."""
+    position += _is_preposition(words, position)
     phrase = phrase_at(words, position)
     if not phrase:
         return "unknown"
@@ -173,8 +185,10 @@ def _aspect(words: Sequence[str], start: int, end: int, family: Family, before: 
 
 def _noun_before(words: Sequence[str], start: int, family: Family) -> Target:
     """A noun right before the defect: "headlights blurred", "with the background out of focus"."""
-    if family.form in ("noun", "measure"):
-        return "unknown"
+    return "unknown" if family.form in ("noun", "measure") else _noun_right_before(words, start, family)
+
+
+def _noun_right_before(words: Sequence[str], start: int, family: Family) -> Target:
     position = start - 1
     while is_adverb(word_at(words, position)):
         position -= 1

@@ -182,29 +182,17 @@ def subject(probabilities: NDArray[Any], names: Sequence[str], *, sure: float, p
     best_probability = float(probabilities[best])
     of_kind = best in KINDS[kind] or best_probability < kind_probability
     if of_kind and kind_probability >= possible:
-        return _of_kind(kind, kind_probability >= sure, best, best_probability, names, sure, possible)
+        if kind_probability < sure:
+            return f"Possibly {kind}."
+        is_told_apart = kind not in _COARSE and best in KINDS[kind] and best_probability >= possible
+        if not is_told_apart:
+            return f"{_capital(kind)}."
+        stated, guessed = f" ({_name(best, names)})", f", possibly {_phrase(best, names)}"
+        return f"{_capital(kind)}{stated if best_probability >= sure else guessed}."
     if best in PEOPLE_AND_CLOTHES or best_probability < possible:
         return ""
     phrase = _phrase(best, names)
     return f"{_capital(phrase)}." if best_probability >= sure else f"Possibly {phrase}."
-
-
-def _of_kind(
-    kind: str,
-    is_sure: bool,
-    best: int,
-    best_probability: float,
-    names: Sequence[str],
-    sure: float,
-    possible: float,
-) -> str:
-    if not is_sure:
-        return f"Possibly {kind}."
-    if kind in _COARSE or best not in KINDS[kind] or best_probability < possible:
-        return f"{_capital(kind)}."
-    if best_probability >= sure:
-        return f"{_capital(kind)} ({_name(best, names)})."
-    return f"{_capital(kind)}, possibly {_phrase(best, names)}."
 
 
 def _name(number: int, names: Sequence[str]) -> str:

@@ -25,6 +25,7 @@ from supir_caption.config import CaptionConfig
 from supir_caption.engines import load_engine, load_fallback
 from supir_caption.fallback import Settling
 from supir_caption.memory import give_back_freed_memory
+from supir_caption.part_index import PartIndex
 from supir_caption.picture import NO_TOKENS, Described, Engine, Picture, Prepared, Tokens, read_picture
 from supir_caption.places import failures_path, unfinished_folder
 from supir_caption.unfinished import Finished, Unfinished
@@ -88,11 +89,10 @@ class PartCaptioner:
     def _second_engine(self) -> Engine | None:
         return load_fallback(self._config)
 
-    def _settling(self, part: str) -> Settling:
+    def _settling(self, index: PartIndex) -> Settling:
         def read(key: str) -> Picture | None:
-            row = next(row for row in self._dataset.index(part).to_pylist() if row["key"] == key)
             try:
-                return self._picture(self._dataset.read_sample(part, row))
+                return self._picture(self._dataset.read_sample(index.part, index.row(key)))
             except (BadImage, DatasetError):
                 return None
 
@@ -123,6 +123,7 @@ class PartCaptioner:
         """
         engine = self._engine  # loaded here, in the actor's own thread
         config = self._config
+        index = PartIndex(self._dataset, part)
         unfinished = Unfinished(
             self._dataset.store, unfinished_folder(config.folder, config.made_by_hash(), part)
         )
@@ -134,15 +135,15 @@ class PartCaptioner:
             yield _batch(finished)
         for key in alone:
             unfinished.taken_alone(key)
-            one = list(self._described(part, engine, [key], []))
+            one = list(self._described(index, engine, [key], []))
             unfinished.add(one)
             unfinished.survived(key)
             finished += one
             yield _batch(one)
         done = {one.key for one in finished}
-        todo = [key for key in self._keys(part) if key not in done]
+        todo = [key for key in index.keys(config.roles) if key not in done]
         unreadable: list[dict[str, str]] = []
-        rest = self._described(part, engine, todo, unreadable, unfinished)
+        rest = self._described(index, engine, todo, unreadable, unfinished)
         while batch := list(islice(rest, config.run.batch_images)):
             unfinished.add(batch)
             finished += batch
@@ -155,28 +156,25 @@ class PartCaptioner:
 
         Where the part has hardly any, the one that warms up is among the measured: the others may be unreadable.
         """
-        keys = self._keys(part)[: num_images + 1]
+        index = PartIndex(self._dataset, part)
+        keys = index.keys(self._config.roles)[: num_images + 1]
         warm, timed = keys[:1], keys[1:] if len(keys) > 2 else keys
-        for _ in self._described(part, self._engine, warm, []):
+        for _ in self._described(index, self._engine, warm, []):
             pass
         started = time.perf_counter()
-        batch = _batch(list(self._described(part, self._engine, timed, [])))
+        batch = _batch(list(self._described(index, self._engine, timed, [])))
         return Measured(batch, time.perf_counter() - started)
-
-    def _keys(self, part: str) -> list[str]:
-        """The samples of a part that are to be captioned, in their order."""
-        rows = self._dataset.index(part).select(["key", "role"]).to_pylist()
-        return [row["key"] for row in rows if row["role"] in self._config.roles]
 
     def _described(
         self,
-        part: str,
+        index: PartIndex,
         engine: Engine,
         keys: Sequence[str],
         unreadable: list[dict[str, str]],
         unfinished: Unfinished | None = None,
     ) -> Iterator[Finished]:
         """The samples of these keys, as the engine is done with them; what cannot be read goes to `unreadable`."""
+        part = index.part
 
         def prepared(record: Record) -> Prepared | None:
             try:
@@ -189,7 +187,7 @@ class PartCaptioner:
         records = self._records(part, keys, unreadable, unfinished)
         pictures = Ahead(records, prepared, depth=engine.num_ahead, threads=self._config.run.prepare_threads)
         try:
-            for described in self._settling(part).settled(engine.describe(pictures)):
+            for described in self._settling(index).settled(engine.describe(pictures)):
                 yield self._finished(part, described)
         finally:
             pictures.close()

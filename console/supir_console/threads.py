@@ -1,4 +1,7 @@
-"""How the threads of numerical libraries wait for work: asleep, and not by spinning.
+"""How many threads numerical libraries have, and how these wait for work: asleep, and not by spinning.
+
+Ray gives a worker as many OpenMP threads as cores, unless OMP_NUM_THREADS is set, and says nothing to OpenCV, which
+takes the whole machine in each worker; `limit_threads` holds them all to the cores that a worker has reserved.
 
 OpenMP's threads spin between two parallel regions for as long as a core could have done something else; where other
 work wants the cores, that lost a factor of five. The libraries read these variables once, when they are loaded, so
@@ -8,6 +11,7 @@ work wants the cores, that lost a factor of five. The libraries read these varia
 from __future__ import annotations
 
 import os
+import sys
 
 POLICY = "OMP_WAIT_POLICY"
 ASLEEP = {POLICY: "PASSIVE", "KMP_BLOCKTIME": "0"}
@@ -19,3 +23,24 @@ def let_threads_sleep() -> None:
     if POLICY not in os.environ:
         for name, value in ASLEEP.items():
             os.environ.setdefault(name, value)
+
+
+NUMBERS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
+"""What OpenMP, the two BLAS that wheels bring along and OpenCV read once, when they are loaded."""
+
+
+def limit_threads(num_threads: int) -> None:
+    """Holds OpenCV, torch and BLAS of this process, and of those that it starts, to so many threads each.
+
+    Loads none of them. For a worker among others, so what the user has set for the machine does not hold in it: he
+    says how many cores a worker gets. A BLAS that is loaded already keeps its threads.
+
+    Args:
+        num_threads: at least 1.
+    """
+    for name in NUMBERS:
+        os.environ[name] = str(num_threads)
+    if "cv2" in sys.modules:
+        sys.modules["cv2"].setNumThreads(num_threads)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(num_threads)

@@ -14,7 +14,7 @@ from functools import cached_property
 from itertools import islice
 from typing import Any, NamedTuple
 
-from supir_console import UserError
+from supir_console import UserError, limit_threads
 from supir_curate.config import CurateConfig
 from supir_curate.pictures.picture import reduced
 from supir_curate.score import short_reason
@@ -130,9 +130,7 @@ def load_scorers(config: CurateConfig) -> dict[str, Scorer]:
     Raises:
         UserError: one cannot be loaded; the message says how to get it.
     """
-    import cv2
-
-    cv2.setNumThreads(1)  # one actor a core, here and in torch
+    limit_threads(1)  # one actor a core
     chosen = config.assess.scorers
     device = "cpu"
     if any(scorer.uses_gpu for scorer in chosen.values()):
@@ -142,7 +140,6 @@ def load_scorers(config: CurateConfig) -> dict[str, Scorer]:
             raise UserError(
                 f"scorers need torch ({error}); type: pip install 'supir-stack[scorers]'"
             ) from error
-        torch.set_num_threads(1)
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return {name: scorer.load(name, device, config.assess.batch_images) for name, scorer in chosen.items()}
 

@@ -16,7 +16,15 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from supir_console import NodeWait, Unfinished, UserError, counted, is_our_word_on_input, ray_session
+from supir_console import (
+    NodeWait,
+    Unfinished,
+    UserError,
+    counted,
+    is_our_word_on_input,
+    limit_threads,
+    ray_session,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -171,9 +179,7 @@ class FetchActor:
 
 
 def _run_part(work: Callable[[str], Any], part: str, _fetched: str | None) -> Any:
-    import cv2
-
-    cv2.setNumThreads(1)  # one part a core; OpenCV's own threads would fight for them
+    limit_threads(1)  # one part a core; OpenCV's own threads would fight for them
     return work(part)
 
 

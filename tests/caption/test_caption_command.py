@@ -75,7 +75,7 @@ def actor_of(driver: int) -> int | None:
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             title, parents = (entry / "cmdline").read_bytes(), [int(entry.name)]
-            while title.startswith(b"ray::PartCaptioner.caption_part") and parents[-1] > 1:
+            while title.startswith(b"ray::CaptionActor.caption_part") and parents[-1] > 1:
                 if parents[-1] == driver:
                     return int(entry.name)
                 parents.append(

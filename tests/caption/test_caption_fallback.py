@@ -95,6 +95,21 @@ def test_a_picture_that_the_first_engine_refuses_goes_to_the_fallback_too(store:
     assert not store.exists("report/captions/far/failures/part-000000.jsonl")
 
 
+def test_a_part_whose_pictures_all_need_the_fallback_has_its_index_read_once(
+    tmp_path: Path, photo, as_sample, write_dataset, tags: TagsEngine, monkeypatch
+):
+    samples = [as_sample(photo(name)) for name in ("chelsea", "coffee", "rocket")]
+    store = write_dataset(tmp_path / "d", [samples])
+    read, index = [], Dataset.index
+    monkeypatch.setattr(Dataset, "index", lambda dataset, part: read.append(part) or index(dataset, part))
+    with FaultyEndpoint(answers=answering(REFUSAL)) as far:
+        captioned(store, config(far.url, "fallback=tags"), tags)
+    captions = read_captions(store, "far", "part-000000")
+    assert [captions[sample.key][0].model for sample in samples] == [tags.model] * 3
+    assert len({captions[sample.key][0].text for sample in samples}) == 3
+    assert len(read) == 2  # by the worker, and by the dataset as it reads the samples
+
+
 def test_a_short_answer_that_is_none_leaves_the_short_text_to_the_long_one(store: Store):
     def answers(request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         is_second = "This is a description of the image" in json.dumps(request)

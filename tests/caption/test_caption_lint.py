@@ -21,7 +21,7 @@ from supir_caption.lint import CHECKS, lint, own_words
         ("I'm sorry, I cannot see it.", {"refusal": "i'm sorry, i cannot"}),
         ("It appears to be a fox, possibly a vixen.", {"hedging": "appears to, possibly"}),
         ("A tree on a hill. A tree on a hill. A tree on a hill.", {"repetition": "3 x a tree on a hill"}),
-        ("A fox, adding a touch of magic to the scene.", {"boilerplate": "adding a touch of"}),
+        ("A fox, adding a touch of magic to the scene.", {"boilerplate": "adding a touch of, magic"}),
         ("Ein Fuchs sitzt im Schnee neben einem Baum.", {"language": "German"}),
         ("雪の中に狐が座っています。", {"language": "Chinese or Japanese"}),
         ("  ", {"empty": "no text"}),
@@ -70,19 +70,52 @@ def test_a_defect_counts_by_what_it_is_said_of(picture: str, thing: str):
     assert "degradation" not in lint(thing)
 
 
-@pytest.mark.parametrize("half", ["tuning", "held_out"])
+LISTS = {"tuning": 14, "held_out": 14, "tuning_wordings": 40, "held_out_wordings": 8}
+"""The labelled captions, with how many of them at least each check should find something in."""
+
+
+@pytest.mark.parametrize("name", LISTS)
 @pytest.mark.parametrize("check", CHECKS)
-def test_each_check_finds_nine_of_ten_and_is_right_nine_times_of_ten(half: str, check: str):
-    captions = read(LABELLED / f"{half}.txt")
+def test_each_check_finds_nine_of_ten_and_is_right_nine_times_of_ten(name: str, check: str):
+    captions = read(LABELLED / f"{name}.txt")
     by_check, misses = rates(captions)
-    assert sum(check in caption.labels for caption in captions) >= 14
+    assert sum(check in caption.labels for caption in captions) >= LISTS[name]
     assert by_check[check].precision >= 0.9, "\n".join(misses)
     assert by_check[check].recall >= 0.9, "\n".join(misses)
 
 
+@pytest.mark.parametrize(
+    ("bad", "good", "check"),
+    [
+        ("I can't, since it may be private.", "A man can't lift it, since it may be nailed down.", "refusal"),
+        ("It may be private.", "I can't, since it may be private.", "hedging"),
+        ("A dove, a sign of hope.", "A bus to Hope beside a beauty salon.", "boilerplate"),
+        ("An idyllic village scene.", "An idyllic inn of that name.", "boilerplate"),
+        ("A cat. What do you think?", "A thank you card.", "boilerplate"),
+        (
+            "A cat sits. A dog runs. A cat sits. A dog runs.",
+            "A cat sits. A dog runs. A cat sits.",
+            "repetition",
+        ),
+        (
+            "A lamp on a table next to a chair and a bed, a lamp on a table next to a chair and a bed.",
+            "A lamp on a table next to a chair and a bed, a lamp on a table.",
+            "repetition",
+        ),
+        ("1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1", "The dice show 1 1 1 1 1 1.", "repetition"),
+        ("A street full of people. The photo is full of noise.", "A street full of noise.", "degradation"),
+        ("The image as a whole is soft.", "The pillow as a whole is soft.", "degradation"),
+        ("The subject, a wren, is out of focus.", "The hills, a far ridge, are out of focus.", "degradation"),
+    ],
+)
+def test_what_tells_a_fault_from_its_lookalike(bad: str, good: str, check: str):
+    assert check in lint(bad)
+    assert check not in lint(good)
+
+
 def test_the_list_has_good_captions_and_bad_ones_of_every_style():
-    captions = [caption for half in ("tuning", "held_out") for caption in read(LABELLED / f"{half}.txt")]
-    assert len(captions) >= 400
+    captions = [caption for name in LISTS for caption in read(LABELLED / f"{name}.txt")]
+    assert len(captions) >= 1000
     assert len({caption.text for caption in captions}) == len(captions)
     for style in ("llava", "qwen", "joy"):
         of_style = [caption for caption in captions if caption.style == style]

@@ -1,4 +1,5 @@
-"""No command's OpenMP threads spin while they wait: what the runtime itself reports inside the running command."""
+"""No command's OpenMP threads spin while they wait, as the runtime itself reports inside the running command; a
+worker's libraries have the threads that it is given."""
 
 from __future__ import annotations
 
@@ -13,10 +14,23 @@ from pathlib import Path
 import pytest
 from limits import HANGS_AFTER_S
 
-from supir_console.threads import ASLEEP
+from supir_console.threads import ASLEEP, NUMBERS
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+LIMIT = """
+import sys
+before, after = {"cv2"}, {"torch"}
+if sys.argv[1] == "torch first":
+    before, after = after, before
+for name in before:
+    __import__(name)
+from supir_console import limit_threads
+limit_threads(1)
+assert not after & set(sys.modules), "it loaded what the process may not need"
+import cv2, torch
+print(cv2.getNumThreads(), torch.get_num_threads())
+"""
 LOAD_OPENMP = """
 import ctypes, re
 from {module} import {function}
@@ -76,3 +90,16 @@ def test_what_the_user_has_set_stays(monkeypatch):
     monkeypatch.delenv("KMP_BLOCKTIME")
     let_threads_sleep()
     assert (os.environ["OMP_WAIT_POLICY"], os.environ.get("KMP_BLOCKTIME")) == ("ACTIVE", None)
+
+
+@pytest.mark.parametrize("order", ["cv2 first", "torch first"])
+def test_libraries_are_limited_whether_they_are_loaded_before_or_after(order):
+    given = dict.fromkeys(NUMBERS, "5")
+    done = subprocess.run(
+        [sys.executable, "-c", LIMIT, order],
+        env={**os.environ, **given},
+        capture_output=True,
+        text=True,
+        timeout=HANGS_AFTER_S,
+    )
+    assert (done.returncode, done.stdout.split()) == (0, ["1", "1"]), done.stderr
