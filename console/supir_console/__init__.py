@@ -13,6 +13,7 @@ from supir_console.progress import Progress, track
 from supir_console.ray_nodes import NodeWait
 from supir_console.ray_pool import Outcome, raise_if_about_input, run_on_actors
 from supir_console.ray_session import ray_session
+from supir_console.signals import let_signals_end
 from supir_console.summary import finish, json_line, one_line
 from supir_console.versions import installed_version
 
@@ -37,6 +38,7 @@ __all__ = [
     "installed_version",
     "is_our_word_on_input",
     "json_line",
+    "let_signals_end",
     "load_config",
     "one_line",
     "raise_if_about_input",

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import socket
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
 
@@ -70,8 +69,6 @@ def web(
         supir = load_model(source, device, dtype, Execution(offload, compiled))
         studio = Studio(supir, source.described(), source.sha256(), presets, visits)
         sys.stderr.write(f"supir-web: http://{host}:{port} (Ctrl-C ends it)\n")
-        for ending in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(ending, _end)
         try:
             build_page(studio).launch(
                 server_name=host,
@@ -122,10 +119,6 @@ def _bound(host: str, port: int) -> int:
                 f"--port {another}, or --port 0 for a free one"
             ) from error
         return int(probe.getsockname()[1])
-
-
-def _end(*_: Any) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 main = entry(app)
