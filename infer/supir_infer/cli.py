@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -139,10 +138,8 @@ def infer(
     from supir_infer.work import Network, Work
 
     asked = caption_source(caption, captions, source, caption_text)
-    jobs = find_jobs(source, output, asked, settings.output_format)
-    regions_for = None if tile_captions is None else TileCaptions(tile_captions, source, caption_text)
-    if regions_for:
-        jobs = [replace(job, regions=regions_for(job.source, job.sha256)) for job in jobs]
+    regions_for = TileCaptions(tile_captions, source, caption_text)
+    jobs = find_jobs(source, output, asked, settings.output_format, regions_for)
     captioning = asking.captioner_config(captioner, captioner_model, captioner_config)
     label = asking.label_of(captioning) if captioning else None
     run = _on_ray(workers, fit) if on_ray else _here(workers, device, dtype)
@@ -163,8 +160,7 @@ def infer(
         "skipped": len(plan.finished),
         "failed": failed,
     }
-    counts |= _left_out(source, asked.num_beside, as_json) | asked.summary()
-    counts |= regions_for.summary() if regions_for else {}
+    counts |= _left_out(source, asked.num_beside, as_json) | asked.summary() | regions_for.summary()
     finish({**counts, "results": str(results)}, as_json, failed)
 
 
