@@ -16,6 +16,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -142,7 +143,8 @@ def _one_after_another(restorer: Restorer, recipe: Recipe, jobs: Sequence[Job], 
     for job in jobs:
         picture = read_picture(job.source)
         outcome = restorer.restore(picture.rgb, job.caption, recipe.seed)
-        append_success(results, job, write_result(job, picture, outcome, recipe, restorer))
+        read = replace(job, sha256=picture.sha256)
+        append_success(results, read, write_result(read, picture, outcome, recipe, restorer))
 
 
 # --- one picture beside diffusers -----------------------------------------------------------------------------

@@ -1,18 +1,21 @@
 """Turns a typer app into a console script that never shows a user a traceback.
 
 The law it keeps: exit code 0 done, 1 done but some items failed, 2 wrong usage, config or input (one line on
-stderr), 3 a defect of ours. Work that broke off for no fault of either is 1 too: a rerun completes it. `--debug`,
-anywhere on the line, shows the traceback instead of the one line.
+stderr), 3 a defect of ours. Work that broke off for no fault of either is 1 too: a rerun completes it. SIGTERM and
+SIGHUP end as Ctrl-C does, with a line and 128 + their number. `--debug`, anywhere on the line, shows the traceback
+instead of the one line.
 """
 
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 import warnings
 from collections.abc import Callable
 from typing import NoReturn, TypeGuard
 
+from supir_console.signals import INTERRUPTED, interrupted_by_signals
 from supir_console.threads import let_threads_sleep
 
 EXIT_UNFINISHED = 1
@@ -54,16 +57,18 @@ def entry(app: Callable[..., object]) -> Callable[[], None]:
         warnings.filterwarnings("ignore", module=r"PIL\.")
         # Another package's optional kernels are of no use here; it warns that they are missing at every start.
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-        try:
-            app(args=arguments)
-        except Exception as error:
-            if debug:
-                raise
-            if _is_about_input(error):
-                _leave(str(error), EXIT_USAGE, error)
-            if isinstance(error, Unfinished):
-                _leave(str(error), EXIT_UNFINISHED, error)
-            _leave(f"{type(error).__name__}: {error} (a defect; --debug shows where)", EXIT_DEFECT, error)
+        with interrupted_by_signals() as received:
+            try:
+                app(args=arguments)
+            except Exception as error:
+                if debug:
+                    raise
+                _leave_for(error)
+            except (KeyboardInterrupt, SystemExit) as end:  # the latter by typer, of the former
+                code = INTERRUPTED if isinstance(end, KeyboardInterrupt) else end.code
+                if received and code == INTERRUPTED:
+                    _leave_by(received[0])
+                raise SystemExit(code) from None
 
     return main
 
@@ -71,6 +76,21 @@ def entry(app: Callable[..., object]) -> Callable[[], None]:
 def is_our_word_on_input(error: object) -> TypeGuard[ValueError]:
     """Returns whether the error is a `ValueError` class that one of our packages defines."""
     return isinstance(error, ValueError) and type(error).__module__.startswith("supir_")
+
+
+def _leave_for(error: Exception) -> NoReturn:
+    if _is_about_input(error):
+        _leave(str(error), EXIT_USAGE, error)
+    if isinstance(error, Unfinished):
+        _leave(str(error), EXIT_UNFINISHED, error)
+    _leave(f"{type(error).__name__}: {error} (a defect; --debug shows where)", EXIT_DEFECT, error)
+
+
+def _leave_by(number: signal.Signals) -> NoReturn:
+    sys.stderr.write(
+        f"stopped by {number.name}; what is done is kept, and the same command goes on from there\n"
+    )
+    raise SystemExit(128 + number)
 
 
 def _is_about_input(error: Exception) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from supir_console.entry import Unfinished, UserError
+from supir_console.signals import handler_given_back
 
 OBJECT_STORE_BYTES = 256 * 2**20  # names and counts pass through it, never pictures
 START_ATTEMPTS = 4
@@ -86,7 +87,8 @@ def _connect(address: str, size: dict[str, Any]) -> None:
 
     for _ in range(START_ATTEMPTS):
         try:
-            ray.init(address, include_dashboard=False, log_to_driver=False, logging_level="error", **size)
+            with handler_given_back():  # Ray's would print a stack and abort
+                ray.init(address, include_dashboard=False, log_to_driver=False, logging_level="error", **size)
             return
         except Exception as error:
             if SLOW_START not in str(error):  # Ray has no class for it

@@ -1,19 +1,19 @@
-"""Which pictures of a run are restored together, and their files read.
+"""Which pictures of a run are restored together, and their files read and decoded.
 
-Place in the flow: `folder` has the sizes looked up and the batches read ahead of their restoration.
-The law it keeps: whatever is wrong with one picture costs that picture; it is a batch of its own, or is left out of
-the one that it belonged to.
+Place in the flow: `folder` has the files read and the batches decoded ahead of their restoration.
+The law it keeps: a file is read once, its hash and size taken of the bytes that are decoded later; whatever is wrong
+with one picture costs that picture; it is a batch of its own, or is left out of the one that it belonged to.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from supir_console import UserError
-from supir_infer.images import ImageError, Picture, picture_size, read_picture
+from supir_infer.images import ImageError, Picture, picture_in, read_file, size_in
 from supir_infer.outcomes import reason_of
 from supir_infer.plan import Job
 from supir_infer.saving import require_room
@@ -25,14 +25,18 @@ if TYPE_CHECKING:
 
 READ_BYTES_A_PX = 16
 """Of a picture in memory: four channels of float32."""
+FILE_BYTES_A_PX = 4
+"""Of a file at most, as a rule: four channels of 8 bits as they are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sized:
-    """A job and the sizes of its picture by the file's header; None where there is none."""
+    """A job with the hash of its file, the file's bytes and the sizes by its header; or why there are none."""
 
     job: Job
-    sizes: Sizes | None
+    sizes: Sizes | None = None
+    data: bytes = b""
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +58,27 @@ class Loaded:
         return replace(self.job, caption=self.said.text) if self.said else self.job
 
 
-def look_up(job: Job, settings: RestoreSettings) -> Sized:
-    """Returns the job with its sizes."""
+def file_bytes(job: Job) -> int:
+    """Returns how long a job's file is, in bytes; 0 where it is not read."""
     try:
-        return Sized(job, None if job.problem else plan_sizes(picture_size(job.source), settings))
-    except (ImageError, UserError):
-        return Sized(job, None)
+        return 0 if job.problem else job.source.stat().st_size
+    except OSError:
+        return 0  # reading it will say why
+
+
+def look_up(job: Job, settings: RestoreSettings) -> Sized:
+    """Returns the job with its file's bytes and its sizes, or with what is wrong."""
+    try:
+        if job.problem:
+            raise ImageError(job.problem)
+        data = read_file(job.source)
+        sha256 = hashlib.sha256(data).hexdigest()
+        if job.sha256 not in ("", sha256):
+            raise ImageError(f"{job.source.name}: changed while the run went on; repeat the command")
+        job = replace(job, sha256=sha256)
+        return Sized(job, plan_sizes(size_in(data, job.source.name), settings), data)
+    except Exception as error:  # whatever is wrong with one picture costs that picture
+        return Sized(job, problem=reason_of(error))
 
 
 def batches(jobs: Iterable[Sized], batch_size: int) -> Iterator[list[Sized]]:
@@ -87,27 +106,24 @@ def read_bytes(batch: Sequence[Sized]) -> int:
 
 def load(batch: Sequence[Sized], settings: RestoreSettings) -> list[Loaded]:
     """Returns the batch's pictures in their order."""
-    return [_loaded(sized.job, settings) for sized in batch]
+    return [_loaded(sized, settings) for sized in batch]
 
 
-def _loaded(job: Job, settings: RestoreSettings) -> Loaded:
+def _loaded(sized: Sized, settings: RestoreSettings) -> Loaded:
+    if sized.sizes is None:
+        return Loaded(sized.job, None, sized.problem)
     try:
-        return Loaded(job, _read(job, settings))
+        return Loaded(sized.job, _decoded(sized.job, sized.data, sized.sizes, settings))
     except Exception as error:  # whatever is wrong with one picture costs that picture
-        return Loaded(job, None, reason_of(error))
+        return Loaded(sized.job, None, reason_of(error))
 
 
-def _read(job: Job, settings: RestoreSettings) -> Picture:
-    """The job's picture; `ImageError` if it cannot be had, changed since the plan, or gives no file of that kind."""
-    if job.problem:
-        raise ImageError(job.problem)
-    picture = read_picture(job.source)
-    if picture.sha256 != job.sha256:
-        raise ImageError(f"{job.source.name}: changed while the run went on; repeat the command")
-    height, width = picture.rgb.shape[:2]
-    size = plan_sizes((width, height), settings).output
+def _decoded(job: Job, data: bytes, sizes: Sizes, settings: RestoreSettings) -> Picture:
+    """The picture in a file; `ImageError` if it cannot be had, or gives no result of the kind that is asked for."""
+    name = job.source.name
+    picture = picture_in(data, name, job.sha256)
     try:
-        require_room(settings.output_format, size, picture.alpha)
+        require_room(settings.output_format, sizes.output, picture.alpha)
     except ValueError as error:
-        raise ImageError(f"{job.source.name}: {error}") from error
+        raise ImageError(f"{name}: {error}") from error
     return picture

@@ -69,9 +69,12 @@ def captioner_config(engine: str | None, model: str | None, path: Path | None) -
     return load_config(CaptionConfig, path, [*changes, f"{key}={json.dumps(model)}"])
 
 
-def label_of(config: CaptionConfig) -> str:
-    """Returns the engine and the hash of all that shapes its captions: what a result is told to be made with."""
-    return f"{config.engine}#{config.made_by_hash()}"
+def label_of(config: CaptionConfig | None) -> str | None:
+    """Returns the engine and the hash of all that shapes its captions: what a result is told to be made with.
+
+    None for none.
+    """
+    return None if config is None else f"{config.engine}#{config.made_by_hash()}"
 
 
 def load_captioner(config: CaptionConfig, device: str) -> Captioner:

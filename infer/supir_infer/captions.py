@@ -21,7 +21,8 @@ from supir_infer.picture_entries import PictureEntries
 
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
-CaptionFor = Callable[[Path, str], str]
+CaptionFor = Callable[[Path, Callable[[], str]], str]
+"""The caption of a picture by its path and by the SHA-256 of its file, which is read if that is asked for."""
 
 
 class Captions:
@@ -38,12 +39,12 @@ class Captions:
         self._entries = PictureEntries(mapping, root)
         self.num_beside = 0
 
-    def __call__(self, path: Path, sha256: str) -> str:
+    def __call__(self, path: Path, sha256: Callable[[], str]) -> str:
         """Returns the caption of a picture, "" where there is none.
 
         Args:
             path: of the picture.
-            sha256: of its file.
+            sha256: of its file; asked for where a sample key is in the mapping.
 
         Raises:
             UserError: its caption is no text.

@@ -20,7 +20,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from supir_console import Progress
-from supir_infer.batching import READ_BYTES_A_PX, Loaded, batches, load, look_up, read_bytes
+from supir_infer.batching import (
+    FILE_BYTES_A_PX,
+    READ_BYTES_A_PX,
+    Loaded,
+    batches,
+    file_bytes,
+    load,
+    look_up,
+    read_bytes,
+)
 from supir_infer.captioner import said_of, shown_of, told
 from supir_infer.images import Picture
 from supir_infer.outcomes import MADE_BYTES_A_PX, Ended, Made, reason_of, save
@@ -35,11 +44,11 @@ if TYPE_CHECKING:
     from supir_infer.captioner import Captioner, Shown
 
 MIB = 2**20
-HEADERS = Room(items=64, num_bytes=0)
+FILES = Room(items=64, num_bytes=64 * MIB)
 READ = Room(items=2, num_bytes=512 * MIB)
 CAPTIONED = Room(items=1, num_bytes=512 * MIB)
 MADE = Room(items=4, num_bytes=256 * MIB)
-"""What waits between the stages: batches that are looked up, read and captioned, results that are saved."""
+"""What waits between the stages: files, batches that are decoded and captioned, results that are to be saved."""
 READERS, SAVERS = 2, 4
 """Threads at most; no more than there are cores."""
 
@@ -50,8 +59,9 @@ def waiting_bytes(sizes: Sequence[Sizes]) -> int:
         return 0
     source = max(math.prod(size.source) for size in sizes)
     output = max(math.prod(size.output) for size in sizes)
+    files = min(FILES.num_bytes, min(FILES.items, len(sizes)) * FILE_BYTES_A_PX * source)
     read = min(READ.num_bytes, READ.items * READ_BYTES_A_PX * source)
-    return read + min(MADE.num_bytes, MADE.items * MADE_BYTES_A_PX * output)
+    return files + read + min(MADE.num_bytes, MADE.items * MADE_BYTES_A_PX * output)
 
 
 def run_jobs(
@@ -101,7 +111,7 @@ def restore_jobs(
     """
     cores = os.cpu_count() or 1
     settings = restorer.settings
-    sized = ahead(jobs, partial(look_up, settings=settings), lambda _: 0, HEADERS)
+    sized = ahead(jobs, partial(look_up, settings=settings), file_bytes, FILES)
     grouped = batches(sized, batch_size)
     read = ahead(grouped, partial(load, settings=settings), read_bytes, READ, min(READERS, cores))
     with closing(sized), closing(read), closing(_captioned(read, restorer, captioner)) as ready:

@@ -64,21 +64,35 @@ def read_picture(path: Path) -> Picture:
         ImageError: the file cannot be read, is no picture, is cut short, too large to decode safely or of a
             mode without an agreed range.
     """
-    data = _bytes_of(path)
+    data = read_file(path)
+    return picture_in(data, path.name, hashlib.sha256(data).hexdigest())
+
+
+def picture_in(data: bytes, name: str, sha256: str) -> Picture:
+    """Returns the picture in a file's bytes as `read_picture` does.
+
+    Args:
+        data: the whole file.
+        name: of the file, for what is said of it.
+        sha256: of the file.
+
+    Raises:
+        ImageError: as `read_picture`.
+    """
     try:
         decoded = decode(data)
         notes = list(decoded.notes)
         with naming_damage(decoded.header.format):
             description = _description(decoded.image, notes)
     except BadImage as error:
-        raise ImageError(f"{path.name}: {error.detail}") from error
+        raise ImageError(f"{name}: {error.detail}") from error
     orientation = decoded.header.orientation
     rgb = upright(to_unit(decoded.rgb), orientation)
     alpha = None if decoded.alpha is None else upright(to_unit(decoded.alpha), orientation)
     return Picture(
         rgb=rgb if alpha is None else fill_hidden(rgb, alpha),
         alpha=alpha,
-        sha256=hashlib.sha256(data).hexdigest(),
+        sha256=sha256,
         description=description,
         notes=tuple(notes),
     )
@@ -93,7 +107,7 @@ def read_thumbnail(path: Path, side_px: int) -> ByteImage:
         ImageError: as `read_picture`.
     """
     try:
-        return thumbnail(_bytes_of(path), side_px)
+        return thumbnail(read_file(path), side_px)
     except BadImage as error:
         raise ImageError(f"{path.name}: {error.detail}") from error
 
@@ -105,7 +119,7 @@ def stored_size(path: Path) -> tuple[int, int]:
         ImageError: the header is not one of a picture.
     """
     try:
-        header = read_header(_bytes_of(path))
+        header = read_header(read_file(path))
     except BadImage as error:
         raise ImageError(f"{path.name}: {error.detail}") from error
     return header.width, header.height
@@ -117,10 +131,19 @@ def picture_size(path: Path) -> tuple[int, int]:
     Raises:
         ImageError: the header is not one of a picture.
     """
+    return size_in(read_file(path), path.name)
+
+
+def size_in(data: bytes, name: str) -> tuple[int, int]:
+    """Returns width and height as `picture_size` does, of a file's bytes; `name` is the file's.
+
+    Raises:
+        ImageError: as `picture_size`.
+    """
     try:
-        header = read_header(_bytes_of(path))
+        header = read_header(data)
     except BadImage as error:
-        raise ImageError(f"{path.name}: {error.detail}") from error
+        raise ImageError(f"{name}: {error.detail}") from error
     return upright_size(header.width, header.height, header.orientation)
 
 
@@ -176,7 +199,12 @@ def resize(image: FloatImage, size: tuple[int, int]) -> FloatImage:
     return np.clip(result, 0, 1).astype(np.float32)
 
 
-def _bytes_of(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """Returns the bytes of a file.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
     try:
         return path.read_bytes()
     except OSError as error:

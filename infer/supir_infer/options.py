@@ -1,13 +1,21 @@
-"""The flags of `supir-infer` and `supir-web`, each declared once."""
+"""The options of `supir-infer`, `supir-infer sweep` and `supir-web`, each declared once.
+
+Place in the flow: the commands name them in their signatures; groups go in as one argument, see
+`supir_console.ungrouped`. Heavy imports happen inside.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from supir_infer.settings import PRESET_BASES
+
+if TYPE_CHECKING:
+    from supir_infer.model_source import ModelSource
 
 CaptionColumn = Literal["text", "short_text"]
 
@@ -17,15 +25,6 @@ InputArgument = Annotated[
 OutputOption = Annotated[
     Path | None,
     typer.Option("-o", "--output", help="Folder for the results; for one picture also a file name."),
-]
-ModelOption = Annotated[
-    str | None, typer.Option(help="mini (the default), tiny (random, for tests) or a model folder.")
-]
-BaseOption = Annotated[
-    Path | None, typer.Option(help="Instead of --model: SDXL, a diffusers folder or one file.")
-]
-CheckpointOption = Annotated[
-    Path | None, typer.Option(help="With --base: official SUPIR file, .safetensors or .ckpt.")
 ]
 PresetOption = Annotated[
     str | None,
@@ -37,45 +36,9 @@ PresetOption = Annotated[
         + "; left out, fidelity for an SDXL model, else mini."
     ),
 ]
-UpscaleOption = Annotated[float | None, typer.Option(help="Output side / input side.")]
-MinSizeOption = Annotated[int | None, typer.Option(help="Shortest side of the working image, px.")]
-StrengthOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="auto|0..1", help="Share of the restoration in the result; auto: 0 where INPUT is clean."
-    ),
-]
-StepsOption = Annotated[int | None, typer.Option(help="Denoising steps.")]
-GuidanceOption = Annotated[float | None, typer.Option(help="Text guidance (CFG) at the end; 1 = none.")]
-GuidanceStartOption = Annotated[
-    float | None, typer.Option(help="Text guidance at the start, linear in sigma to --guidance-scale.")
-]
-ControlOption = Annotated[float | None, typer.Option(help="Strength of the LQ control at the end; 0 = none.")]
-ControlStartOption = Annotated[
-    float | None, typer.Option(help="Strength of the LQ control at the start, linear to --control-scale.")
-]
-StartSigmaOption = Annotated[
-    float | None, typer.Option(help="Start at the LQ's latent plus noise of this level, not at noise alone.")
-]
-SamplerOption = Annotated[str | None, typer.Option(help="edm, dpmpp_2m_sde or lcm.")]
-SizeConditionOption = Annotated[
-    str | None,
-    typer.Option(metavar="tile|picture|PX", help="What the network is told of the size it works at."),
-]
-RestoreGuidanceOption = Annotated[
-    float | None, typer.Option(help="tau_r: smaller stays nearer to the input; 0 = off.")
-]
-ColourFixOption = Annotated[str | None, typer.Option(help="wavelet, adain, mean or none.")]
-FormatOption = Annotated[
-    str | None, typer.Option("--format", metavar="png|tiff|jpg|webp", help="Kind of the results' files; png.")
-]
-BitsOption = Annotated[int | None, typer.Option("--bits", help="8, or 16 (png, tiff) bits a channel.")]
-QualityOption = Annotated[int | None, typer.Option("--quality", help="Of jpg and webp, 1 to 100; 95.")]
 RedoOption = Annotated[
     bool, typer.Option("--redo", help="Make results anew that are there, whatever they were made with.")
 ]
-TileOption = Annotated[int | None, typer.Option(help="Side of a sampling tile, px.")]
-TileStrideOption = Annotated[int | None, typer.Option(help="Distance of two sampling tiles, px.")]
 FitOption = Annotated[
     str | None,
     typer.Option(
@@ -99,20 +62,6 @@ WorkersOption = Annotated[
 CaptionOption = Annotated[str | None, typer.Option(help="One caption for every picture.")]
 CaptionsOption = Annotated[
     Path | None, typer.Option(help="JSON or Parquet with captions; without it NAME.txt beside the picture.")
-]
-CaptionerOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="tags|vllm|openai|transformers", help="Engine that captions what has none, once cleaned."
-    ),
-]
-CaptionerModelOption = Annotated[str | None, typer.Option(help="Its model, as supir-caption --model.")]
-CaptionerConfigOption = Annotated[
-    Path | None, typer.Option(help="Its settings: a file of supir-caption --print-config.")
-]
-TileCaptionsOption = Annotated[
-    Path | None,
-    typer.Option(help="JSON with boxes and texts, or a caption part of supir-caption: a text for each tile."),
 ]
 CaptionTextOption = Annotated[
     CaptionColumn,
@@ -141,3 +90,30 @@ CompileOption = Annotated[
     bool,
     typer.Option("--compile", help="Compile the transformer blocks: a slow first picture, faster ones then."),
 ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelOptions:
+    """Which model."""
+
+    model: Annotated[
+        str | None, typer.Option(help="mini (the default), tiny (random, for tests) or a model folder.")
+    ] = None
+    base: Annotated[
+        Path | None, typer.Option(help="Instead of --model: SDXL, a diffusers folder or one file.")
+    ] = None
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="With --base: official SUPIR file, .safetensors or .ckpt.")
+    ] = None
+
+    def changed(self, lora: list[str], float8: bool) -> ModelSource:
+        """Returns the model with its LoRAs, its weights held in 8 bits or not.
+
+        Raises:
+            UserError: there is no such model or LoRA.
+        """
+        from supir_infer.model_source import resolve_model
+        from supir_infer.running import Changes, read_loras
+
+        origin = resolve_model(self.model, self.base, self.checkpoint)
+        return origin.changed(Changes(read_loras(lora), float8))

@@ -6,8 +6,9 @@ The law it keeps: entries that no picture was found for are told.
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -15,6 +16,7 @@ from supir_console import counted
 
 T = TypeVar("T")
 KEY_DIGITS = 32  # a dataset's sample key is the first 32 hex digits of the SHA-256 of the original bytes
+KEY = re.compile(f"[0-9a-f]{{{KEY_DIGITS}}}")
 NAMED = 5  # entries without a picture that the summary names
 
 
@@ -31,13 +33,14 @@ class PictureEntries(Generic[T]):
         self._entries = {_plain(name): entry for name, entry in entries.items()}
         self._names = {_plain(name): name for name in entries}
         self._found: set[str] = set()
+        self._has_keys = any(map(KEY.fullmatch, entries))
 
-    def find(self, path: Path, sha256: str) -> T | None:
+    def find(self, path: Path, sha256: Callable[[], str]) -> T | None:
         """Returns the entry of a picture, None where there is none.
 
         Args:
             path: of the picture.
-            sha256: of its file.
+            sha256: of its file; asked for where an entry may be a sample key.
         """
         names = [name for name in self._names_of(path, sha256) if name in self._entries]
         self._found.update(names)
@@ -52,13 +55,13 @@ class PictureEntries(Generic[T]):
         more = ", …" if len(ghosts) > NAMED else ""
         return f"{matched}; none has {', '.join(ghosts[:NAMED])}{more}" if ghosts else matched
 
-    def _names_of(self, path: Path, sha256: str) -> list[str]:
+    def _names_of(self, path: Path, sha256: Callable[[], str]) -> list[str]:
         """What an entry may call a picture, the most exact name first."""
         names = [str(path)]
         if path.is_relative_to(self._root):
             inside = path.relative_to(self._root)
             names += [inside.as_posix(), inside.with_suffix("").as_posix()]
-        names += [path.name, path.stem, sha256[:KEY_DIGITS]]
+        names += [path.name, path.stem, sha256()[:KEY_DIGITS] if self._has_keys else ""]
         return [_plain(name) for name in names if name]
 
 

@@ -22,7 +22,7 @@ from supir_console import UserError, counted
 from supir_infer.captions import CaptionFor
 from supir_infer.listing import SUFFIXES, is_picture, list_pictures
 from supir_infer.picture_names import picture_names
-from supir_infer.regions import Region
+from supir_infer.regions import Region, RegionsFor
 from supir_infer.saving import FORMAT_OF, SUFFIX_OF, read_metadata
 from supir_infer.settings import EXECUTION_KEYS, RestoreSettings
 
@@ -33,8 +33,8 @@ FOREIGN = "was not made by supir-infer, or is damaged"
 class Job:
     """One picture to restore: where it is, where the result goes, its caption and the hash of its file.
 
-    `problem` says why it cannot be restored, "" if it can; then caption and hash may be empty. `regions` are the texts
-    for its tiles.
+    `sha256` is "" until the file is read, which the plan leaves to the run where it can. `problem` says why it cannot
+    be restored, "" if it can; then caption and hash may be empty. `regions` are the texts for its tiles.
     """
 
     source: Path
@@ -43,6 +43,20 @@ class Job:
     sha256: str
     problem: str = ""
     regions: tuple[Region, ...] = ()
+
+
+class FileHash:
+    """The SHA-256 of a file, read when it is first asked for; `known` is "" until then."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self.known = path, ""
+
+    def __call__(self) -> str:
+        """Returns it in hex digits; an OSError where the file cannot be read."""
+        if not self.known:
+            with self._path.open("rb") as stream:
+                self.known = hashlib.file_digest(stream, "sha256").hexdigest()
+        return self.known
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +98,13 @@ def settings_hash(settings: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def find_jobs(source: Path, output: Path, caption_for: CaptionFor, kind: str = "png") -> list[Job]:
+def find_jobs(
+    source: Path,
+    output: Path,
+    caption_for: CaptionFor,
+    kind: str = "png",
+    regions_for: RegionsFor = lambda *_: (),
+) -> list[Job]:
     """Returns a job for the picture `source`, or for every picture below the folder `source`, by name.
 
     Args:
@@ -93,13 +113,14 @@ def find_jobs(source: Path, output: Path, caption_for: CaptionFor, kind: str = "
             name of a result.
         caption_for: see `caption_source`.
         kind: of the results' files, one of `saving.SUFFIX_OF`.
+        regions_for: see `regions.TileCaptions`.
 
     Raises:
         UserError: nothing to restore, an output name of another kind, or outputs that are the inputs.
     """
     pairs = _pairs(source, output, kind)
     sources = {identity for path, _ in pairs if (identity := _identity(path))}
-    jobs = [_job(path, target, caption_for, sources) for path, target in pairs]
+    jobs = [_job(path, target, caption_for, regions_for, sources) for path, target in pairs]
     if all(job.problem == _overwrites(job.target) for job in jobs):
         raise UserError(jobs[0].problem)
     return jobs
@@ -160,28 +181,42 @@ def _overwrites(target: Path) -> str:
     )
 
 
-def _job(path: Path, target: Path, caption_for: CaptionFor, sources: set[tuple[int, int]]) -> Job:
-    sha256 = ""
+def _job(
+    path: Path,
+    target: Path,
+    caption_for: CaptionFor,
+    regions_for: RegionsFor,
+    sources: set[tuple[int, int]],
+) -> Job:
     if _identity(target) in sources:
-        return Job(path, target, "", sha256, _overwrites(target))
+        return Job(path, target, "", "", _overwrites(target))
+    sha256 = FileHash(path)
     try:
-        with path.open("rb") as stream:
-            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-        return Job(path, target, caption_for(path, sha256), sha256)
+        regions = regions_for(path, sha256)
+        return Job(path, target, caption_for(path, sha256), sha256.known, regions=regions)
     except UserError as error:
-        return Job(path, target, "", sha256, str(error))
+        return Job(path, target, "", sha256.known, str(error))
     except OSError as error:
-        name = Path(error.filename).name if error.filename else path.name  # its own, or its caption's
-        return Job(path, target, "", sha256, f"{name}: cannot be read: {error.strerror}")
+        return Job(path, target, "", sha256.known, _unreadable(error, path))
+
+
+def _unreadable(error: OSError, path: Path) -> str:
+    name = Path(error.filename).name if error.filename else path.name  # the picture's own, or its caption's
+    return f"{name}: cannot be read: {error.strerror}"
 
 
 def _checked(job: Job) -> Job:
-    """The job with its problem if the file system does not take its output's name."""
+    """The job, its picture hashed where its output exists; with its problem where either cannot be had."""
     try:
-        job.target.exists()
+        exists = job.target.exists()
     except OSError as error:
         return replace(job, problem=f"{job.target} cannot be written: {error.strerror}")
-    return job
+    if job.problem or job.sha256 or not exists:
+        return job
+    try:
+        return replace(job, sha256=FileHash(job.source)())
+    except OSError as error:
+        return replace(job, problem=_unreadable(error, job.source))
 
 
 def _pairs(source: Path, output: Path, kind: str) -> list[tuple[Path, Path]]:

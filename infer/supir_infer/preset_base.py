@@ -6,11 +6,19 @@ numbers elsewhere, knowingly.
 
 from __future__ import annotations
 
+import sys
+
 from supir_console import UserError
 from supir_infer.model_source import ModelSource
 from supir_infer.settings import PRESET_BASES, Base
 
 SIZES = {"sdxl": "models with SDXL's latent", "small": "the small models (mini, tiny)"}
+
+
+def tell_needs(preset: str | None, source: ModelSource) -> None:
+    """Says on standard error what a preset needs, see `require_fitting_preset`; nothing where none was asked for."""
+    if preset and (needed := require_fitting_preset(preset, source)):
+        sys.stderr.write(f"{needed}\n")
 
 
 def require_fitting_preset(preset: str, source: ModelSource) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from supir_infer.picture_entries import PictureEntries
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom, px."""
+RegionsFor = Callable[[Path, Callable[[], str]], tuple["Region", ...]]
+"""The regions of a picture by its path and by the SHA-256 of its file, as `captions.CaptionFor`."""
 MIN_COVERAGE = 0.5  # of the tile
 FORM = '{"picture.jpg": [{"box": [left, top, right, bottom], "text": "..."}]}'
 PARQUET_COLUMNS = ("key", "region", "x0", "y0", "x1", "y1")
@@ -38,7 +40,7 @@ class TileCaptions:
     """The regions of the pictures of a run.
 
     Args:
-        path: .json or .parquet file; a picture is looked up as by `captions.caption_source`.
+        path: .json or .parquet file; a picture is looked up as by `captions.caption_source`. None for no regions.
         source: the picture or folder of pictures.
         column: of a .parquet file that holds the texts.
 
@@ -46,18 +48,16 @@ class TileCaptions:
         UserError: the file is missing, or has no such form.
     """
 
-    def __init__(self, path: Path, source: Path, column: str = "text") -> None:
-        if not path.is_file():
-            raise UserError(f"tile captions {path} does not exist; give a .json or .parquet file")
-        regions = _read_parquet(path, column) if path.suffix == ".parquet" else _read_json(path)
+    def __init__(self, path: Path | None, source: Path, column: str = "text") -> None:
+        regions = _read(path, column) if path else {}
         self._entries = PictureEntries(regions, source if source.is_dir() else source.parent)
 
-    def __call__(self, picture: Path, sha256: str) -> tuple[Region, ...]:
+    def __call__(self, picture: Path, sha256: Callable[[], str]) -> tuple[Region, ...]:
         """Returns a picture's regions, () where it has none.
 
         Args:
             picture: its path.
-            sha256: of its file.
+            sha256: of its file; asked for where a sample key is in the file.
         """
         return self._entries.find(picture, sha256) or ()
 
@@ -81,6 +81,12 @@ def tile_text(regions: Sequence[Region], tile: Box, whole: Box, caption: str) ->
         if _overlap(region.box, tile) >= MIN_COVERAGE * _area(tile) and agreement > best:
             best, found = agreement, region.text
     return found
+
+
+def _read(path: Path, column: str) -> Mapping[str, tuple[Region, ...]]:
+    if not path.is_file():
+        raise UserError(f"tile captions {path} does not exist; give a .json or .parquet file")
+    return _read_parquet(path, column) if path.suffix == ".parquet" else _read_json(path)
 
 
 def _read_json(path: Path) -> Mapping[str, tuple[Region, ...]]:

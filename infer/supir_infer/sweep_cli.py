@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from supir_console import ConfigOption, JsonOption, SetOption, UserError, counted, finish
+from supir_console import ConfigOption, JsonOption, SetOption, UserError, counted, finish, ungrouped
 from supir_infer import options as opt
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 
 @app.command()
+@ungrouped
 def sweep(
+    *,
     source: Annotated[Path, typer.Argument(metavar="INPUT", help="A picture, or a folder of pictures.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for sheet, curve, table and cells.")],
     vary: Annotated[
@@ -36,9 +38,7 @@ def sweep(
     reference: Annotated[
         Path | None, typer.Option(help="The clean picture or folder, for PSNR and LPIPS.")
     ] = None,
-    model: opt.ModelOption = None,
-    base: opt.BaseOption = None,
-    checkpoint: opt.CheckpointOption = None,
+    model: opt.ModelOptions,
     lora: opt.LoraOption = [],  # noqa: B006 - typer copies it
     preset: opt.PresetOption = None,
     caption: opt.CaptionOption = None,
@@ -57,18 +57,17 @@ def sweep(
     """Restores INPUT with every combination of two or three knobs and shows what they do."""
     from supir_infer.captions import caption_source
     from supir_infer.cli import read_settings
-    from supir_infer.model_source import load_model, resolve_device, resolve_model
+    from supir_infer.model_source import load_model, resolve_device
     from supir_infer.plan import Recipe
-    from supir_infer.preset_base import require_fitting_preset
-    from supir_infer.running import Changes, Execution, read_loras
+    from supir_infer.preset_base import tell_needs
+    from supir_infer.running import Execution
     from supir_infer.sweep import cells_of, measure_cells, read_knobs, run_cells, shown_picture
     from supir_infer.sweep_sheet import draw_sheet
 
     _require_places(source, output, reference)
-    origin = resolve_model(model, base, checkpoint).changed(Changes(read_loras(lora), float8))
+    origin = model.changed(lora, float8)
     settings = read_settings(preset or origin.settings_preset(), config, {}, overrides)
-    if preset and (needed := require_fitting_preset(preset, origin)):
-        sys.stderr.write(f"{needed}\n")
+    tell_needs(preset, origin)
     knobs = read_knobs(vary)
     cells = cells_of(knobs, settings, seed, output)
     sys.stderr.write(f"{counted(len(cells), 'combination')} of {', '.join(knob.key for knob in knobs)}\n")

@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import socket
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
 
-from supir_console import ConfigOption, SetOption, UserError, entry
+from supir_console import ConfigOption, SetOption, UserError, entry, ungrouped
 from supir_infer import options as opt
 from supir_infer.cli import read_settings
 
@@ -29,10 +28,10 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command()
+@ungrouped
 def web(
-    model: opt.ModelOption = None,
-    base: opt.BaseOption = None,
-    checkpoint: opt.CheckpointOption = None,
+    *,
+    model: opt.ModelOptions,
     preset: opt.PresetOption = None,
     device: opt.DeviceOption = "auto",
     dtype: opt.DtypeOption = "auto",
@@ -47,16 +46,15 @@ def web(
     overrides: SetOption = [],  # noqa: B006 - typer copies it
 ) -> None:
     """Serves the restorer as a page; Ctrl-C ends it. The sliders start from the preset and --set."""
-    from supir_infer.model_source import load_model, resolve_model
+    from supir_infer.model_source import load_model
     from supir_infer.page_presets import offered
-    from supir_infer.preset_base import require_fitting_preset
-    from supir_infer.running import Changes, Execution, read_loras
+    from supir_infer.preset_base import tell_needs
+    from supir_infer.running import Execution
 
-    source = resolve_model(model, base, checkpoint).changed(Changes(read_loras(lora), float8))
+    source = model.changed(lora, float8)
     first = preset or source.settings_preset()
     read_settings(first, config, {}, overrides)  # a wrong one is said before its name is looked up
-    if preset and (needed := require_fitting_preset(preset, source)):
-        sys.stderr.write(f"{needed}\n")
+    tell_needs(preset, source)
     presets = {name: read_settings(name, config, {}, overrides) for name in offered(first)}
     port = free_port(host, port)
     with tempfile.TemporaryDirectory(prefix="supir-web-") as folder:
@@ -70,8 +68,6 @@ def web(
         supir = load_model(source, device, dtype, Execution(offload, compiled))
         studio = Studio(supir, source.described(), source.sha256(), presets, visits)
         sys.stderr.write(f"supir-web: http://{host}:{port} (Ctrl-C ends it)\n")
-        for ending in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(ending, _end)
         try:
             build_page(studio).launch(
                 server_name=host,
@@ -122,10 +118,6 @@ def _bound(host: str, port: int) -> int:
                 f"--port {another}, or --port 0 for a free one"
             ) from error
         return int(probe.getsockname()[1])
-
-
-def _end(*_: Any) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 main = entry(app)

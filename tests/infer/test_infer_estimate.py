@@ -10,7 +10,7 @@ from PIL import Image
 
 from supir_infer import RestoreSettings
 from supir_infer.estimate import Cost, Line, PicturePlan, estimate, measure_cost, plan_pictures
-from supir_infer.folder import MADE, READ, waiting_bytes
+from supir_infer.folder import FILES, MADE, READ, waiting_bytes
 from supir_infer.memory import CLEAR, PROBE_STEPS, measure_memory
 from supir_infer.plan import Job, find_jobs
 from supir_infer.restore import Restorer
@@ -94,5 +94,5 @@ def test_the_share_of_clean_pictures_is_seen_by_looking_at_some(supir, tmp_path,
 def test_what_waits_in_memory_is_bounded_and_one_picture_waits_for_nobody():
     small, large = (Sizes((side, side), (side, side), (side, side)) for side in (100, 20_000))
     assert waiting_bytes([large]) == 0
-    assert waiting_bytes([small, small]) == 10_000 * (16 * READ.items + 6 * MADE.items)
-    assert waiting_bytes([small, large]) == READ.num_bytes + MADE.num_bytes
+    assert waiting_bytes([small, small]) == 10_000 * (4 * 2 + 16 * READ.items + 6 * MADE.items)
+    assert waiting_bytes([small, large]) == FILES.num_bytes + READ.num_bytes + MADE.num_bytes

@@ -87,9 +87,9 @@ CAFE = "café"
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_a_caption_of_any_editor_is_its_text(tmp_path, encoding):
     (tmp_path / "a.txt").write_text(f"{CAFE}\r\n", encoding=encoding)
-    assert caption_source(None, None, tmp_path)(tmp_path / "a.png", "") == CAFE
+    assert caption_source(None, None, tmp_path)(tmp_path / "a.png", str) == CAFE
     (tmp_path / "c.json").write_text(json.dumps({"b.png": CAFE}, ensure_ascii=False), encoding=encoding)
-    assert caption_source(None, tmp_path / "c.json", tmp_path)(tmp_path / "b.png", "") == CAFE
+    assert caption_source(None, tmp_path / "c.json", tmp_path)(tmp_path / "b.png", str) == CAFE
 
 
 def test_entries_are_found_by_their_path_below_the_input_and_ghosts_are_told(command, photos, tmp_path):
@@ -187,6 +187,7 @@ def test_no_input_is_overwritten_whatever_the_command_is_asked(command, photos, 
         assert image.size == (64, 64)
 
 
+@pytest.mark.parametrize("stage", ["size_in", "picture_in"])
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
@@ -197,16 +198,16 @@ def test_no_input_is_overwritten_whatever_the_command_is_asked(command, photos, 
     ],
 )
 def test_any_error_of_one_picture_is_a_row_and_the_run_goes_on(
-    command, photos, tmp_path, monkeypatch, error, reason
+    command, photos, tmp_path, monkeypatch, stage, error, reason
 ):
-    read = batching.read_picture
+    work = getattr(batching, stage)
 
-    def broken(path: Path) -> object:
-        if path.name == "face.png":
+    def broken(data: bytes, name: str, *sha256: str) -> object:
+        if name == "face.png":
             raise error
-        return read(path)
+        return work(data, name, *sha256)
 
-    monkeypatch.setattr(batching, "read_picture", broken)
+    monkeypatch.setattr(batching, stage, broken)
     ended = command(main, photos, "-o", tmp_path / "out", *QUICK)
     assert ended.code == 1
     assert f"failed: {photos / 'face.png'}: {reason}" in ended.err

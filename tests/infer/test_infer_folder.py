@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -41,6 +44,35 @@ def test_a_folder_with_a_corrupt_file_is_restored_but_for_that_file(command, pho
     assert (failed["status"], Path(failed["input"]).name) == ("failed", "broken.jpg")
     assert "broken.jpg: no kind of picture that is known" in failed["reason"]
     assert face["status"] == "ok"
+
+
+@pytest.fixture
+def opened(photos: Path) -> Iterator[Counter[str]]:
+    """How often each photo is opened, by its name."""
+    counts, counting = Counter[str](), [True]
+
+    def count(event: str, arguments: tuple[object, ...]) -> None:
+        if counting and event == "open" and isinstance(arguments[0], str | os.PathLike):
+            path = Path(arguments[0])
+            counts.update([path.name] if path.is_relative_to(photos) else [])
+
+    sys.addaudithook(count)  # it stays until Python ends
+    yield counts
+    counting.clear()
+
+
+def test_each_picture_is_read_once_by_a_run_and_once_by_the_next(command, photos, tmp_path, opened):
+    once = {"face.png": 1, "cat.jpg": 1}
+    words = [photos, "-o", tmp_path / "out", *QUICK]
+    for told in ("restored: 2", "skipped: 2"):
+        opened.clear()
+        assert told in command(main, *words).err
+        assert opened == once
+    opened.clear()
+    (tmp_path / "captions.json").write_text(json.dumps({"0" * 32: "by its key"}))
+    words[2] = tmp_path / "captioned"
+    assert command(main, *words, "--captions", tmp_path / "captions.json").code == 0
+    assert opened == dict.fromkeys(once, 2)
 
 
 def test_every_output_says_what_it_was_made_from(command, photos, tmp_path):

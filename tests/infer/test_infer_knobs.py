@@ -187,11 +187,11 @@ def test_each_tile_is_sampled_with_its_own_words(supir, quick, face):
 def test_tile_captions_come_from_json_or_from_the_parts_of_supir_caption(tmp_path):
     written = {"a.jpg": [{"box": [0, 0, 5, 6], "text": "a cat"}]}
     (tmp_path / "tiles.json").write_text(json.dumps(written))
-    assert TileCaptions(tmp_path / "tiles.json", tmp_path)(tmp_path / "x" / "a.jpg", "")[0] == Region(
+    assert TileCaptions(tmp_path / "tiles.json", tmp_path)(tmp_path / "x" / "a.jpg", str)[0] == Region(
         (0, 0, 5, 6), "a cat"
     )
     without = TileCaptions(tmp_path / "tiles.json", tmp_path)
-    assert without(tmp_path / "b.jpg", "") == ()
+    assert without(tmp_path / "b.jpg", str) == ()
     assert without.summary() == {"tile_captions": "0 of 1 entry with a picture; none has a.jpg"}
     row = {"key": "f" * 32, "x0": 0, "y0": 0, "x1": 5, "y1": 6, "text": "a cat", "short_text": "cat"}
     rows = [
@@ -200,11 +200,11 @@ def test_tile_captions_come_from_json_or_from_the_parts_of_supir_caption(tmp_pat
         row | {"region": 2, "text": "", "short_text": ""},
     ]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "tiles.parquet")
-    assert TileCaptions(tmp_path / "tiles.parquet", tmp_path)(tmp_path / "c.jpg", "f" * 64) == (
+    assert TileCaptions(tmp_path / "tiles.parquet", tmp_path)(tmp_path / "c.jpg", lambda: "f" * 64) == (
         Region((0, 0, 5, 6), "a cat"),
     )
     short = TileCaptions(tmp_path / "tiles.parquet", tmp_path, "short_text")
-    assert short(tmp_path / "c.jpg", "f" * 64) == (Region((0, 0, 5, 6), "cat"),)
+    assert short(tmp_path / "c.jpg", lambda: "f" * 64) == (Region((0, 0, 5, 6), "cat"),)
 
 
 @pytest.mark.parametrize(

@@ -247,10 +247,10 @@ def test_an_interrupted_run_leaves_no_thread_and_is_completed_by_the_next(supir,
 def test_few_pictures_are_in_memory_however_many_a_folder_has(supir, many, tmp_path, monkeypatch):
     pixels: list[weakref.ref[np.ndarray]] = []
     held = []
-    read = batching.read_picture
+    decode = batching.picture_in
 
-    def watched(path: Path) -> Picture:
-        picture = read(path)
+    def watched(data: bytes, name: str, sha256: str) -> Picture:
+        picture = decode(data, name, sha256)
         pixels.append(weakref.ref(picture.rgb))
         return picture
 
@@ -259,7 +259,7 @@ def test_few_pictures_are_in_memory_however_many_a_folder_has(supir, many, tmp_p
             held.append(sum(one() is not None for one in pixels))
             return super().restore_batch(*arguments, **options)
 
-    monkeypatch.setattr(batching, "read_picture", watched)
+    monkeypatch.setattr(batching, "picture_in", watched)
     for index in range(12, 60):
         Image.fromarray(np.full((64, 64, 3), index, np.uint8)).save(many / f"{index:02}.png")
     (tmp_path / "out").mkdir()
@@ -267,3 +267,34 @@ def test_few_pictures_are_in_memory_however_many_a_folder_has(supir, many, tmp_p
     folder.run_jobs(Counting(supir, CLEAN), jobs, recipe_of(CLEAN), tmp_path / "out/results.jsonl", 1)
     assert len(held) == 59
     assert max(held) <= 2 + folder.READ.items  # the one at work, the one before it, and those that wait
+
+
+def test_few_files_wait_in_memory_however_many_a_folder_has(supir, many, tmp_path, monkeypatch):
+    (many / "05.png").unlink()
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    for index in range(60):
+        Image.fromarray(np.roll(noise, index, axis=0)).save(many / f"{index:02}.png")
+    size = max(path.stat().st_size for path in many.iterdir())
+    monkeypatch.setattr(folder, "FILES", Room(items=64, num_bytes=3 * size))
+    waiting, most = [], []
+    read, decode = batching.read_file, batching.picture_in
+
+    def watched_read(path: Path) -> bytes:
+        waiting.append(path.name)
+        most.append(len(waiting))
+        return read(path)
+
+    def watched_decode(data: bytes, name: str, sha256: str) -> Picture:
+        waiting.remove(name)
+        return decode(data, name, sha256)
+
+    monkeypatch.setattr(batching, "read_file", watched_read)
+    monkeypatch.setattr(batching, "picture_in", watched_decode)
+    (tmp_path / "out").mkdir()
+    jobs = find_jobs(many, tmp_path / "out", lambda *_: "")
+    failed = folder.run_jobs(
+        Restorer(supir, CLEAN), jobs, recipe_of(CLEAN), tmp_path / "out/results.jsonl", 1
+    )
+    assert (failed, len(most)) == ([], 60)
+    # those that wait, the one of the batch that is complete, that of the next, and those that are being decoded
+    assert max(most) <= 3 + 2 + folder.READ.items + 1

@@ -7,11 +7,15 @@ import json
 import os
 import re
 import signal
-from collections.abc import Iterator
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from limits import HANGS_AFTER_S
 from PIL import Image
 
 from supir_infer import spread
@@ -32,6 +36,15 @@ def lines(folder: Path) -> list[dict]:
     """The lines in the pictures' order."""
     found = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
     return sorted(map(without_run, found), key=lambda line: line["input"])
+
+
+def wait_until(is_so: Callable[[], bool], process: subprocess.Popen) -> None:
+    """Waits until something is so, while a process lives."""
+    deadline = time.monotonic() + HANGS_AFTER_S
+    while not is_so():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline, "it never was"
+        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -132,6 +145,31 @@ def test_a_model_that_no_node_has_the_memory_for_ends_the_run_in_one_line(
     )
     there = r"\(nodes alive: 2 CPU and 0 GPU and [\d.]+ GiB of memory\); what is done is kept"
     assert re.search(f"{asked}.*{there}", ended.err.splitlines()[-1])
+
+
+def test_sigterm_ends_a_run_in_one_line_and_the_same_command_goes_on(command, many, tmp_path, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    out = tmp_path / "out"
+    words = [many, "-o", out, *QUICK, "--steps", 40]
+    program = [sys.executable, "-c", "from supir_infer.cli import main; main()"]
+    process = subprocess.Popen(
+        [*program, *map(str, words), "--ray", "--workers", "1"], stderr=subprocess.PIPE, text=True
+    )
+    wait_until(lambda: (out / "results.jsonl").exists() and len(lines(out)) > 1, process)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=HANGS_AFTER_S)
+    told = [line for line in said.splitlines() if not line.startswith("restore: ")]  # the progress
+    assert told == ["stopped by SIGTERM; what is done is kept, and the same command goes on from there"]
+    assert process.returncode == 143
+    kept = {line["input"] for line in lines(out) if line["status"] == "ok"}
+    assert 0 < len(kept) < 18
+    assert len(list(out.glob("*.png"))) >= len(kept)
+    ended = command(main, *words, "--json")
+    assert ended.code == 1, ended.err
+    told = json.loads(ended.out)
+    assert (told["restored"] + told["skipped"], told["failed"]) == (18, 2)
+    assert told["skipped"] >= len(kept)
+    assert len({line["input"] for line in lines(out)}) == 20
 
 
 def test_what_ray_cannot_do_is_said_before_any_work(command, many, tmp_path, monkeypatch):

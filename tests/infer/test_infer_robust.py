@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from PIL import Image
 from supir_infer import folder, images, saving, whole_file
 from supir_infer.cli import main
 from supir_infer.matching import match_samples
+from supir_infer.saving import read_metadata
 
 QUICK = ("--model", "tiny", "--min-size", 64, "--strength", 1)
 
@@ -45,7 +47,9 @@ def test_folders_named_like_pictures_are_no_pictures_and_dead_links_are_failures
     assert names == ["face", "trip/cat"]
 
 
-def test_pictures_deleted_or_changed_during_the_run_are_failures(command, photos, tmp_path, monkeypatch):
+def test_pictures_deleted_during_the_run_or_changed_after_they_were_looked_up_are_failures(
+    command, photos, tmp_path, monkeypatch
+):
     shutil.copy(photos / "face.png", photos / "z.png")
     restore = folder.restore_jobs
 
@@ -58,10 +62,23 @@ def test_pictures_deleted_or_changed_during_the_run_are_failures(command, photos
 
     monkeypatch.setattr(folder, "restore_jobs", disturbed)
     assert command(main, photos, "-o", tmp_path / "out", *QUICK).code == 1
-    found = reasons(tmp_path / "out")
-    assert found["face.png"] == "ok"
-    assert found["cat.jpg"] == "cat.jpg: cannot be read: No such file or directory"
-    assert found["z.png"] == "z.png: changed while the run went on; repeat the command"
+    assert reasons(tmp_path / "out") == {
+        "face.png": "ok",
+        "cat.jpg": "cat.jpg: cannot be read: No such file or directory",
+        "z.png": "ok",
+    }
+    metadata = read_metadata(tmp_path / "out" / "z.png")
+    assert metadata["input_sha256"] == hashlib.sha256((photos / "z.png").read_bytes()).hexdigest()
+    shutil.copy(photos / "face.png", photos / "z.png")
+    key = hashlib.sha256((photos / "z.png").read_bytes()).hexdigest()[:32]
+    (tmp_path / "captions.json").write_text(json.dumps({key: "found by what the file held"}))
+    captions = ("--captions", tmp_path / "captions.json")
+    assert command(main, photos, "-o", tmp_path / "captioned", *QUICK, *captions).code == 1
+    found = reasons(tmp_path / "captioned")
+    assert found == {
+        "face.png": "ok",
+        "z.png": "z.png: changed while the run went on; repeat the command",
+    }
 
 
 def test_a_file_name_as_long_as_the_file_system_takes_is_restored(command, photos, tmp_path):

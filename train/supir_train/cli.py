@@ -26,6 +26,7 @@ from supir_console import (
     config_yaml,
     entry,
     finish,
+    let_signals_end,
     load_config,
 )
 from supir_train import export_cli, replay_cli
@@ -88,6 +89,8 @@ def main_command(
         return
     from supir_train.world import join_world, leave_world
 
+    if started > 1:
+        let_signals_end()  # it may be waiting for one that has ended
     world = join_world()
     try:
         _run(resolved, world, as_json=as_json)
