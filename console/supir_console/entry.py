@@ -12,10 +12,11 @@ import logging
 import signal
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import NoReturn, TypeGuard
 
 from supir_console.signals import INTERRUPTED, interrupted_by_signals
+from supir_console.summary import one_line
 from supir_console.threads import let_threads_sleep
 
 EXIT_UNFINISHED = 1
@@ -73,6 +74,28 @@ def entry(app: Callable[..., object]) -> Callable[[], None]:
     return main
 
 
+def require_given(args: Sequence[str], texts: Collection[str] = ()) -> None:
+    """Finds that no argument is empty, as that of a shell variable that is not set.
+
+    An empty path would mean the folder that one is in, and an empty name the default.
+
+    Args:
+        args: of the command line.
+        texts: options whose value may be empty.
+
+    Raises:
+        UserError: one is.
+    """
+    before = ""
+    for argument in args:
+        option, equals, value = argument.partition("=")
+        name = option if equals and option.startswith("--") else before
+        if (not argument or (equals and not value and option.startswith("--"))) and name not in texts:
+            what = f"{name} has an empty value" if name.startswith("-") else "an argument is empty"
+            raise UserError(f"{what}: is a variable of the shell not set? leave it out or give its value")
+        before = argument
+
+
 def is_our_word_on_input(error: object) -> TypeGuard[ValueError]:
     """Returns whether the error is a `ValueError` class that one of our packages defines."""
     return isinstance(error, ValueError) and type(error).__module__.startswith("supir_")
@@ -98,6 +121,6 @@ def _is_about_input(error: Exception) -> bool:
 
 
 def _leave(text: str, code: int, error: Exception) -> NoReturn:
-    line = " ".join(text.split())
+    line = one_line(" ".join(text.split()))
     sys.stderr.write(f"error: {line}\n")
     raise SystemExit(code) from error

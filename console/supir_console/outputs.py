@@ -25,12 +25,15 @@ def require_writable_folder(folder: Path, option: str) -> None:
         UserError: it is a file, or nothing can be written there.
     """
     probe = folder / f".supir-{secrets.token_hex(8)}.tmp"
-    missing = [place for place in (folder, *folder.parents) if not os.path.lexists(place)]
+    made: list[Path] = []
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        for place in (*reversed(folder.parents), folder):
+            if not place.is_dir():
+                place.mkdir()
+                made.append(place)
         probe.touch()
         probe.unlink()
-        for place in missing:  # the innermost first
+        for place in reversed(made):
             place.rmdir()
     except OSError as error:
         reason = (

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 EXIF_ORIENTATION = 0x0112
 
+MAX_COMPRESSED_BYTES = 16 * 2**20
+"""Of a PNG's text or colour profile, once it is inflated. Pillow refuses the picture from 1 MiB on, which scanners'
+profiles and the XMP of layered pictures have."""
+
 _PILLOW_NAMES = {
     "jpg": "JPEG",
     "png": "PNG",
@@ -168,11 +172,15 @@ def without_stderr() -> Iterator[None]:
 
 
 def _register(kind: str) -> None:
-    """Makes Pillow know a kind that another package reads."""
+    """Makes Pillow know a kind that another package reads, or what a kind holds."""
     if kind == "heic":
         import pillow_heif
 
         pillow_heif.register_heif_opener()
+    elif kind == "png":
+        from PIL import PngImagePlugin
+
+        PngImagePlugin.MAX_TEXT_CHUNK = max(PngImagePlugin.MAX_TEXT_CHUNK, MAX_COMPRESSED_BYTES)
     elif kind == "jxl":
         import pillow_jxl  # noqa: F401 - the import registers it
 

@@ -14,11 +14,11 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, BinaryIO, Literal, get_args
 
 import numpy as np
 from pydantic import BaseModel, ValidationError
@@ -89,7 +89,7 @@ class BallotBox:
     """The file of votes: one JSON line an answer, and one for each that was taken back.
 
     A last line that a crash tore is left out, and cut off before the next is written; others that are no votes are
-    counted.
+    counted. Several voters' commands may write to one file at the same time.
 
     Args:
         path: of the file; it is made, with its folders, by the first answer.
@@ -104,9 +104,9 @@ class BallotBox:
         self.answers: list[Answer] = []
         self.bad_lines = 0
         self._whole_bytes = 0
-        for line in _lines(path):
-            self._whole_bytes += len(line)
-            self._take(line)
+        if path.exists():
+            with path.open("rb") as stream:
+                self._read(stream)
         if not self.answers and path.exists() and path.stat().st_size and not _begins_like_votes(path):
             raise UserError(f"{path} holds no votes; name a file of votes, or a new one, with -o")
 
@@ -151,27 +151,46 @@ class BallotBox:
             self.bad_lines += 1
 
     def _append(self, fields: dict[str, Any]) -> None:
-        line = (json.dumps(fields, ensure_ascii=True) + "\n").encode()
+        """Writes a line behind the last whole one, whoever wrote that, and takes what others wrote meanwhile."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("r+b" if self._path.exists() else "xb") as stream:
+        with self._path.open("a+b") as stream:
+            _lock(stream)
+            if stream.seek(0, os.SEEK_END) < self._whole_bytes:  # somebody took the file away
+                stream.truncate(0)
+                kept = [_line(answer.model_dump()) for answer in self.answers]
+                stream.writelines(kept)
+                self._whole_bytes = sum(map(len, kept))
+            else:
+                self._read(stream)
             stream.truncate(self._whole_bytes)
-            stream.seek(self._whole_bytes)
+            line = _line(fields)
             stream.write(line)
             stream.flush()
             os.fsync(stream.fileno())
         self._whole_bytes += len(line)
 
+    def _read(self, stream: BinaryIO) -> None:
+        """Takes the whole lines behind those that were taken before."""
+        stream.seek(self._whole_bytes)
+        for line in stream:
+            if line.endswith(b"\n"):
+                self._whole_bytes += len(line)
+                self._take(line)
+
+
+def _lock(stream: BinaryIO) -> None:
+    """Keeps other voters' commands from the file until it is closed, where the system can."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    fcntl.flock(stream, fcntl.LOCK_EX)
+
+
+def _line(fields: dict[str, Any]) -> bytes:
+    return (json.dumps(fields, ensure_ascii=True) + "\n").encode()
+
 
 def _begins_like_votes(path: Path) -> bool:
     with path.open("rb") as stream:
         return stream.read(len(HEAD)) == HEAD[: path.stat().st_size]
-
-
-def _lines(path: Path) -> Iterator[bytes]:
-    """The whole lines of a file; none where there is no file."""
-    if not path.exists():
-        return
-    with path.open("rb") as stream:
-        for line in stream:
-            if line.endswith(b"\n"):
-                yield line

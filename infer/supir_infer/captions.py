@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from supir_console import UserError
-from supir_infer.picture_entries import PictureEntries
+from supir_infer.picture_entries import PictureEntries, each_once
 
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -113,7 +113,9 @@ def _read_mapping(path: Path, column: str) -> dict[str, str]:
         return _read_parquet(path, column)
     text = _text_of(path)
     try:
-        mapping = json.loads(text)
+        mapping = json.loads(text, object_pairs_hook=lambda pairs: each_once(path, pairs))
+    except UserError:
+        raise
     except (ValueError, RecursionError) as error:
         raise UserError(f"caption file {path} is neither JSON nor .parquet: {error}") from error
     if not isinstance(mapping, dict) or not all(isinstance(text, str) for text in mapping.values()):
@@ -137,6 +139,5 @@ def _read_parquet(path: Path, text: str) -> dict[str, str]:
             f"caption file {path} has the columns {', '.join(sorted(columns))}; "
             f"it needs `{text}` and one of `file`, `name`, `key`"
         )
-    return {
-        str(row[name]): str(row[text]) for row in rows if row.get("region", 0) == 0 and row[text] is not None
-    }
+    whole = (row for row in rows if row.get("region", 0) == 0 and row[text] is not None)
+    return each_once(path, ((str(row[name]), str(row[text])) for row in whole))

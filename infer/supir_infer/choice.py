@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from supir_infer.drawn import is_drawn
 from supir_infer.images import FloatImage, resize
 from supir_infer.interrupt import stop_here
 from supir_infer.settings import RestoreSettings
@@ -37,6 +38,8 @@ def choose(supir: Supir, settings: RestoreSettings, picture: FloatImage) -> Choi
     found = degradation(supir, resize(picture, sizes.output))
     share = settings.strength
     taken = automatic(supir, found) if share == "auto" else Taken(share, degradation=found)
+    if share == "auto" and taken.most and sizes.output == size and is_drawn(picture, found):
+        taken = Taken(0.0, degradation=found)
     if taken.most and gains_by_enlarging(found):
         sizes = largest_sizes(size, settings)
     return Choice(sizes, taken)

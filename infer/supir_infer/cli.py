@@ -27,6 +27,7 @@ from supir_console import (
     finish,
     load_config,
     one_line,
+    require_given,
     require_writable_file,
     require_writable_folder,
     ungrouped,
@@ -196,6 +197,7 @@ def _print_plan(plan: Plan, settings: RestoreSettings, supir: Supir, batch_size:
 
 def dispatch(args: Sequence[str]) -> None:
     """Runs the command that the first argument names, or restores."""
+    require_given(args, ("--caption",))
     if args and args[0] == "sweep":
         from supir_infer import sweep_cli
 

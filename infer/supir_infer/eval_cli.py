@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from supir_console import JsonOption, Progress, UserError, entry, finish, require_writable_file
+from supir_console import JsonOption, Progress, UserError, entry, finish, require_given, require_writable_file
 from supir_infer.vote_cli import app as vote_app
 
 if TYPE_CHECKING:
@@ -155,6 +155,7 @@ def _finish(evaluation: Evaluation, report: dict[str, Any], as_json: bool) -> No
 
 def dispatch(args: Sequence[str]) -> None:
     """Runs `vote` where that is the first word, or measures."""
+    require_given(args)
     if args and args[0] == "vote":
         vote_app(args=args[1:], prog_name="supir-eval vote")
     app(args=args, prog_name="supir-eval")

@@ -20,6 +20,7 @@ FARTHEST_RMS = 0.5
 """Largest deviation of a result's coarse colours from the picture's, of the range 0..1."""
 COARSE_SIDE_PX = 16
 GREY_TOLERANCE = 0.5 / 255
+MEAN_ROUNDS, MEAN_TOLERANCE = 8, 0.1 / 255
 
 
 def finished(
@@ -66,7 +67,25 @@ def finished(
         made = np.repeat(made.mean(axis=2, keepdims=True), 3, axis=2)
     made = resize(made, size)
     share = taken.share(given, made)
-    return to_levels(given + share * (made - given)), float(np.mean(share))
+    mixed = given + share * (made - given)
+    if settings.colour_fix == "mean" and settings.colour_reference == "lq":
+        mixed = _with_mean(mixed, given, share)
+    return to_levels(mixed), float(np.mean(share))
+
+
+def _with_mean(mixed: FloatImage, given: FloatImage, share: FloatImage) -> FloatImage:
+    """The mixture with the mean colour of the given picture.
+
+    The restored picture had it before its brightest and darkest were cut off and only a share of it was taken. What is
+    missing is added where the restoration is; a part of that is cut off again, so it takes a few rounds.
+    """
+    for _ in range(MEAN_ROUNDS):
+        mixed = np.clip(mixed, 0, 1)
+        missing = (given - mixed).mean(axis=(0, 1), dtype=np.float64)
+        if np.abs(missing).max() < MEAN_TOLERANCE:
+            break
+        mixed = mixed + (share * (missing / np.mean(share))).astype(np.float32)
+    return mixed
 
 
 def _nearer(settings: RestoreSettings) -> str:

@@ -18,7 +18,8 @@ from supir_images.hidden import hidden_name
 SUFFIXES = tuple(suffix for kind in KINDS.values() if kind.has_reader for suffix in kind.suffixes)
 """Of files that are taken for pictures; one whose reader is not installed is a picture that cannot be read."""
 MET_BEFORE, UNREADABLE = "(link to a folder met before)", "(folder that cannot be read)"
-"""Names that `left_out` has for folders."""
+NO_FILE = "(pipe, socket or device)"
+"""Names that `left_out` has for what is no file."""
 
 
 class Listing(NamedTuple):
@@ -35,9 +36,11 @@ def list_pictures(folder: Path) -> Listing:
     say that they cannot be read.
     """
     pictures, left_out = [], Counter[str]()
-    for path in sorted(path for path in _files(folder, left_out) if _may_be_read(path)):
+    for path in sorted(_files(folder, left_out)):
         if hidden := hidden_name(path.relative_to(folder).as_posix()):
             left_out[hidden] += 1
+        elif not _may_be_read(path):
+            left_out[NO_FILE] += 1
         elif is_picture(path):
             pictures.append(path)
         else:

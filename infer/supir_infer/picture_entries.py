@@ -8,16 +8,35 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from supir_console import counted
+from supir_console import UserError, counted, one_line
 
 T = TypeVar("T")
 KEY_DIGITS = 32  # a dataset's sample key is the first 32 hex digits of the SHA-256 of the original bytes
 KEY = re.compile(f"[0-9a-f]{{{KEY_DIGITS}}}")
 NAMED = 5  # entries without a picture that the summary names
+
+
+def each_once(path: Path, pairs: Iterable[tuple[str, T]]) -> dict[str, T]:
+    """Returns the entries of a file by name.
+
+    Args:
+        path: of the file, for the message.
+        pairs: name and entry, in the file's order.
+
+    Raises:
+        UserError: a picture has two entries that differ.
+    """
+    entries, names = dict[str, T](), dict[str, str]()
+    for name, entry in pairs:
+        first = names.setdefault(_plain(name), name)
+        if entries.setdefault(first, entry) != entry:
+            twice = repr(name) if first == name else f"{first!r} and {name!r}, one name,"
+            raise UserError(f"{path} has two entries for {twice} that differ; make one of them")
+    return entries
 
 
 class PictureEntries(Generic[T]):
@@ -53,7 +72,7 @@ class PictureEntries(Generic[T]):
         ghosts = [name for key, name in self._names.items() if key not in self._found]
         matched = f"{len(self._found)} of {counted(len(self._entries), 'entry', 'entries')} with a picture"
         more = ", …" if len(ghosts) > NAMED else ""
-        return f"{matched}; none has {', '.join(ghosts[:NAMED])}{more}" if ghosts else matched
+        return f"{matched}; none has {', '.join(map(one_line, ghosts[:NAMED]))}{more}" if ghosts else matched
 
     def _names_of(self, path: Path, sha256: Callable[[], str]) -> list[str]:
         """What an entry may call a picture, the most exact name first."""

@@ -188,7 +188,8 @@ def _job(
     regions_for: RegionsFor,
     sources: set[tuple[int, int]],
 ) -> Job:
-    if _identity(target) in sources:
+    # without dots: a folder that is still to be made may have them behind it, as in `new/../photos/a.png`
+    if _identity(Path(os.path.realpath(target))) in sources:
         return Job(path, target, "", "", _overwrites(target))
     sha256 = FileHash(path)
     try:
@@ -229,7 +230,8 @@ def _pairs(source: Path, output: Path, kind: str) -> list[tuple[Path, Path]]:
         names = picture_names([path.relative_to(source) for path in paths])
         return [(path, output / f"{name}{SUFFIX_OF[kind]}") for path, name in zip(paths, names, strict=True)]
     if not source.is_file():
-        raise UserError(f"{source} does not exist; give a picture or a folder of pictures")
+        what = "is no file that can be read to its end" if source.exists() else "does not exist"
+        raise UserError(f"{source} {what}; give a picture or a folder of pictures")
     if not is_picture(source):
         raise UserError(
             f"{source.name} does not begin like a picture, nor end in one of {' '.join(SUFFIXES)}; give a picture"

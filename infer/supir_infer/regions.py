@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from supir_console import UserError
-from supir_infer.picture_entries import PictureEntries
+from supir_infer.picture_entries import PictureEntries, each_once
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom, px."""
@@ -91,7 +91,9 @@ def _read(path: Path, column: str) -> Mapping[str, tuple[Region, ...]]:
 
 def _read_json(path: Path) -> Mapping[str, tuple[Region, ...]]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = json.loads(
+            path.read_text(encoding="utf-8-sig"), object_pairs_hook=lambda pairs: each_once(path, pairs)
+        )
         return {str(name): tuple(_region(row) for row in rows) for name, rows in dict(content).items()}
     except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise UserError(f"tile captions {path} must hold {FORM}: {error}") from error

@@ -35,7 +35,11 @@ def listed(all_ended: Iterable[Ended], results: Path) -> list[Ended]:
 
 def append_success(results: Path, job: Job, metadata: Mapping[str, Any]) -> None:
     """Appends the line of a restored picture; `metadata` is what its output carries."""
-    _append(results, {"status": "ok", "input": str(job.source), "output": str(job.target), **metadata})
+    _append(results, _success(job, metadata))
+
+
+def _success(job: Job, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    return {"status": "ok", "input": str(job.source), "output": str(job.target), **metadata}
 
 
 def append_failure(results: Path, job: Job, reason: str) -> None:
@@ -45,7 +49,7 @@ def append_failure(results: Path, job: Job, reason: str) -> None:
 
 
 def complete_results(results: Path, plan: Plan) -> None:
-    """Takes torn lines out, and writes the line of each finished output that has none."""
+    """Takes torn lines out, and writes the line of each finished output whose picture's last line is another."""
     results.parent.mkdir(parents=True, exist_ok=True)
     data = results.read_bytes() if results.exists() else b""
     lines = [line for line in data.split(b"\n") if line.strip()]
@@ -58,10 +62,22 @@ def complete_results(results: Path, plan: Plan) -> None:
         sys.stderr.write(
             f"{results}: {counted(num_torn, 'torn line')} taken out; what is done stands in the outputs\n"
         )
-    known = {record.get("output") for record in records if record.get("status") == "ok"}
+    told = _last_successes(records)
     for job, metadata in plan.finished:
-        if str(job.target) not in known:
+        if _success(job, metadata) not in told.get(str(job.source), {}).values():
             append_success(results, job, metadata)
+
+
+def _last_successes(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Mapping[str, Any]]]:
+    """The last line of each result by its picture and its own path, without those that a failure came after."""
+    told: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for record in records:
+        of_picture = told.setdefault(str(record.get("input")), {})
+        if record.get("status") == "ok":
+            of_picture[str(record.get("output"))] = record
+        else:
+            of_picture.clear()
+    return told
 
 
 def _append(results: Path, record: dict[str, Any]) -> None:

@@ -45,10 +45,28 @@ def degradation(supir: Supir, picture: FloatImage) -> Degradation:
         picture: (H, W, 3) in 0..1; where a side is under 32 px its border pixels are repeated.
     """
     estimator = supir.estimator or _embedded()
-    crops = np.stack(_crops(picture)).transpose(0, 3, 1, 2)
+    crops = np.stack(squares(picture)).transpose(0, 3, 1, 2)
     found = estimator.estimate(torch.from_numpy(crops).to(estimator.device) * 2 - 1)
     columns = zip(*map(astuple, found), strict=True)
     return Degradation(*(sum(column) / len(found) for column in columns))
+
+
+def squares(picture: FloatImage) -> list[FloatImage]:
+    """Returns parts of equal size, at least 32 and at most 256 px a side, spread evenly over the picture.
+
+    Args:
+        picture: (H, W, 3); where a side is under 32 px its border pixels are repeated.
+    """
+    missing = [max(0, SMALLEST_PX - side) for side in picture.shape[:2]]
+    if any(missing):
+        picture = np.pad(picture, [*((0, number) for number in missing), (0, 0)], mode="edge")
+    height, width = (min(CROP_PX, side // 2 * 2) for side in picture.shape[:2])
+    rows, columns = (math.ceil(side / CROP_PX) for side in picture.shape[:2])
+    while rows * columns > MOST_CROPS:
+        rows, columns = max(1, rows - 1) if rows >= columns else rows, max(1, columns - (columns > rows))
+    tops = np.linspace(0, picture.shape[0] - height, rows).round().astype(int)
+    lefts = np.linspace(0, picture.shape[1] - width, columns).round().astype(int)
+    return [picture[top : top + height, left : left + width] for top in tops for left in lefts]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,20 +140,6 @@ def _doubt(degradation: Degradation) -> float:
 def _ramp(value: float, none: float, all_: float) -> float:
     """0 at `none`, 1 at `all_`, linear in between."""
     return min(1.0, max(0.0, (value - none) / (all_ - none)))
-
-
-def _crops(picture: FloatImage) -> list[FloatImage]:
-    """Squares of equal size, at most `MOST_CROPS`, spread evenly over the picture."""
-    missing = [max(0, SMALLEST_PX - side) for side in picture.shape[:2]]
-    if any(missing):
-        picture = np.pad(picture, [*((0, number) for number in missing), (0, 0)], mode="edge")
-    height, width = (min(CROP_PX, side // 2 * 2) for side in picture.shape[:2])
-    rows, columns = (math.ceil(side / CROP_PX) for side in picture.shape[:2])
-    while rows * columns > MOST_CROPS:
-        rows, columns = max(1, rows - 1) if rows >= columns else rows, max(1, columns - (columns > rows))
-    tops = np.linspace(0, picture.shape[0] - height, rows).round().astype(int)
-    lefts = np.linspace(0, picture.shape[1] - width, columns).round().astype(int)
-    return [picture[top : top + height, left : left + width] for top in tops for left in lefts]
 
 
 @cache

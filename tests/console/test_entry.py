@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -8,6 +9,9 @@ from pathlib import Path
 
 import pytest
 from limits import HANGS_AFTER_S
+
+from supir_console import UserError
+from supir_console.entry import require_given
 
 PROGRAM = """
 import typer
@@ -22,6 +26,8 @@ def main(case: str, json: bool = typer.Option(False, "--json")) -> None:
         open("/absent/file")
     if case == "died":
         raise Unfinished("1 of 2 parts failed: the node died; rerun to continue")
+    if case == "strange":
+        raise UserError("a\x1b[2Jb.png is no picture")
     if case == "pillow":
         from io import BytesIO
         from PIL import Image
@@ -58,6 +64,27 @@ def run_program(*arguments):
 def test_an_exception_becomes_one_line_and_its_exit_code(case, code, line):
     done = run_program(case)
     assert (done.returncode, done.stderr, done.stdout) == (code, line, "")
+
+
+def test_what_an_error_says_is_one_line_whatever_a_name_holds():
+    assert run_program("strange").stderr == "error: a\\x1b[2Jb.png is no picture\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["photo.png", "-o", ""], "-o has an empty value: is a variable of the shell not set?"),
+        (["photo.png", "--model", "", "-o", "x"], "--model has an empty value"),
+        (["photo.png", "--model=", "-o", "x"], "--model has an empty value"),
+        (["", "-o", "x"], "an argument is empty"),
+    ],
+)
+def test_an_empty_value_is_refused_and_an_empty_text_is_not(args, said):
+    with pytest.raises(UserError, match=re.escape(said)):
+        require_given(args, ("--caption",))
+    require_given(
+        ["a", "--caption", "", "--caption=", "--set", "negative_prompt=", "-o", "x"], ("--caption",)
+    )
 
 
 def test_debug_shows_the_traceback_of_the_same_error():

@@ -15,6 +15,12 @@ def test_asking_for_a_folder_leaves_nothing_behind(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_behind_one_that_is_still_to_be_made_stays(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    require_writable_folder(tmp_path / "new" / ".." / "empty", "-o")
+    assert list(tmp_path.iterdir()) == [tmp_path / "empty"]
+
+
 def test_what_cannot_be_written_is_said_with_the_option(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match=r"-o .*file cannot be written to: it is no folder; give a folder"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+import zlib
 
 import cv2
 import numpy as np
@@ -205,3 +206,14 @@ print(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
     assert (
         int(done.stdout) * 1024 < 12_000_000 * 40
     )  # with the interpreter and all that making the files took
+
+
+def test_a_png_with_a_large_profile_and_a_large_text_is_a_picture():
+    large = p3_profile() + bytes(2 * 2**20)
+    text = (b"zTXt", b"Raw profile type xmp\0\0" + zlib.compress(bytes(3 * 2**20)))
+    picture = decode_rgb(png(NOISE, 2, 8, (iccp(large), text)))
+    assert np.array_equal(picture, decode_rgb(png(NOISE, 2, 8, (iccp(p3_profile()),))))
+    assert not np.array_equal(picture, NOISE)
+    bomb = (b"zTXt", b"x\0\0" + zlib.compress(bytes(100 * 2**20)))
+    with pytest.raises(BadImage, match="too large"):
+        decode_rgb(png(NOISE, 2, 8, (bomb,)))

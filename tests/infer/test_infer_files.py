@@ -10,18 +10,33 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image, PngImagePlugin
 
+from supir_console import UserError
 from supir_infer import batching, listing, outcomes
 from supir_infer.captions import caption_source
 from supir_infer.cli import main
 from supir_infer.eval_cli import main as evaluate
 from supir_infer.images import read_picture
-from supir_infer.listing import MET_BEFORE, UNREADABLE, list_pictures
+from supir_infer.listing import MET_BEFORE, NO_FILE, UNREADABLE, list_pictures
 from supir_infer.transparency import fill_hidden
 
 QUICK = ("--model", "tiny", "--min-size", 64, "--strength", 0)
+
+
+def json_pairs(folder: Path, pairs: list[tuple[str, str]]) -> Path:
+    path = folder / "captions.json"
+    path.write_text("{" + ", ".join(f"{json.dumps(name)}: {json.dumps(text)}" for name, text in pairs) + "}")
+    return path
+
+
+def parquet_pairs(folder: Path, pairs: list[tuple[str, str]]) -> Path:
+    names, texts = zip(*pairs, strict=True)
+    pq.write_table(pa.table({"file": names, "text": texts}), folder / "captions.parquet")
+    return folder / "captions.parquet"
 
 
 def records(out: Path) -> list[dict]:
@@ -67,10 +82,11 @@ def test_linked_folders_are_followed_once_and_hidden_ones_are_not(tmp_path, monk
     (inside / "again").symlink_to("../store")
     (inside / "up").symlink_to("..")
     (inside / ".cache").symlink_to("../h")
+    os.mkfifo(inside / "pipe.png")
     pictures, left_out = list_pictures(inside)
     found = [path.relative_to(inside).as_posix() for path in pictures]
     assert found == ["2023/2.png", "a/1.png", "up/h/3.png"]
-    assert left_out == {MET_BEFORE: 3, ".cache": 1, ".thumbnails": 1}
+    assert left_out == {MET_BEFORE: 3, ".cache": 1, ".thumbnails": 1, NO_FILE: 1}
     walk = os.walk
 
     def refused(*arguments: object, onerror: object, **options: object) -> object:
@@ -171,10 +187,38 @@ def test_one_result_that_was_made_otherwise_does_not_block_a_folder_and_redo_mak
     )
 
 
+def test_the_last_line_of_a_picture_is_that_of_its_result(command, photos, tmp_path):
+    out = tmp_path / "out"
+    command(main, photos, "-o", out, *QUICK)
+    (out / "face.png").rename(tmp_path / "face.png")
+    other = command(main, photos, "-o", out, *QUICK, "--seed", 1)  # the other picture is refused
+    assert other.code == 1
+    (tmp_path / "face.png").rename(out / "face.png")
+    assert command(main, photos, "-o", out, *QUICK).code == 0
+    last = {record["input"]: record for record in records(out)}
+    assert [(record["status"], record.get("seed")) for record in last.values()] == [("ok", 0), ("ok", 0)]
+    assert len(records(out)) == 6
+    assert command(main, photos, "-o", out, *QUICK).code == 0
+    assert len(records(out)) == 6
+
+
+@pytest.mark.parametrize("write", [json_pairs, parquet_pairs])
+@pytest.mark.parametrize("second", ["trip/cat.jpg", "./trip\\cat.jpg"])
+def test_two_captions_of_one_picture_are_refused_unless_they_are_equal(tmp_path, write, second):
+    path = write(tmp_path, [("trip/cat.jpg", "a cat"), (second, "a dog")])
+    with pytest.raises(
+        UserError, match=r"has two entries for 'trip/cat.jpg'.* that differ; make one of them"
+    ):
+        caption_source(None, path, tmp_path)
+    path = write(tmp_path, [("trip/cat.jpg", "a cat"), (second, "a cat")])
+    assert caption_source(None, path, tmp_path)(tmp_path / "trip" / "cat.jpg", "") == "a cat"
+
+
 def test_no_input_is_overwritten_whatever_the_command_is_asked(command, photos, tmp_path):
     photo = (photos / "face.png").read_bytes()
     (photos / "alias").symlink_to(photos)
-    for target in (photos / "face.png", photos / "alias" / "face.png"):
+    behind_a_new_one = photos / "new" / ".." / "face.png"
+    for target in (photos / "face.png", photos / "alias" / "face.png", behind_a_new_one):
         ended = command(main, photos / "face.png", "-o", target, *QUICK, "--redo")
         assert (ended.code, ended.err.count("\n")) == (2, 1)
         assert "is a picture of the input itself, which is never overwritten" in ended.err

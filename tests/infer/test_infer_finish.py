@@ -48,6 +48,20 @@ def test_a_strength_map_says_how_much_of_the_strength_is_taken(picture):
     assert np.abs(result.astype(int) - (picture + 0.02) * 255).max() <= 0.51
 
 
+def test_the_mean_colour_is_kept_though_the_restored_picture_is_cut_off_and_taken_in_parts():
+    rng = np.random.default_rng(0)
+    picture = np.where(rng.random((40, 60, 1)) < 0.8, 1.0, rng.random((40, 60, 3)) * 0.5).astype(np.float32)
+    made = picture + rng.normal(0, 0.2, picture.shape).astype(np.float32)
+    made += (picture - made).mean(axis=(0, 1))  # what `colour_fix: mean` gives, before anything is cut off
+    by_mean = RestoreSettings(guidance_scale=1.0, colour_fix="mean", colour_reference="lq")
+    for taken in (Taken(1.0), Taken(0.3), Taken(1.0, StrengthMap(), CLEAN)):
+        result, share = finished(made, picture, (60, 40), taken, by_mean)
+        assert 0 < share <= 1
+        assert np.abs(result.mean(axis=(0, 1)) - 255 * picture.mean(axis=(0, 1))).max() < 0.3
+        as_given, _ = finished(made, picture, (60, 40), taken, SETTINGS)  # wavelet: what is cut off is missed
+        assert np.abs(as_given.mean(axis=(0, 1)) - 255 * picture.mean(axis=(0, 1))).max() > 0.3
+
+
 def test_a_grey_picture_stays_grey(picture):
     grey = np.repeat(picture[..., :1], 3, axis=2)
     tinted = np.clip(grey + np.float32([0.05, 0.0, -0.05]), 0, 1)

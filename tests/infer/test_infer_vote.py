@@ -86,6 +86,32 @@ def test_a_ballot_goes_on_behind_its_last_answer_and_a_torn_line_is_cut_off(runs
     assert [json.loads(line)["choice"] for line in lines] == ["left", "tie", "right", "left"]
 
 
+def test_voters_who_vote_at_the_same_time_lose_no_vote_of_one_another(runs):
+    one, two = session(runs, voter="one"), session(runs, voter="two")
+    for _ in range(3):
+        one.vote(one.state()["id"], "left", 1.0)
+        two.vote(two.state()["id"], "right", 1.0)
+    one.back()
+    with (runs / "votes.jsonl").open("ab") as stream:
+        stream.write(b'{"id": "half a li')
+    two.vote(two.state()["id"], "tie", 1.0)
+    kept = BallotBox(runs / "votes.jsonl")
+    assert Counter(answer.voter for answer in kept.answers) == {"one": 2, "two": 4}
+    assert [answer.id for answer in two.answers()] == [answer.id for answer in kept.answers]
+    assert kept.bad_lines == 0
+
+
+def test_votes_whose_file_was_taken_away_are_written_again_with_the_next(runs):
+    voter = session(runs)
+    for _ in range(2):
+        voter.vote(voter.state()["id"], "left", 1.0)
+    (runs / "votes.jsonl").unlink()
+    voter.vote(voter.state()["id"], "right", 1.0)
+    kept = BallotBox(runs / "votes.jsonl")
+    assert [answer.choice for answer in kept.answers] == ["left", "left", "right"]
+    assert (kept.bad_lines, session(runs).state()["answered"]) == (0, 3)
+
+
 def test_an_answer_that_was_taken_back_is_asked_again_and_does_not_count(runs):
     first = session(runs)
     asked = first._asked.question
