@@ -243,7 +243,7 @@ def _with_chunk(image: np.ndarray, kind: bytes, data: bytes) -> bytes:
 def test_pictures_that_no_decoder_takes_are_recorded_and_the_rest_is_made(
     astronaut: np.ndarray, tmp_path: Path
 ) -> None:
-    long_text = b"c\0\0" + zlib.compress(b"x" * 2_000_000)
+    long_text = b"c\0\0" + zlib.compress(b"x" * 20 * 2**20)
     stored = {
         "a" * 32: _with_chunk(astronaut, b"zTXt", long_text),  # ValueError in Pillow
         "b" * 32: _with_chunk(astronaut, b"IHDR", b"\0"),
