@@ -163,7 +163,7 @@ def main() -> None:
         "--place", action="append", default=[], metavar="NAME=PATH", help="a dataset that claims train on"
     )
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=300, help="of each adapter")
+    parser.add_argument("--steps", type=int, default=200, help="of each adapter")
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/claims"))
     options = parser.parse_args()
     places = dict(place.partition("=")[::2] for place in options.place)

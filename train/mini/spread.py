@@ -14,14 +14,13 @@ import argparse
 import sys
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 
 from supir_console import UserError
+from supir_infer.images import ImageError, read_picture
 from supir_infer.model_source import load_model, resolve_model
 from supir_model import Supir
-from supir_model.mini_vae import MiniVAE, block_transform
+from supir_model.mini_vae import BLOCK, MiniVAE, block_transform
 
 CROP_PX = 256
 
@@ -39,7 +38,7 @@ def main() -> None:
     try:
         supir = load_model(resolve_model(options.model), "cpu", "float32")
         spread(supir, [_middle(path) for path in sorted(options.photos.iterdir())], options.exponent)
-    except UserError as error:
+    except (UserError, ImageError) as error:
         sys.exit(f"error: {error}")
     supir.save_pretrained(options.out)
 
@@ -70,12 +69,11 @@ def spread(supir: Supir, photos: list[torch.Tensor], exponent: float) -> None:
 
 
 def _middle(path: Path) -> torch.Tensor:
-    with Image.open(path) as photo:
-        left, top = (side // 2 - CROP_PX // 2 for side in photo.size)
-        crop = np.asarray(
-            photo.convert("RGB").crop((left, top, left + CROP_PX, top + CROP_PX)), dtype=np.float32
-        )
-    return torch.from_numpy(crop / 127.5 - 1).permute(2, 0, 1)[None]
+    rgb = read_picture(path).rgb
+    height, width = (min(CROP_PX, side // BLOCK * BLOCK) for side in rgb.shape[:2])
+    top, left = (rgb.shape[0] - height) // 2, (rgb.shape[1] - width) // 2
+    crop = torch.from_numpy(rgb[top : top + height, left : left + width])
+    return crop.permute(2, 0, 1)[None] * 2 - 1
 
 
 if __name__ == "__main__":
