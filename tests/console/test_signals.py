@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from limits import HANGS_AFTER_S
+from terminal import take_signals
 
 BEGIN = """
 import os, signal, sys, time
@@ -68,7 +69,7 @@ def start() -> Iterator[Start]:
     def begin(body: str, *before: str) -> subprocess.Popen[str]:
         command = [*before, sys.executable, "-c", f"{BEGIN}{body}\nentry(app)()"]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, **pipes)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=take_signals, **pipes)
         started.append(process)
         return process
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from limits import HANGS_AFTER_S
+from terminal import take_signals
 
 from supir_train import launch
 
@@ -41,7 +42,9 @@ def start(tmp_path, monkeypatch):
 
     def started(*told: str) -> tuple[subprocess.Popen[str], list[int]]:
         command = [sys.executable, "-c", LAUNCHER, str(tmp_path), *told]
-        launcher = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=package.parent)
+        launcher = subprocess.Popen(
+            command, stderr=subprocess.PIPE, text=True, cwd=package.parent, preexec_fn=take_signals
+        )
         files, deadline = [tmp_path / rank for rank in "01"], time.monotonic() + HANGS_AFTER_S
         while not all(file.exists() and file.read_text() for file in files):
             assert time.monotonic() < deadline, "they did not start"
