@@ -12,7 +12,7 @@ from supir_infer.images import FloatImage, resize
 from supir_infer.interrupt import stop_here
 from supir_infer.settings import RestoreSettings
 from supir_infer.sizes import Sizes, largest_sizes, plan_sizes
-from supir_infer.strength import Taken, automatic, degradation, gains_by_enlarging
+from supir_infer.strength import Taken, automatic, degradation
 from supir_model import Supir
 
 
@@ -40,6 +40,6 @@ def choose(supir: Supir, settings: RestoreSettings, picture: FloatImage) -> Choi
     taken = automatic(supir, found) if share == "auto" else Taken(share, degradation=found)
     if share == "auto" and taken.most and sizes.output == size and is_drawn(picture, found):
         taken = Taken(0.0, degradation=found)
-    if taken.most and gains_by_enlarging(found):
+    if taken.most and found.gains_by_enlarging:
         sizes = largest_sizes(size, settings)
     return Choice(sizes, taken)

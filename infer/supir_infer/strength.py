@@ -32,8 +32,6 @@ BLUR_PX, NOISE = (0.9, 1.4), (1.5, 5.0)
 """The same among other faults."""
 JPEG_QUALITY, JPEG_STRENGTH = (55.0, 20.0), 0.5
 """The same of blocks, but half of a restoration is the most: nearest to the photo in PSNR and LPIPS at quality 20."""
-ENLARGED_BLUR_PX = 2.8
-"""Estimated blur below which a picture is best worked on at twice its side."""
 CROP_PX, MOST_CROPS, SMALLEST_PX = 256, 16, 32
 
 
@@ -121,15 +119,6 @@ def automatic_strength(degradation: Degradation) -> float:
         JPEG_STRENGTH * _ramp(degradation.jpeg_quality, *JPEG_QUALITY),
     )
     return min(worst, _doubt(degradation))
-
-
-def gains_by_enlarging(degradation: Degradation) -> bool:
-    """Returns whether a picture, at the output's size, is best worked on at a larger one.
-
-    A latent pixel then stands for fewer px of it: what is there is kept better. A very blurred picture is restored
-    better at its own size, at which the network sees more of it.
-    """
-    return degradation.blur_sigma_px < ENLARGED_BLUR_PX
 
 
 def _doubt(degradation: Degradation) -> float:

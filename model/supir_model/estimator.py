@@ -22,6 +22,8 @@ from supir_model.mini_vae import BLOCK, block_transform
 
 LOWEST_PSNR_DB, HIGHEST_PSNR_DB = 10.0, 50.0
 """Bounds of `psnr_db`: beyond them pictures are equally ruined, or equally clean."""
+ENLARGED_BLUR_PX = 2.8
+"""Estimated blur below which a picture is best worked on at twice its side."""
 SMALLEST_ENERGY = 1e-6
 """Added to a squared coefficient: that of a tenth of a grey level, about."""
 
@@ -43,6 +45,15 @@ class Degradation:
     jpeg_quality: float
     scale: float
     psnr_db: float
+
+    @property
+    def gains_by_enlarging(self) -> bool:
+        """Whether `mini` restores a picture of it best at a larger side than the output's.
+
+        A latent pixel then stands for fewer px of it: what is there is kept better. A very blurred picture is restored
+        better at its own size, at which the network sees more of it.
+        """
+        return self.blur_sigma_px < ENLARGED_BLUR_PX
 
 
 class DegradationEstimator(ModelMixin, ConfigMixin):

@@ -10,7 +10,7 @@ from skimage import data
 from supir_infer.restore import Restorer
 from supir_infer.settings import PRESETS
 from supir_infer.sizes import largest_sizes, plan_sizes
-from supir_infer.strength import automatic_strength, degradation, gains_by_enlarging
+from supir_infer.strength import automatic_strength, degradation
 from supir_model import load_supir
 from supir_model.estimator import Degradation
 
@@ -46,7 +46,7 @@ def test_strength_is_that_of_the_worst_fault_unless_the_picture_seems_clean(faul
 
 @pytest.mark.parametrize(("blur", "gains"), [(0.5, True), (2.7, True), (2.9, False)])
 def test_a_picture_gains_by_enlarging_unless_it_is_very_blurred(blur, gains):
-    assert gains_by_enlarging(Degradation(blur, 10.0, 100.0, 4.0, 25.0)) == gains
+    assert Degradation(blur, 10.0, 100.0, 4.0, 25.0).gains_by_enlarging == gains
 
 
 @pytest.mark.parametrize(

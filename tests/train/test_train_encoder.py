@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms.v2.functional import gaussian_blur
 
 from supir_model import Supir, load_supir
+from supir_model.load import embedded_estimator
 from supir_train.data import training_batches
 from supir_train.encoder import encoder_phase
 from supir_train.image_noise import image_noise
@@ -45,6 +48,34 @@ def test_crops_are_restored_as_by_the_restorers_working_scale(scale, configure, 
     torch.testing.assert_close(restored, expected, atol=2e-5, rtol=0)
     assert restored.shape == batch.hq.shape
     assert float(losses["pixel"]) == pytest.approx(float((expected - batch.hq).abs().mean()), rel=1e-4)
+
+
+def test_auto_works_on_each_picture_at_the_size_of_its_estimate_and_losses_are_means_over_all(
+    configure, tmp_path
+):
+    supir, restored, losses = load_supir(preset="tiny"), {}, {}
+    config = configure("encoder", tmp_path / "run", data__crop_px=64)
+    batch = next(training_batches(config, images=4, degraded=True, start=Position())).to(torch.device("cpu"))
+    lq = batch.hq.clone()
+    lq[[1, 3]] = gaussian_blur(lq[[1, 3]], [51, 51], [4.0, 4.0])
+    for scale in (1, 2, "auto"):
+        config = configure("encoder", tmp_path / str(scale), encoder__working_scale=scale)
+        phase, noise = encoder_phase(supir, config), image_noise(0, "test", range(4), images_a_step=4)
+        assert phase.restore is not None
+        with torch.no_grad():
+            restored[scale] = phase.restore(replace(batch, lq=lq), noise)
+            losses[scale] = phase.loss(replace(batch, lq=lq), noise)
+    expected = restored[2].clone()
+    found = embedded_estimator().estimate(lq)
+    blurred = [place for place, each in enumerate(found) if not each.gains_by_enlarging]
+    assert 0 < len(blurred) < len(lq)
+    expected[blurred] = restored[1][blurred]
+    torch.testing.assert_close(restored["auto"], expected, atol=1e-5, rtol=0)
+    assert not torch.allclose(restored[1], restored[2], atol=1e-3)
+    assert float(losses["auto"]["pixel"]) == pytest.approx(
+        float((expected - batch.hq).square().mean()), rel=1e-4
+    )
+    assert losses["auto"].keys() == losses[1].keys()
 
 
 def test_a_run_at_twice_the_size_trains_every_term(configure, tmp_path):

@@ -312,3 +312,10 @@ def test_a_missing_share_is_one_line(adapter, twenty_steps, tmp_path):
 def test_a_small_backbone_is_held_whole(configure, tmp_path):
     with pytest.raises(UserError, match="shard=full is for the stages encoder and adapter"):
         configure("prior", tmp_path / "run", shard="full")
+
+
+def test_all_processes_of_shares_work_at_one_size(configure, tmp_path):
+    with pytest.raises(
+        UserError, match=r"encoder\.working_scale=auto each at those of its pictures; set shard=none"
+    ):
+        configure("encoder", tmp_path / "run", shard="full", encoder__working_scale="auto")

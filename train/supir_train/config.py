@@ -242,6 +242,11 @@ class TrainConfig(Config):
             raise ValueError(
                 "shard=full holds no decoder in shares, which encoder.plain_weight trains; set one to none or 0"
             )
+        if self.shard == "full" and self.encoder.working_scale == "auto":
+            raise ValueError(
+                "shard=full has all processes work at one size, and encoder.working_scale=auto each at those of its "
+                "pictures; set shard=none, or a scale of 1 or 2"
+            )
         if self.shard == "full" and self.stage not in ("encoder", "adapter"):
             raise ValueError(
                 f"shard=full is for the stages encoder and adapter, not for {self.stage}; set shard=none"

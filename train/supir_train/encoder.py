@@ -22,44 +22,54 @@ from supir_train.loss_config import EncoderLossConfig
 from supir_train.losses import LATENT_PX, ImageLoss, pixel_distance
 from supir_train.phase import Losses, Phase, psnr_db
 from supir_train.restorer_teacher import RestorerTeacher
+from supir_train.working_scale import ScaleChoice, enlarged, mean_of_parts, reduced
 
 
 def encoder_phase(supir: Supir, config: TrainConfig) -> Phase:
     """Returns the fit of the robust encoder; what is logged besides the loss is the PSNR of D(E_dr(lq)) to hq."""
     weights = config.encoder
     adversary = Adversary(weights.adversary, config.seed) if weights.adversary.weight else None
-    scale = weights.working_scale
-    image_loss = ImageLoss(weights, adversary, LATENT_PX // scale)
+    choice = ScaleChoice(supir, weights.working_scale)
+    image_loss = ImageLoss(weights, adversary)
     teacher = RestorerTeacher(weights.teacher) if weights.teacher else None
 
     def loss(batch: Batch, noise: ImageNoise) -> Losses:
         assert batch.lq is not None, "stage encoder loads degraded pairs"
-        latent = supir.encode_lq(_enlarged(batch.lq, scale))
-        image = _reduced(supir.decode(latent).float(), scale)
-        target, figures = batch.hq, Losses()
+        losses = mean_of_parts(
+            {
+                scale: (len(places), loss_at(batch.lq[places], batch.hq[places], noise.of(places), scale))
+                for scale, places in choice.places(batch.lq).items()
+            }
+        )
+        if weights.plain_weight:
+            losses["plain"] = _plain_distance(supir, batch, weights)
+            losses["loss"] = losses["loss"] + weights.plain_weight * losses["plain"]
+        return losses
+
+    def loss_at(lq: torch.Tensor, hq: torch.Tensor, noise: ImageNoise, scale: int) -> Losses:
+        latent = supir.encode_lq(enlarged(lq, scale))
+        image = reduced(supir.decode(latent).float(), scale)
+        target, figures = hq, Losses()
         if teacher:
-            target, is_followed = teacher.targets(image, batch.lq, batch.hq)
+            target, is_followed = teacher.targets(image, lq, hq)
             figures["taught"] = is_followed.float()
-        total, terms = image_loss(image, target, noise)
+        total, terms = image_loss(image, target, noise, LATENT_PX // scale)
         if weights.latent_weight or weights.decoded_weight:
             with torch.no_grad():
-                target_latent = supir.encode(_enlarged(batch.hq, scale), None)
+                target_latent = supir.encode(enlarged(hq, scale), None)
         if weights.latent_weight:
             terms["latent"] = functional.mse_loss(latent.float(), target_latent.float())
             total = total + weights.latent_weight * terms["latent"]
         if weights.decoded_weight:
             with torch.no_grad():
-                target_image = _reduced(supir.decode(target_latent).float(), scale)
+                target_image = reduced(supir.decode(target_latent).float(), scale)
             terms["decoded"] = pixel_distance(image, target_image, weights)
             total = total + weights.decoded_weight * terms["decoded"]
-        if weights.plain_weight:
-            terms["plain"] = _plain_distance(supir, batch, weights)
-            total = total + weights.plain_weight * terms["plain"]
-        return {"loss": total, **terms, **figures, "psnr_db": psnr_db(image, batch.hq)}
+        return {"loss": total, **terms, **figures, "psnr_db": psnr_db(image, hq)}
 
     def restore(batch: Batch, _: ImageNoise) -> torch.Tensor:
         assert batch.lq is not None, "stage encoder loads degraded pairs"
-        return restored_alone(supir, batch.lq, scale)
+        return choice.restored(supir, batch.lq)
 
     return Phase(
         name="codec" if weights.plain_weight else "encoder",
@@ -69,24 +79,6 @@ def encoder_phase(supir: Supir, config: TrainConfig) -> Phase:
         adversary=adversary,
         restore=restore,
     )
-
-
-def restored_alone(supir: Supir, lq: torch.Tensor, scale: int) -> torch.Tensor:
-    """What robust encoder and decoder make of (B, 3, H, W) in [-1, 1], without the prior, worked on at `scale`."""
-    return _reduced(supir.decode(supir.encode_lq(_enlarged(lq, scale))).float(), scale)
-
-
-def _enlarged(image: torch.Tensor, scale: int) -> torch.Tensor:
-    """(B, 3, H, W) in [-1, 1] at the working size, as the restorer makes it: bicubic, clipped."""
-    if scale == 1:
-        return image
-    return functional.interpolate(image, scale_factor=scale, mode="bicubic", antialias=True).clamp(-1, 1)
-
-
-def _reduced(image: torch.Tensor, scale: int) -> torch.Tensor:
-    if scale == 1:
-        return image
-    return functional.interpolate(image, scale_factor=1 / scale, mode="bicubic", antialias=True)
 
 
 def _plain_distance(supir: Supir, batch: Batch, weights: EncoderLossConfig) -> torch.Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -26,6 +26,12 @@ class ImageNoise:
     generators: list[torch.Generator]
     slices: torch.Tensor
     num_slices: int
+
+    def of(self, places: Sequence[int]) -> ImageNoise:
+        """Returns that of some of the images; what is drawn from it is drawn from this too."""
+        return replace(
+            self, generators=[self.generators[place] for place in places], slices=self.slices[list(places)]
+        )
 
     def normal(self, like: torch.Tensor) -> torch.Tensor:
         """Returns standard normal numbers, float32, in the shape of `like`, (B, …), and on its device."""

@@ -89,10 +89,10 @@ class EncoderLossConfig(ImageLossConfig):
         description="Above 0 the decoder is trained as well, for small backbones, and this weighs the pixel distance "
         "of D(E(hq)) and hq, which keeps it the decoder of the plain encoder too. The paper freezes it.",
     )
-    working_scale: Literal[1, 2] = Field(
+    working_scale: Literal[1, 2, "auto"] = Field(
         default=1,
         description="Working side over the crop's: LQ crops are enlarged (bicubic) before E_dr and what is decoded is "
-        "reduced before it is compared, as the restorer's setting of this name does it.",
+        "reduced before it is compared, as the restorer's setting of this name does it; auto: each by its estimate.",
     )
     teacher: Annotated[Path, AfterValidator(Path.expanduser)] | None = Field(
         default=None,

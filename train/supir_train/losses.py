@@ -126,22 +126,22 @@ class ImageLoss:
     Args:
         config: weights and kinds.
         adversary: the discriminator that the config asks for, or None.
-        period: pixels a side that a latent pixel stands for, 4 or 8.
     """
 
-    def __init__(self, config: ImageLossConfig, adversary: Adversary | None, period: int = LATENT_PX) -> None:
-        self._config, self._adversary, self._period = config, adversary, period
+    def __init__(self, config: ImageLossConfig, adversary: Adversary | None) -> None:
+        self._config, self._adversary = config, adversary
         self._alex = Perceptual("alex") if config.lpips_alex_weight else None
         self._vgg = Perceptual("vgg") if config.lpips_vgg_weight else None
 
     def __call__(
-        self, image: torch.Tensor, reference: torch.Tensor, noise: ImageNoise
+        self, image: torch.Tensor, reference: torch.Tensor, noise: ImageNoise, period: int = LATENT_PX
     ) -> tuple[torch.Tensor, Losses]:
         """Returns the weighted sum, and the terms by name without their weights.
 
         Args:
             image: (B, 3, H, W); `reference` likewise.
             noise: of these images; it says where the perceptual networks look.
+            period: pixels a side that a latent pixel stands for, 4 or 8.
         """
         config = self._config
         image, reference = image.float(), reference.float()
@@ -157,7 +157,7 @@ class ImageLoss:
             terms["spectrum"] = spectrum_distance(image, reference)
             weights["spectrum"] = config.spectrum_weight
         if config.grid_weight:
-            terms["grid"] = grid_distance(image, reference, self._period)
+            terms["grid"] = grid_distance(image, reference, period)
             weights["grid"] = config.grid_weight
         if self._adversary:
             terms["adversarial"] = self._adversary.judge(image, reference)

@@ -14,10 +14,10 @@ from supir_model import Supir
 from supir_model.load import embedded_estimator
 from supir_train.batch import Batch
 from supir_train.config import TrainConfig
-from supir_train.encoder import restored_alone
 from supir_train.image_noise import ImageNoise
-from supir_train.losses import LATENT_PX, ImageLoss
+from supir_train.losses import ImageLoss
 from supir_train.phase import Losses, Phase, psnr_db
+from supir_train.working_scale import ScaleChoice
 
 FAINT_ERROR = 1e-5
 """Added to squared errors of [-1, 1], so that a picture that is right may have some: a deviation of 0.4 levels."""
@@ -25,15 +25,15 @@ FAINT_ERROR = 1e-5
 
 def strength_phase(supir: Supir, config: TrainConfig) -> Phase:
     """Returns the fit of the strength map; logged are the share that it takes, the harm, and the PSNR of the mix."""
-    scale = config.encoder.working_scale
-    image_loss = ImageLoss(config.encoder, None, LATENT_PX // scale)
+    choice = ScaleChoice(supir, config.encoder.working_scale)
+    image_loss = ImageLoss(config.encoder, None)
     estimator = supir.estimator or embedded_estimator()
 
     def mix(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         assert batch.lq is not None, "stage strength loads degraded pairs"
         assert supir.strength_map is not None, "the run has made one"
         with torch.no_grad():
-            restored = restored_alone(supir, batch.lq, scale).clamp(-1, 1)
+            restored = choice.restored(supir, batch.lq).clamp(-1, 1)
             estimate = estimator(batch.lq)
         share = supir.strength_map(batch.lq, restored, estimate).float()
         return batch.lq + share * (restored - batch.lq), share
