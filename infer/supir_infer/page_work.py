@@ -73,6 +73,7 @@ class Work:
         self._folder = folder
         self._view = View(status="Starting", running=True, rows=tuple(row.waits() for row in rows))
         self._names = _result_names([row.name for row in rows])
+        self._found_clean = 0
         self._thread = threading.Thread(target=self._run, daemon=True, name="supir-web restores")
 
     @property
@@ -165,6 +166,7 @@ class Work:
         write_jpeg(jpeg, outcome.image, picture, made_with, self._restorer.settings.output_quality)
         urls = {"before": file_url(before), "png": file_url(png), "jpeg": file_url(jpeg)}
         width, height = outcome.sizes.output
+        self._found_clean += outcome.strength == 0
         self._tell_row(
             index,
             state="done",
@@ -219,7 +221,13 @@ class Work:
                 self._tell_row(index, state="stopped", note="stopped")
         done = sum(row.state == "done" for row in rows)
         failed = sum(row.state == "failed" for row in rows)
-        counts = [f"{done} restored" if done else "", f"{failed} failed" if failed else ""]
+        found_clean, restored = self._found_clean, done - self._found_clean
+        counts = [
+            f"{restored} restored" if restored else "",
+            f"{found_clean} found clean, left as it was" if found_clean == 1 else "",
+            f"{found_clean} found clean, left as they were" if found_clean > 1 else "",
+            f"{failed} failed" if failed else "",
+        ]
         words = [part for part in ("Stopped" if self._stop.is_set() else "", *counts) if part]
         archives = self._archives() if done > 1 else {}
         self._tell(

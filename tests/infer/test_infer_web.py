@@ -118,6 +118,16 @@ def test_one_bad_photo_is_a_row_and_the_others_are_restored(page, client, tmp_pa
             assert pixels(archive.read(names[0])).shape == face.shape
 
 
+def test_photos_that_are_found_clean_are_counted_as_such(client, tmp_path, face):
+    for name in ("one.png", "other.png"):
+        Image.fromarray(face).save(tmp_path / name)
+    automatic = {"strength_auto": True, "steps": 1}
+    view = restore(client, tmp_path / "one.png", **automatic)
+    assert view["status"] == "1 found clean, left as it was"
+    view = restore(client, tmp_path / "one.png", tmp_path / "other.png", **automatic)
+    assert view["status"] == "2 found clean, left as they were"
+
+
 def test_a_bad_file_no_file_and_an_impossible_size_are_messages(client, tmp_path):
     (tmp_path / "bad.png").write_bytes(b"no picture")
     with pytest.raises(
