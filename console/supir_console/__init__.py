@@ -6,7 +6,7 @@ and do not use it.
 
 from supir_console.config import Config, config_hash, config_yaml, hash_of, load_config
 from supir_console.counting import counted
-from supir_console.entry import Unfinished, UserError, entry, is_our_word_on_input, require_given
+from supir_console.entry import Unfinished, UserError, by_first_word, entry, is_our_word_on_input
 from supir_console.option_groups import ungrouped
 from supir_console.options import ConfigOption, DryRunOption, JsonOption, PrintConfigOption, SetOption
 from supir_console.outputs import require_outside, require_writable_file, require_writable_folder
@@ -31,6 +31,7 @@ __all__ = [
     "SetOption",
     "Unfinished",
     "UserError",
+    "by_first_word",
     "config_hash",
     "config_yaml",
     "counted",
@@ -46,7 +47,6 @@ __all__ = [
     "one_line",
     "raise_if_about_input",
     "ray_session",
-    "require_given",
     "require_outside",
     "require_writable_file",
     "require_writable_folder",

@@ -22,12 +22,12 @@ from supir_console import (
     PrintConfigOption,
     SetOption,
     UserError,
+    by_first_word,
     config_yaml,
     entry,
     finish,
     load_config,
     one_line,
-    require_given,
     require_writable_file,
     require_writable_folder,
     ungrouped,
@@ -195,14 +195,10 @@ def _print_plan(plan: Plan, settings: RestoreSettings, supir: Supir, batch_size:
     finish({**counts, "unreadable": unreadable, "stretched": stretched, **cost}, as_json)
 
 
-def dispatch(args: Sequence[str]) -> None:
-    """Runs the command that the first argument names, or restores."""
-    require_given(args, ("--caption",))
-    if args and args[0] == "sweep":
-        from supir_infer import sweep_cli
+def _sweep(**how: Any) -> object:
+    from supir_infer import sweep_cli
 
-        sweep_cli.app(args=args[1:], prog_name="supir-infer sweep")
-    app(args=args, prog_name="supir-infer")
+    return sweep_cli.app(**how)
 
 
-main = entry(dispatch)
+main = entry(by_first_word(app, {"sweep": _sweep}, "supir-infer"), empty=("--caption",))

@@ -7,13 +7,12 @@ measured, 1 some pictures lacked a partner or could not be measured (they are na
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from supir_console import JsonOption, Progress, UserError, entry, finish, require_given, require_writable_file
+from supir_console import JsonOption, Progress, UserError, by_first_word, entry, finish, require_writable_file
 from supir_infer.vote_cli import app as vote_app
 
 if TYPE_CHECKING:
@@ -153,12 +152,4 @@ def _finish(evaluation: Evaluation, report: dict[str, Any], as_json: bool) -> No
     finish(report, as_json, incomplete)
 
 
-def dispatch(args: Sequence[str]) -> None:
-    """Runs `vote` where that is the first word, or measures."""
-    require_given(args)
-    if args and args[0] == "vote":
-        vote_app(args=args[1:], prog_name="supir-eval vote")
-    app(args=args, prog_name="supir-eval")
-
-
-main = entry(dispatch)
+main = entry(by_first_word(app, {"vote": vote_app}, "supir-eval"))
