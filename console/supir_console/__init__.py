@@ -7,6 +7,7 @@ and do not use it.
 from supir_console.config import Config, config_hash, config_yaml, hash_of, load_config
 from supir_console.counting import counted
 from supir_console.entry import Unfinished, UserError, by_first_word, entry, is_our_word_on_input
+from supir_console.letters import Text, whole_letters
 from supir_console.option_groups import ungrouped
 from supir_console.options import ConfigOption, DryRunOption, JsonOption, PrintConfigOption, SetOption
 from supir_console.outputs import require_outside, require_writable_file, require_writable_folder
@@ -29,6 +30,7 @@ __all__ = [
     "PrintConfigOption",
     "Progress",
     "SetOption",
+    "Text",
     "Unfinished",
     "UserError",
     "by_first_word",
@@ -53,4 +55,5 @@ __all__ = [
     "run_on_actors",
     "track",
     "ungrouped",
+    "whole_letters",
 ]
