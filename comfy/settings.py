@@ -19,7 +19,6 @@ CATEGORY = "SUPIR"
 OF_THE_NODE = ("upscale", "output_format", "output_bits", "output_quality")
 """What `SupirRestore` asks for itself, or what files alone have."""
 NO_NUMBER = -1
-LARGEST = 10_000
 
 
 @dataclass(frozen=True)
@@ -109,8 +108,7 @@ def _widget(schema: dict[str, Any], start: Any) -> tuple[Any, ...]:
         return ("STRING", {"default": str(start), **tooltip})
     number = numbers[0]
     is_whole = number["type"] == "integer"
-    lowest = number.get("minimum", 0.001 if "exclusiveMinimum" in number else 0)
-    limits = {"min": NO_NUMBER if len(options) > 1 else lowest, "max": number.get("maximum", LARGEST)}
+    limits = {"min": NO_NUMBER if len(options) > 1 else number["minimum"], "max": number["maximum"]}
     steps = {"step": number.get("multipleOf", 1)} if is_whole else {"step": 0.01, "round": 0.001}
     value = start if isinstance(start, int | float) else NO_NUMBER
     return ("INT" if is_whole else "FLOAT", {"default": value, **limits, **steps, **tooltip})

@@ -19,6 +19,7 @@ from supir_console import (
     PrintConfigOption,
     SetOption,
     UserError,
+    by_first_word,
     config_yaml,
     entry,
     finish,
@@ -122,12 +123,5 @@ def _of_preset(preset: str | None, config: Path | None) -> tuple[str, ...]:
     return PRESETS[preset]
 
 
-def dispatch(args: Sequence[str]) -> None:
-    """Runs the command that the first argument names, or captions."""
-    name = args[0] if args else ""
-    if name in COMMANDS:
-        COMMANDS[name](args=args[1:], prog_name=f"supir-caption {name}")
-    app(args=args, prog_name="supir-caption")
-
-
+dispatch = by_first_word(app, COMMANDS, "supir-caption")
 main = entry(dispatch)

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError, field_validator
 
-from supir_console import Config, UserError
+from supir_console import Config, Text, UserError
 
 SHIPPED = Path(__file__).parent / "questions"
 FILES = (".yaml", ".yml")
@@ -58,7 +58,7 @@ class Question(Config):
     name: str = Field(default="", description="the file's name without .yaml")
     sha256: str = Field(default="", description="of the file, 64 hex digits")
     version: int = Field(ge=1, description="raised by whoever changes the words")
-    text: str = Field(min_length=1, description="the words; {alt_text} and the like are filled in")
+    text: Text = Field(min_length=1, description="the words; {alt_text} and the like are filled in")
     max_tokens: int | None = Field(
         default=None, ge=1, description="of the answer; null: ask.max_tokens, which is also the most"
     )

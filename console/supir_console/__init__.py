@@ -6,7 +6,8 @@ and do not use it.
 
 from supir_console.config import Config, config_hash, config_yaml, hash_of, load_config
 from supir_console.counting import counted
-from supir_console.entry import Unfinished, UserError, entry, is_our_word_on_input, require_given
+from supir_console.entry import Unfinished, UserError, by_first_word, entry, is_our_word_on_input
+from supir_console.letters import Text, whole_letters
 from supir_console.option_groups import ungrouped
 from supir_console.options import ConfigOption, DryRunOption, JsonOption, PrintConfigOption, SetOption
 from supir_console.outputs import require_outside, require_writable_file, require_writable_folder
@@ -29,8 +30,10 @@ __all__ = [
     "PrintConfigOption",
     "Progress",
     "SetOption",
+    "Text",
     "Unfinished",
     "UserError",
+    "by_first_word",
     "config_hash",
     "config_yaml",
     "counted",
@@ -46,11 +49,11 @@ __all__ = [
     "one_line",
     "raise_if_about_input",
     "ray_session",
-    "require_given",
     "require_outside",
     "require_writable_file",
     "require_writable_folder",
     "run_on_actors",
     "track",
     "ungrouped",
+    "whole_letters",
 ]

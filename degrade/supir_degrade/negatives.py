@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field, model_validator
 
-from supir_console import Config, UserError
+from supir_console import Config, Text, UserError
 from supir_degrade.draw import sample_generator
 from supir_degrade.job import CLEAN, UNREADABLE, Outcome, write_outcomes
 from supir_degrade.quality import SHARPNESS, Score, load_score
@@ -58,7 +58,7 @@ def _side(size_px: int) -> int:
 class NegativesConfig(Config):
     """Everything that decides what the negative samples are."""
 
-    words: Annotated[dict[str, float], AfterValidator(_word_chances)] = Field(
+    words: Annotated[dict[Text, float], AfterValidator(_word_chances)] = Field(
         dict.fromkeys(NEGATIVE_QUALITY_WORDS, 1.0),
         description="negative-quality words, each with the chance that it stands in a sample's prompt",
     )

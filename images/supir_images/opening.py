@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from supir_images.colour import profile_name
 from supir_images.errors import BadImage, Fault
@@ -48,6 +48,7 @@ _PAGED = ("tiff", "heic")  # kinds whose further pictures are pages, or previews
 _SMALLEST_PAGE = 0.25  # of the first one's pixels; what is smaller is a preview
 _MAX_PAGES = 1000
 _SUBFILE, _REDUCED, _MASK = 0x00FE, 1, 4  # TIFF 6.0 §8, NewSubfileType
+_PHOTOMETRIC, _YCBCR = 0x0106, 6
 _TURNED_BY_READER = ("heic", "jxl", "tiff")  # Pillow turns a TIFF, libheif and libjxl what they read
 _SIZED_BY_HEADER = ("jpg", "png", "webp", "gif", "bmp")
 _TALKATIVE = ("tiff",)  # libtiff writes its complaints to standard error, and nothing in Pillow stops it
@@ -115,6 +116,8 @@ def open_image(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[Image.Image, 
     _register(kind)
     with naming_damage(kind):
         image = Image.open(io.BytesIO(data), formats=(_PILLOW_NAMES[kind],))
+        if kind == "tiff":
+            _read_ycbcr_by_libtiff(image)
         if kind in _SIZED_BY_HEADER and image.size != declared[1:]:
             found = f"{image.width}x{image.height}"
             detail = f"decodes to {found} px, its header declares {declared.width}x{declared.height}"
@@ -183,6 +186,16 @@ def _register(kind: str) -> None:
         PngImagePlugin.MAX_TEXT_CHUNK = max(PngImagePlugin.MAX_TEXT_CHUNK, MAX_COMPRESSED_BYTES)
     elif kind == "jxl":
         import pillow_jxl  # noqa: F401 - the import registers it
+
+
+def _read_ycbcr_by_libtiff(image: Any) -> None:
+    """Pillow takes uncompressed YCbCr for RGB of four bytes a pixel, and the file for cut off; libtiff reads it."""
+    from PIL import ImageFile
+
+    if image.tag_v2.get(_PHOTOMETRIC) == _YCBCR and not image.use_load_libtiff:
+        arguments = ("RGBX", image.info["compression"], False, image.tag_v2.offset)
+        image.tile = [ImageFile._Tile("libtiff", (0, 0, *image.size), 0, arguments)]
+        image.use_load_libtiff = True
 
 
 def header_of(image: Image.Image, kind: str, data: bytes) -> Header:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from supir_console import UserError
+from supir_console import UserError, whole_letters
 from supir_infer.picture_entries import PictureEntries, each_once
 
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -51,9 +51,9 @@ class Captions:
         """
         found = self._entries.find(path, sha256)
         if self._text is not None:
-            return _checked(self._text, "--caption")
+            return self._text
         if found is not None:
-            return _checked(found, f"the caption of {path.name}")
+            return whole_letters(found, f"the caption of {path.name}")
         beside = path.with_suffix(".txt")
         if not beside.is_file():
             return ""
@@ -78,21 +78,12 @@ def caption_source(
         column: of a .parquet file that holds the captions.
 
     Raises:
-        UserError: the mapping file is missing or has no such form.
+        UserError: the mapping file is missing or has no such form, or `text` is no UTF-8.
     """
+    if text is not None:
+        whole_letters(text, "--caption")
     mapping = _read_mapping(mapping_path, column) if mapping_path else {}
     return Captions(text, mapping, source if source.is_dir() else source.parent)
-
-
-def _checked(text: str, what: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        half = ord(text[error.start])
-        raise UserError(
-            f"{what} holds half a letter (U+{half:04X} at {error.start}), which no text has; write it anew as UTF-8"
-        ) from error
-    return text
 
 
 def _text_of(path: Path) -> str:

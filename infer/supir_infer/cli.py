@@ -22,12 +22,12 @@ from supir_console import (
     PrintConfigOption,
     SetOption,
     UserError,
+    by_first_word,
     config_yaml,
     entry,
     finish,
     load_config,
     one_line,
-    require_given,
     require_writable_file,
     require_writable_folder,
     ungrouped,
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from supir_infer.outcomes import Ended
     from supir_infer.plan import Job, Plan
     from supir_model import Supir
-
-RESULTS = "results.jsonl"
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -96,7 +94,7 @@ def infer(
         return
     results = _results_file(source, output)
     failures = run(Work(network, recipe, batch_size, captioning), plan, results)
-    beside = _left_out(source, captions.num_beside, as_json) | captions.summary() | regions.summary()
+    beside = _left_out(source, output, captions.num_beside, as_json) | captions.summary() | regions.summary()
     _tell(plan, failures, {**beside, "results": str(results)}, as_json)
 
 
@@ -115,13 +113,13 @@ def _about(source: Path, reason: str) -> str:
     return one_line(f"{source}: {reason}")
 
 
-def _left_out(source: Path, num_captions: int, as_json: bool) -> dict[str, Any]:
-    """What of a folder was no picture, without the texts that were captions; {} where nothing was left out."""
-    from supir_infer.listing import list_pictures
+def _left_out(source: Path, output: Path, num_captions: int, as_json: bool) -> dict[str, Any]:
+    """What of a folder was not restored, without the texts that were captions; {} where nothing was left out."""
+    from supir_infer.earlier_results import list_to_restore
 
     if not source.is_dir():
         return {}
-    counted = list_pictures(source).left_out
+    counted = list_to_restore(source, output).left_out
     counted |= {".txt": counted.get(".txt", 0) - num_captions}
     left_out = {name: number for name, number in counted.items() if number > 0}
     text = ", ".join(f"{name} {number}" for name, number in left_out.items())
@@ -162,6 +160,7 @@ def read_settings(
 
 def _results_file(source: Path, output: Path) -> Path:
     """Where the lines of a run go; that they and the results can be written is known before work begins."""
+    from supir_infer.earlier_results import RESULTS
     from supir_infer.plan import names_result
 
     folder = output.parent if source.is_file() and names_result(output) else output
@@ -195,14 +194,10 @@ def _print_plan(plan: Plan, settings: RestoreSettings, supir: Supir, batch_size:
     finish({**counts, "unreadable": unreadable, "stretched": stretched, **cost}, as_json)
 
 
-def dispatch(args: Sequence[str]) -> None:
-    """Runs the command that the first argument names, or restores."""
-    require_given(args, ("--caption",))
-    if args and args[0] == "sweep":
-        from supir_infer import sweep_cli
+def _sweep(**how: Any) -> object:
+    from supir_infer import sweep_cli
 
-        sweep_cli.app(args=args[1:], prog_name="supir-infer sweep")
-    app(args=args, prog_name="supir-infer")
+    return sweep_cli.app(**how)
 
 
-main = entry(dispatch)
+main = entry(by_first_word(app, {"sweep": _sweep}, "supir-infer"), empty=("--caption",))

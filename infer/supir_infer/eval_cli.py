@@ -7,13 +7,22 @@ measured, 1 some pictures lacked a partner or could not be measured (they are na
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from supir_console import JsonOption, Progress, UserError, entry, finish, require_given, require_writable_file
+from supir_console import (
+    JsonOption,
+    Progress,
+    UserError,
+    by_first_word,
+    entry,
+    finish,
+    require_writable_file,
+    ungrouped,
+)
+from supir_infer.eval_options import MeasureOptions, PartnerOptions
 from supir_infer.vote_cli import app as vote_app
 
 if TYPE_CHECKING:
@@ -21,7 +30,6 @@ if TYPE_CHECKING:
     from supir_infer.evaluation import Evaluation
     from supir_infer.matching import Matches
 
-DEFAULT_METRICS = "psnr,psnr_y,ssim,ssim_y,lpips,lpips_vgg,dists,niqe,brisque,consistency,colour_shift,grid"
 IN_TABLE = (
     "means",
     "intervals",
@@ -38,37 +46,12 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 
 @app.command(epilog="supir-eval vote A B [C …] asks people instead of formulas; see supir-eval vote --help.")
+@ungrouped
 def evaluate(
+    *,
     restored: Annotated[Path, typer.Argument(help="A restored picture, or a folder of them.")],
-    reference: Annotated[
-        Path | None, typer.Option(help="The clean picture or folder; names must match.")
-    ] = None,
-    lq: Annotated[
-        Path | None, typer.Option(help="The degraded input; adds a row for bicubic, and consistency with it.")
-    ] = None,
-    benchmark: Annotated[
-        str | None,
-        typer.Option(
-            help="[NAME=]FOLDER of a published set, instead of --reference, --lq and --crop-border."
-        ),
-    ] = None,
-    metrics: Annotated[
-        str | None,
-        typer.Option(
-            help="Of psnr ssim psnr_y ssim_y psnr_y_full ssim_y_full lpips lpips_vgg dists niqe brisque consistency "
-            f"colour_shift grid, and musiq with the extra [iqa]. [default: {DEFAULT_METRICS}]"
-        ),
-    ] = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="Folder with weight files for niqe, brisque and musiq.")
-    ] = None,
-    crop_border: Annotated[
-        int | None, typer.Option(min=0, help="Px taken off each side before measuring. [default: 0]")
-    ] = None,
-    tiles: Annotated[
-        str | None,
-        typer.Option(help="SIDE[:STRIDE] in px of the tiles of pictures that do not tell theirs, for seams."),
-    ] = None,
+    partners: PartnerOptions,
+    measure: MeasureOptions,
     against: Annotated[
         Path | None,
         typer.Option(help="An earlier --json report, or another run's folder: what changed, and by chance?"),
@@ -80,34 +63,15 @@ def evaluate(
     """Measures RESTORED; every number comes with what computed it, on which weights and pixels."""
     if per_image is not None:
         _check_per_image(per_image)
-    import torch
-
-    from supir_infer.evaluate import Ways
     from supir_infer.judgement import judged
     from supir_infer.matching import match_samples
-    from supir_infer.model_source import resolve_device
-    from supir_infer.named_sets import find_set
-    from supir_infer.seams import read_tiles
 
-    told: dict[str, Any] = {}
-    if benchmark is not None:
-        if reference is not None or lq is not None or crop_border is not None:
-            raise UserError("--benchmark says reference, LQ and crop border itself; leave those options out")
-        named = find_set(benchmark)
-        matches = named.match(restored)
-        crop_border, told = named.protocol.crop_border_px, named.told(matches)
-        metrics = metrics or named.protocol.metrics
-    else:
-        matches = match_samples(restored, reference, lq)
-    ways = Ways(
-        metrics=[name.strip() for name in (metrics or DEFAULT_METRICS).split(",")],
-        weights=weights,
-        device=torch.device(resolve_device(device)),
-        crop_border_px=crop_border or 0,
-        tiles=read_tiles(tiles) if tiles else None,
-    )
+    named = partners.named_set(measure.crop_border)
+    matches = named.match(restored) if named else match_samples(restored, partners.reference, partners.lq)
+    ways = measure.ways(device, named)
     earlier = _earlier(against, matches, ways)
     evaluation = _measure(matches, ways)
+    told = named.told(matches) if named else {}
     report = {**told, **judged(evaluation.report(), against, earlier)}
     if per_image is not None:
         from supir_infer.per_image import write_per_image
@@ -153,12 +117,4 @@ def _finish(evaluation: Evaluation, report: dict[str, Any], as_json: bool) -> No
     finish(report, as_json, incomplete)
 
 
-def dispatch(args: Sequence[str]) -> None:
-    """Runs `vote` where that is the first word, or measures."""
-    require_given(args)
-    if args and args[0] == "vote":
-        vote_app(args=args[1:], prog_name="supir-eval vote")
-    app(args=args, prog_name="supir-eval")
-
-
-main = entry(dispatch)
+main = entry(by_first_word(app, {"vote": vote_app}, "supir-eval"))

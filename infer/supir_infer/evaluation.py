@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -129,7 +129,9 @@ class Evaluation:
             "reference_list_sha256": self._partners_hash("reference_sha256"),
             "lq_list_sha256": self._partners_hash("lq_sha256"),
             "sizes": dict(Counter(picture.size for picture in pictures).most_common(3)),
-            "made_with": _provenance(self.matches.samples),
+            "made_with": _provenance(
+                sample for sample in self.matches.samples if sample.name in self.pictures
+            ),
             "seams": self._seams(),
             "missing": self.matches.missing,
             "failed": self.failed,
@@ -168,8 +170,8 @@ def _list_hash(lines: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _provenance(samples: Sequence[Sample]) -> list[dict[str, Any]]:
-    """What the restored files say they were made with, and how many of them say so."""
+def _provenance(samples: Iterable[Sample]) -> list[dict[str, Any]]:
+    """What the measured files say they were made with, and how many of them say so."""
     keys = ("model", "model_sha256", "settings_hash", "seed")
     counts: Counter[tuple[Any, ...]] = Counter()
     for sample in samples:

@@ -1,7 +1,7 @@
 """Which files are pictures: those named like one, and of the others those whose first bytes are one's.
 
-Place in the flow: `plan` and `matching` list here. The law: as in curation, hidden names are passed over, and what is
-left out is counted; linked folders are followed, each folder once however many links lead to it.
+Place in the flow: `earlier_results` and `matching` list here. The law: as in curation, hidden names are passed over,
+and what is left out is counted; linked folders are followed, each folder once however many links lead to it.
 """
 
 from __future__ import annotations

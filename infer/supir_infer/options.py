@@ -15,6 +15,7 @@ import typer
 from supir_infer.settings import PRESET_BASES
 
 if TYPE_CHECKING:
+    from supir_infer.captions import Captions
     from supir_infer.model_source import ModelSource
 
 CaptionColumn = Literal["text", "short_text"]
@@ -90,6 +91,25 @@ CompileOption = Annotated[
     bool,
     typer.Option("--compile", help="Compile the transformer blocks: a slow first picture, faster ones then."),
 ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptionOptions:
+    """What is said of the pictures."""
+
+    caption: CaptionOption = None
+    captions: CaptionsOption = None
+    caption_text: CaptionTextOption = "text"
+
+    def source(self, pictures: Path) -> Captions:
+        """Returns where the captions of the pictures, or of the one, come from.
+
+        Raises:
+            UserError: a file of captions is missing or of another form.
+        """
+        from supir_infer.captions import caption_source
+
+        return caption_source(self.caption, self.captions, pictures, self.caption_text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

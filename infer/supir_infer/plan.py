@@ -20,7 +20,8 @@ from typing import Any
 
 from supir_console import UserError, counted
 from supir_infer.captions import CaptionFor
-from supir_infer.listing import SUFFIXES, is_picture, list_pictures
+from supir_infer.earlier_results import list_to_restore
+from supir_infer.listing import SUFFIXES, is_picture
 from supir_infer.picture_names import picture_names
 from supir_infer.regions import Region, RegionsFor
 from supir_infer.saving import FORMAT_OF, SUFFIX_OF, read_metadata
@@ -108,7 +109,7 @@ def find_jobs(
     """Returns a job for the picture `source`, or for every picture below the folder `source`, by name.
 
     Args:
-        source: picture or folder; see `listing` for what is one.
+        source: picture or folder; see `listing` for what is one, and `earlier_results` for what is left out.
         output: a folder, in which the tree below `source` is repeated, see `picture_names`; for one picture also the
             name of a result.
         caption_for: see `caption_source`.
@@ -224,7 +225,12 @@ def _pairs(source: Path, output: Path, kind: str) -> list[tuple[Path, Path]]:
     if source.is_dir():
         if output.suffix.lower() in SUFFIXES and not output.is_dir():
             raise UserError(f"-o {output} names a picture, but {source} is a folder; give an output folder")
-        paths = _pictures_below(source, output)
+        if os.path.realpath(output) == os.path.realpath(source):
+            raise UserError(
+                f"-o {output} is the input folder itself; results need another one, for example "
+                f"-o {output / 'restored'}"
+            )
+        paths = list_to_restore(source, output).pictures
         if not paths:
             raise UserError(f"{source} holds no picture ({' '.join(SUFFIXES)}); give a folder with pictures")
         names = picture_names([path.relative_to(source) for path in paths])
@@ -249,20 +255,6 @@ def _pairs(source: Path, output: Path, kind: str) -> list[tuple[Path, Path]]:
 def names_result(output: Path) -> bool:
     """Returns whether an output is the name of one result and no folder."""
     return output.suffix.lower() in SUFFIXES and not output.is_dir()
-
-
-def _pictures_below(source: Path, output: Path) -> list[Path]:
-    """The pictures of a folder without the results of earlier runs that lie in it."""
-    inside, results = (Path(os.path.realpath(path)) for path in (source, output))
-    if results == inside:
-        raise UserError(
-            f"-o {output} is the input folder itself; results need another one, for example "
-            f"-o {output / 'restored'}"
-        )
-    paths = list_pictures(source).pictures
-    if inside in results.parents:
-        paths = [path for path in paths if results not in Path(os.path.realpath(path)).parents]
-    return paths
 
 
 def _difference(metadata: dict[str, Any] | None, origin: dict[str, Any]) -> str | None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from supir_console import UserError
+from supir_console import UserError, whole_letters
 from supir_infer.picture_entries import PictureEntries, each_once
 
 Box = tuple[float, float, float, float]
@@ -105,7 +105,7 @@ def _region(row: Mapping[str, Any]) -> Region:
         raise ValueError(f"box {row['box']} is none; 0 <= left < right and 0 <= top < bottom")
     if not isinstance(row["text"], str):
         raise TypeError(f"text {row['text']!r} is none")
-    return Region((left, top, right, bottom), row["text"])
+    return Region((left, top, right, bottom), whole_letters(row["text"], "a text"))
 
 
 def _read_parquet(path: Path, text: str) -> Mapping[str, tuple[Region, ...]]:

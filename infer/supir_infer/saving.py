@@ -119,6 +119,17 @@ def read_metadata(path: Path) -> dict[str, Any] | None:
     return metadata if isinstance(metadata, dict) else None
 
 
+def is_result(path: Path) -> bool:
+    """Returns whether a file says that `write_picture` made it; its pixels are not looked at."""
+    try:
+        image, header = open_image(path.read_bytes())
+        with naming_damage(header.format):
+            packet: Any = image.info.get("xmp")
+            return METADATA_KEY in image.info or bool(packet and origin_in(packet))
+    except (BadImage, OSError):
+        return False
+
+
 def _png(pixels: Levels, metadata: dict[str, Any], described: Description) -> bytes:
     chunks = PngImagePlugin.PngInfo()
     chunks.add_itxt(METADATA_KEY, json.dumps(metadata, ensure_ascii=False, sort_keys=True))

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from supir_console import Config, load_config
+from supir_console import Config, Text, load_config
 from supir_model.prompts import NEGATIVE_PROMPT, POSITIVE_SUFFIX
 
 ColourFix = Literal["wavelet", "adain", "mean", "none"]
@@ -26,7 +26,7 @@ Sampler = Literal["edm", "dpmpp_2m_sde", "lcm"]
 class RestoreSettings(Config):
     """Everything but the picture, its caption and its seed; defaults are the paper's way at a small model's size."""
 
-    upscale: float = Field(default=1.0, gt=0, le=16, description="Output side / input side.")
+    upscale: float = Field(default=1.0, ge=0.05, le=16, description="Output side / input side.")
     min_size_px: int = Field(
         default=256,
         ge=64,
@@ -39,11 +39,12 @@ class RestoreSettings(Config):
         "a picture that is very blurred or larger than 16 million px.",
     )
     snap_px: int = Field(
-        default=32, ge=32, multiple_of=32, description="The working sides are multiples of this, px."
+        default=32, ge=32, le=1024, multiple_of=32, description="The working sides are multiples of this, px."
     )
     max_megapixels: float = Field(
         default=128.0,
-        gt=0,
+        ge=0.01,
+        le=10_000,
         description="Largest working image accepted, million px; larger ones fail with their size.",
     )
     sampler: Sampler = Field(
@@ -58,7 +59,8 @@ class RestoreSettings(Config):
     )
     start_sigma: float | None = Field(
         default=None,
-        gt=0,
+        ge=0.001,
+        le=1000,
         description="Start from the pre-cleaned LQ's latent plus noise of this level, in few steps; null = from noise.",
     )
     guidance_scale: float = Field(
@@ -91,7 +93,10 @@ class RestoreSettings(Config):
         description="Restoration guidance exponent tau_r; smaller pulls harder; 0 = off.",
     )
     s_churn: float = Field(
-        default=5.0, ge=0, description="Noise added back over all steps (edm); 0 = deterministic path."
+        default=5.0,
+        ge=0,
+        le=1000,
+        description="Noise added back over all steps (edm), no more than 0.41 of each; 0 = deterministic path.",
     )
     s_noise: float = Field(
         default=1.0, ge=0, le=2, description="Standard deviation of the noise that is added back."
@@ -104,10 +109,10 @@ class RestoreSettings(Config):
         default="stage_one",
         description="Whose colours: the given picture's, or the pre-cleaned one's, which the autoencoder has moved.",
     )
-    positive_suffix: str = Field(
+    positive_suffix: Text = Field(
         default=POSITIVE_SUFFIX, description="Quality words written after every caption."
     )
-    negative_prompt: str = Field(default=NEGATIVE_PROMPT, description="What the guidance leads away from.")
+    negative_prompt: Text = Field(default=NEGATIVE_PROMPT, description="What the guidance leads away from.")
     output_format: OutputFormat = Field(
         default="png", description="Kind of the results' files: png, tiff, jpg or webp."
     )
@@ -118,11 +123,12 @@ class RestoreSettings(Config):
     tile_px: int = Field(
         default=512,
         ge=64,
+        le=8192,
         multiple_of=32,
         description="Side of a sampling tile, px; a larger working image is sampled in tiles.",
     )
     tile_stride_px: int = Field(
-        default=256, ge=32, multiple_of=8, description="Distance of two sampling tiles, px."
+        default=256, ge=32, le=8192, multiple_of=8, description="Distance of two sampling tiles, px."
     )
     size_condition: Literal["tile", "picture"] | Annotated[int, Field(ge=64, le=8192)] = Field(
         default="tile",
@@ -133,11 +139,13 @@ class RestoreSettings(Config):
     vae_strip_px: int = Field(
         default=0,
         ge=0,
+        le=1_000_000,
         description="Rows of the image the VAE handles at once, px (the same result in less memory); 0 = all.",
     )
     vae_maps_gib: float | None = Field(
         default=None,
         ge=0,
+        le=100_000,
         description="With vae_strip_px and SDXL's VAE: main memory for its maps, GiB; those beyond it lie in temporary "
         "files (TMPDIR); null = all in memory.",
     )

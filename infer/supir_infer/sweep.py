@@ -134,13 +134,14 @@ def run_cells(
         recipe: model and its hash; settings and seed are the cells'.
         supir: the model.
     """
+    from supir_infer.earlier_results import RESULTS
     from supir_infer.folder import run_jobs
     from supir_infer.restore import Restorer
     from supir_infer.results import complete_results
 
     failures = []
     for cell, cell_recipe, plan in _plans(cells, source, caption_for, recipe):
-        results = cell.folder / "results.jsonl"
+        results = cell.folder / RESULTS
         complete_results(results, plan)
         failures += run_jobs(Restorer(supir, cell.settings), plan.open, cell_recipe, results, 1)
     return failures
@@ -221,12 +222,12 @@ def shown_picture(source: Path, cells: Sequence[Cell]) -> tuple[Path, Path] | No
 
     None where nothing was restored.
     """
-    from supir_infer.listing import list_pictures
+    from supir_infer.earlier_results import list_to_restore
     from supir_infer.picture_names import picture_names
 
     pictures, names = [source], [source.stem]
     if source.is_dir():
-        pictures = list_pictures(source).pictures
+        pictures = list_to_restore(source, cells[0].folder).pictures
         names = picture_names([path.relative_to(source) for path in pictures])
     results = [Path(f"{name}.png") for name in names]
     restored = (

@@ -7,6 +7,7 @@ of each combination below OUT/cells. Exit codes as those of `supir-infer`.
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,9 +19,20 @@ from supir_infer import options as opt
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from supir_infer.sweep import Knob, Measured
+    from supir_infer.sweep import Cell, Knob, Measured
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The cells of a sweep, the pictures that they were made from, the clean ones, and where what shows them goes."""
+
+    knobs: tuple[Knob, ...]
+    cells: list[Cell]
+    source: Path
+    reference: Path | None
+    output: Path
 
 
 @app.command()
@@ -41,9 +53,7 @@ def sweep(
     model: opt.ModelOptions,
     lora: opt.LoraOption = [],  # noqa: B006 - typer copies it
     preset: opt.PresetOption = None,
-    caption: opt.CaptionOption = None,
-    captions: opt.CaptionsOption = None,
-    caption_text: opt.CaptionTextOption = "text",
+    texts: opt.CaptionOptions,
     seed: opt.SeedOption = 0,
     weights: Annotated[Path | None, typer.Option(help="Folder with NIQE's parameters.")] = None,
     device: opt.DeviceOption = "auto",
@@ -55,14 +65,12 @@ def sweep(
     as_json: JsonOption = False,
 ) -> None:
     """Restores INPUT with every combination of two or three knobs and shows what they do."""
-    from supir_infer.captions import caption_source
     from supir_infer.cli import read_settings
-    from supir_infer.model_source import load_model, resolve_device
+    from supir_infer.model_source import load_model
     from supir_infer.plan import Recipe
     from supir_infer.preset_base import tell_needs
     from supir_infer.running import Execution
-    from supir_infer.sweep import cells_of, measure_cells, read_knobs, run_cells, shown_picture
-    from supir_infer.sweep_sheet import draw_sheet
+    from supir_infer.sweep import cells_of, read_knobs, run_cells
 
     _require_places(source, output, reference)
     origin = model.changed(lora, float8)
@@ -73,25 +81,30 @@ def sweep(
     sys.stderr.write(f"{counted(len(cells), 'combination')} of {', '.join(knob.key for knob in knobs)}\n")
     supir = load_model(origin, device, dtype, Execution(offload))
     recipe = Recipe(settings, seed, origin.described(), origin.sha256())
-    failures = run_cells(
-        cells, source, caption_source(caption, captions, source, caption_text), recipe, supir
-    )
+    failures = run_cells(cells, source, texts.source(source), recipe, supir)
     sys.stderr.writelines(f"failed: {failure.job.target}: {failure.reason}\n" for failure in failures)
+    shown = _show(Grid(knobs, cells, source, reference, output), weights, device)
+    if not as_json and "table" in shown:
+        sys.stdout.write((output / "table.md").read_text(encoding="utf-8"))
+    finish({"cells": len(cells), "failed": len(failures), **shown}, as_json, len(failures))
+
+
+def _show(grid: Grid, weights: Path | None, device: str) -> dict[str, Any]:
+    """Measures the cells and writes what shows them; returns what is missing, and the paths of the rest by kind."""
     import torch
 
+    from supir_infer.model_source import resolve_device
+    from supir_infer.sweep import measure_cells, shown_picture
+    from supir_infer.sweep_sheet import draw_sheet
+
     at = torch.device(resolve_device(device))
-    measured, missing = measure_cells(cells, source, reference, weights, at)
-    shown = shown_picture(source, cells)
+    measured, missing = measure_cells(grid.cells, grid.source, grid.reference, weights, at)
+    shown = shown_picture(grid.source, grid.cells)
     if shown is None:
-        finish({"cells": len(cells), "failed": len(failures), "missing": missing}, as_json, len(failures))
-        return
-    pictures = [path if (path := cell.folder / shown[1]).exists() else None for cell in cells]
-    sheet = draw_sheet(cells, knobs, pictures, _given(shown[0], source, reference))
-    written = _write(output, knobs, measured, sheet, missing)
-    if not as_json:
-        sys.stdout.write((output / "table.md").read_text(encoding="utf-8"))
-    summary: dict[str, Any] = {"cells": len(cells), "failed": len(failures), "missing": missing, **written}
-    finish(summary, as_json, len(failures))
+        return {"missing": missing}
+    pictures = [path if (path := cell.folder / shown[1]).exists() else None for cell in grid.cells]
+    sheet = draw_sheet(grid.cells, grid.knobs, pictures, _given(shown[0], grid.source, grid.reference))
+    return {"missing": missing, **_write(grid.output, grid.knobs, measured, sheet, missing)}
 
 
 def _require_places(source: Path, output: Path, reference: Path | None) -> None:

@@ -111,14 +111,9 @@ class Studio:
         Raises:
             gr.Error: no picture can be used, or a setting; the message says why.
         """
-        if not uploads:
-            raise _message("no photo yet, or it is still on its way; bring one with the field for photos")
+        paths = _photos(uploads)
         if preset not in self.presets:
             raise _message(f"Preset {preset} is unknown; choose {', '.join(self.presets)}")
-        if seed is None or seed < 0 or seed != int(seed):
-            raise _message(
-                f"Seed is {'empty' if seed is None else seed}; give a whole number from 0, for example 0"
-            )
         changes = {
             "upscale": upscale,
             "strength": "auto" if strength_auto else strength,
@@ -129,11 +124,10 @@ class Studio:
             "colour_fix": colour_fix,
             "output_format": "png",  # the page hands out PNG, and JPEG beside it
         }
-        paths = tuple(Path(upload) for upload in uploads[:MAX_PHOTOS])
         visit = self.visits.of(_session(request), paths)
         try:
             settings = change_settings(self.presets[preset], changes)
-            recipe = Recipe(settings, int(seed), self.model, self.model_sha256)
+            recipe = Recipe(settings, _seed(seed), self.model, self.model_sha256)
             work = self._begin(visit, Order(paths, caption or "", recipe, int(preview_every or 0)))
         except (UserError, OSError) as error:
             raise _message(reason_of(error)) from error
@@ -171,6 +165,20 @@ class Studio:
     def _begin(self, visit: Visit, order: Order) -> Work:
         rows = visit.rows_of(order.uploads, order.recipe.settings.max_megapixels)
         return visit.begin(order, lambda folder: Work(self.supir, self.line, order, rows, folder))
+
+
+def _photos(uploads: list[str] | None) -> tuple[Path, ...]:
+    if not uploads:
+        raise _message("no photo yet, or it is still on its way; bring one with the field for photos")
+    return tuple(Path(upload) for upload in uploads[:MAX_PHOTOS])
+
+
+def _seed(seed: float | None) -> int:
+    if seed is None or seed < 0 or seed != int(seed):
+        raise _message(
+            f"Seed is {'empty' if seed is None else seed}; give a whole number from 0, for example 0"
+        )
+    return int(seed)
 
 
 def build_page(studio: Studio) -> gr.Blocks:

@@ -14,13 +14,16 @@ import socket
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from supir_console import ConfigOption, SetOption, UserError, entry, ungrouped
 from supir_infer import options as opt
 from supir_infer.cli import read_settings
+
+if TYPE_CHECKING:
+    from supir_infer.web import Studio
 
 MAX_PORT = 65535
 
@@ -62,29 +65,36 @@ def web(
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         os.environ["GRADIO_TEMP_DIR"] = str(Path(folder) / "uploads")
         from supir_infer.page_visits import Visits
-        from supir_infer.web import MAX_UPLOAD_BYTES, THEME, Studio, build_page, page_style
+        from supir_infer.web import Studio
 
-        visits = Visits(Path(folder) / "results")
+        results = Path(folder) / "results"
+        visits = Visits(results)
         supir = load_model(source, device, dtype, Execution(offload, compiled))
         studio = Studio(supir, source.described(), source.sha256(), presets, visits)
         sys.stderr.write(f"supir-web: http://{host}:{port} (Ctrl-C ends it)\n")
         try:
-            build_page(studio).launch(
-                server_name=host,
-                server_port=port,
-                share=share,
-                quiet=True,
-                theme=THEME,
-                css=page_style(),
-                ssr_mode=False,
-                footer_links=[],
-                run_history=False,
-                show_error=True,
-                max_file_size=MAX_UPLOAD_BYTES,
-                allowed_paths=[str(Path(folder) / "results")],
-            )
+            _launch(studio, results, host, port, share=share)
         finally:
             visits.stop_all()
+
+
+def _launch(studio: Studio, results: Path, host: str, port: int, *, share: bool) -> None:
+    from supir_infer.web import MAX_UPLOAD_BYTES, THEME, build_page, page_style
+
+    build_page(studio).launch(
+        server_name=host,
+        server_port=port,
+        share=share,
+        quiet=True,
+        theme=THEME,
+        css=page_style(),
+        ssr_mode=False,
+        footer_links=[],
+        run_history=False,
+        show_error=True,
+        max_file_size=MAX_UPLOAD_BYTES,
+        allowed_paths=[str(results)],
+    )
 
 
 def free_port(host: str, port: int) -> int:

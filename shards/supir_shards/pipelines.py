@@ -64,18 +64,7 @@ def as_webdataset(
     """
     wds = _webdataset()
     store = Store(url, storage_options)
-    files = Dataset(store).manifest.files
-    named = dict.fromkeys(parts or map(part_of, sorted(files)))
-    chosen = [part for part in named if shard_path(part) in files]
-    shards = [f"{store.url}/{shard_path(part)}" for part in chosen]
-    if not shards:
-        raise DatasetError(f"{store.url} holds no samples in {'those parts' if parts else 'any part'}")
-    bare = [part for part in chosen if captions and caption_path(captions, part) not in files]
-    if bare:
-        raise DatasetError(
-            f"{store.url} has no captions {captions!r} of {len(bare)} of {len(chosen)} parts, first {bare[0]};"
-            " make them with supir-caption"
-        )
+    shards = _shards(store, parts, captions)
     if resampled:
         drawing = {} if seed is None else {"seed": seed, "deterministic": True}
         stages = [wds.ResampledShards(shards, **drawing)]
@@ -92,6 +81,22 @@ def as_webdataset(
     from supir_shards.webdataset_stages import Pipeline, Reading
 
     return Pipeline(*stages, Reading(store.url, captions, on_bad, dict(storage_options or {})))
+
+
+def _shards(store: Store, parts: Sequence[str] | None, captions: str | None) -> list[str]:
+    """The URLs of the shards to read; each has the captions that are joined."""
+    files = Dataset(store).manifest.files
+    named = dict.fromkeys(parts or map(part_of, sorted(files)))
+    chosen = [part for part in named if shard_path(part) in files]
+    if not chosen:
+        raise DatasetError(f"{store.url} holds no samples in {'those parts' if parts else 'any part'}")
+    bare = [part for part in chosen if captions and caption_path(captions, part) not in files]
+    if bare:
+        raise DatasetError(
+            f"{store.url} has no captions {captions!r} of {len(bare)} of {len(chosen)} parts, first {bare[0]};"
+            " make them with supir-caption"
+        )
+    return [f"{store.url}/{shard_path(part)}" for part in chosen]
 
 
 def datasets_features() -> datasets.Features:

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from pydantic import Field, model_validator
 
-from supir_console import Config, UserError, config_hash, config_yaml, load_config
+from supir_console import Config, Text, UserError, config_hash, config_yaml, load_config
 
 
 class Optimizer(Config):
@@ -28,6 +28,16 @@ class Training(Config):
     steps: int = Field(100, ge=1, description="Optimizer steps.")
     words: list[str] = Field(["a", "b"], description="Words.")
     optimizer: Optimizer = Optimizer()
+
+
+class Question(Config):
+    words: Text = ""
+
+
+def test_a_text_has_whole_letters():
+    assert load_config(Question, None, ['words="caf\u00e9 \U0001f600"']).words == "caf\u00e9 \U0001f600"
+    with pytest.raises(UserError, match=r"^config key 'words': it holds half a letter \(U\+D83D at 2\)"):
+        load_config(Question, None, [r'words="a \ud83d"'])
 
 
 def test_defaults_stand_when_nothing_is_given():

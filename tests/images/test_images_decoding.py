@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, PngImagePlugin
+from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from supir_images import BadImage, Fault, decode_rgb
 
@@ -183,3 +183,24 @@ CHUNKS = b"IHDR PLTE tRNS iCCP cHRM gAMA sRGB pHYs tEXt zTXt iTXt eXIf acTL fcTL
 def test_any_png_chunk_gives_pixels_or_a_bad_image(kind: bytes, content: bytes) -> None:
     outcome = pixels_or_reason(with_chunk(SOUND[2], kind, content))
     assert isinstance(outcome, np.ndarray) or outcome.isprintable()
+
+
+@pytest.mark.parametrize("subsampling", [1, 2])
+def test_a_tiff_of_uncompressed_ycbcr_has_its_colours(subsampling: int) -> None:
+    decoded = decode_rgb(ycbcr_tiff(Image.new("RGB", (8, 6), (200, 90, 40)), subsampling))
+    assert decoded.shape == (6, 8, 3)
+    assert np.abs(decoded.astype(int) - (200, 90, 40)).max() <= 2
+
+
+def ycbcr_tiff(picture: Image.Image, subsampling: int) -> bytes:
+    """One colour as a TIFF of one strip: for each block its Y, row by row, then its Cb and Cr (TIFF 6.0 §21)."""
+    width, height = picture.size
+    y, cb, cr = picture.convert("YCbCr").getpixel((0, 0))
+    strip = bytes([*[y] * subsampling**2, cb, cr]) * (width // subsampling * height // subsampling)
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[256], tags[257], tags[258], tags[259], tags[262] = width, height, (8, 8, 8), 1, 6
+    tags[273], tags[277], tags[278], tags[279] = 0, 3, height, len(strip)
+    tags[530] = (subsampling, subsampling)
+    stream = io.BytesIO()
+    tags.save(stream)
+    return stream.getvalue() + strip

@@ -79,6 +79,14 @@ def test_the_provenance_of_restored_pictures_is_in_the_report(command, sets):
     assert len(made["settings_hash"]) == 16
 
 
+def test_what_cannot_be_measured_is_not_among_what_the_figures_were_made_with(command, sets):
+    (sets / "restored" / "0.png").write_bytes((sets / "restored" / "0.png").read_bytes()[:200])
+    ended = command(main, sets / "restored", "--reference", sets / "hq", *FAST, "--json")
+    figures = json.loads(ended.out)
+    assert (ended.code, list(figures["failed"])) == (1, ["0"])
+    assert [made["images"] for made in figures["made_with"]] == [figures["num_images"]] == [1]
+
+
 def test_pictures_without_a_partner_are_named_and_end_with_code_1(command, sets):
     (sets / "hq" / "1.png").rename(sets / "hq" / "9.png")
     ended = command(main, sets / "restored", "--reference", sets / "hq", *FAST, "--json")

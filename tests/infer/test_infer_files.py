@@ -137,6 +137,30 @@ def test_texts_that_are_captions_are_not_counted_as_left_out(command, photos, tm
     assert json.loads(ended.out)["left_out"] == {".txt": 1}
 
 
+BYTES = os.fsdecode(b"caf\xe9")
+"""As a command line that is no UTF-8 reaches Python."""
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--caption", BYTES), "--caption holds half a letter (U+DCE9 at 3)"),
+        (("--set", f"negative_prompt={BYTES}"), "the value is not readable YAML"),
+        (("--set", r'positive_suffix="\ud800"'), "config key 'positive_suffix': it holds half a letter"),
+        (("--tile-captions", "tiles.json"), "tiles.json must hold"),
+    ],
+)
+def test_a_text_that_is_none_is_said_before_any_picture(
+    command, photos, tmp_path, monkeypatch, options, words
+):
+    monkeypatch.chdir(tmp_path)
+    Path("tiles.json").write_text(r'{"face.png": [{"box": [0, 0, 9, 9], "text": "\ud83d"}]}')
+    ended = command(main, photos, "-o", tmp_path / "out", *QUICK, *options)
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert words in ended.err
+    assert not (tmp_path / "out").exists()
+
+
 def test_half_a_letter_in_a_caption_costs_its_picture_alone(command, photos, tmp_path):
     (tmp_path / "c.json").write_text('{"face.png": "a \\ud83d smile", "cat.jpg": "a cat"}')
     ended = command(main, photos, "-o", tmp_path / "out", *QUICK, "--captions", tmp_path / "c.json")

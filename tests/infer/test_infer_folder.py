@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -18,9 +19,10 @@ from PIL import Image
 from skimage import data
 
 from supir_infer.cli import main
+from supir_infer.earlier_results import EARLIER_RESULT
 from supir_infer.eval_cli import main as evaluate
 from supir_infer.images import picture_size
-from supir_infer.saving import read_metadata
+from supir_infer.saving import SUFFIX_OF, read_metadata
 
 FROM_NOISE = ("--set", "start_sigma=0.5", "--strength", 1)
 QUICK = ("--model", "tiny", "--steps", 2, "--min-size", 64, "--set", "working_scale=1", *FROM_NOISE)
@@ -268,6 +270,26 @@ def test_results_inside_the_input_folder_are_not_restored_again(command, photos)
         "restored": 0,
         "skipped": 2,
     }
+
+
+@pytest.mark.parametrize("kind", ["png", "tiff", "jpg", "webp"])
+def test_results_of_an_earlier_run_are_left_out_and_counted(command, photos, tmp_path, kind):
+    command(main, photos, "-o", photos / "first", *QUICK, "--format", kind)
+    command(main, photos / "face.png", "-o", photos / f"face-restored{SUFFIX_OF[kind]}", *QUICK)
+    shutil.copy(photos / "face.png", photos / "first" / "a photo.png")
+    ended = command(main, photos, "-o", tmp_path / "out", *QUICK, "--json")
+    summary = json.loads(ended.out)
+    assert set(bytes_of(tmp_path / "out")) == {"face.png", "trip/cat.png", "first/a photo.png"}
+    assert (summary["restored"], summary["left_out"]) == (3, {EARLIER_RESULT: 3, ".jsonl": 2})
+
+
+def test_results_that_are_named_are_restored(command, photos, tmp_path):
+    command(main, photos, "-o", tmp_path / "first", *QUICK)
+    for named in (tmp_path / "first", tmp_path / "first" / "face.png"):
+        ended = command(main, named, "-o", tmp_path / named.stem / "again", *QUICK, "--json")
+        assert EARLIER_RESULT not in json.loads(ended.out).get("left_out", {})
+    assert set(bytes_of(tmp_path / "first" / "again")) == {"face.png", "trip/cat.png"}
+    assert set(bytes_of(tmp_path / "face" / "again")) == {"face.png"}
 
 
 def test_two_pictures_of_one_name_keep_their_suffixes_and_find_their_references(command, tmp_path):

@@ -14,7 +14,7 @@ from skimage import data
 from torch.nn import functional
 
 from supir_console import UserError
-from supir_infer.eval_cli import DEFAULT_METRICS
+from supir_infer.eval_options import DEFAULT_METRICS
 from supir_infer.own_measures import OWN_MEASURES
 from supir_quality import MeasureMissing
 from supir_quality.dists import load_dists

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -23,6 +23,7 @@ from supir_console import (
     PrintConfigOption,
     SetOption,
     UserError,
+    by_first_word,
     config_yaml,
     entry,
     finish,
@@ -171,14 +172,7 @@ def _run(resolved: TrainConfig, world: World, *, as_json: bool) -> None:
         finish(summary, as_json, failed=outcome.bad_samples)
 
 
-def dispatch(args: Sequence[str]) -> None:
-    """Runs the command that the first argument names, or trains."""
-    name = args[0] if args else ""
-    if name in COMMANDS:
-        COMMANDS[name](args=args[1:], prog_name=f"supir-train {name}")
-    app(args=args, prog_name="supir-train")
-
-
+dispatch = by_first_word(app, COMMANDS, "supir-train")
 main = entry(dispatch)
 
 
