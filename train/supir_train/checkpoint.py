@@ -128,9 +128,12 @@ def telling_of_full_disk(target: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (SafetensorError, RuntimeError) as error:
+    except (OSError, SafetensorError, RuntimeError) as error:
+        if isinstance(error, OSError) and error.filename:  # it says all: a write that fails names no file
+            raise
+        cause = error.__context__ if isinstance(error.__context__, OSError) else error
         raise OSError(
-            f"{target} could not be written: {error}; make room, the same command goes on"
+            f"{target} could not be written: {cause}; make room, the same command goes on"
         ) from error
 
 
@@ -189,8 +192,8 @@ def _write(folder: Path, checkpoint: Checkpoint, world: World) -> None:
     if not checkpoint.is_sharded:
         save_file(_contiguous(checkpoint.model), folder / "model.safetensors")
         save_file(_contiguous(checkpoint.ema), folder / "ema.safetensors")
-        torch.save(checkpoint.optimizer, folder / "optimizer.pt")
-    torch.save(checkpoint.adversary, folder / "adversary.pt")
+        _write_torch(checkpoint.optimizer, folder / "optimizer.pt")
+    _write_torch(checkpoint.adversary, folder / "adversary.pt")
     state = {"format_version": FORMAT_VERSION, **asdict(checkpoint.progress)}
     if checkpoint.is_sharded:
         state["shares"] = world.size
@@ -231,6 +234,13 @@ def _read(path: Path) -> Checkpoint:
         adversary=_torch_file(path / "adversary.pt"),
         shares=shares,
     )
+
+
+def _write_torch(value: Any, path: Path) -> None:
+    with path.open(
+        "wb"
+    ) as file:  # Python's, whose error says why: torch's own file ends at an "unexpected pos"
+        torch.save(value, file)
 
 
 def _torch_file(path: Path) -> Any:

@@ -23,9 +23,7 @@ from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.context import ForkServerContext
 
-import cv2
-
-from supir_console import Unfinished
+from supir_console import Unfinished, ignore_stop_signals, limit_threads
 from supir_train.crop_maker import CropMaker, Made
 from supir_train.launch import end_with_trainer
 from supir_train.loader_channel import receive, send
@@ -198,12 +196,9 @@ def _end_all(loaders: set[_Loader]) -> None:
 
 def _serve(channel: socket.socket, maker: CropMaker) -> None:
     """The life of a loader process."""
-    # A signal to the whole process group is the training process's to handle: it still needs its batches until the
-    # checkpoint is written. And a loader must not fight it for cores.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    ignore_stop_signals()  # the trainer heeds them, and needs its batches until the checkpoint is written
     end_with_trainer()
-    cv2.setNumThreads(1)
+    limit_threads(1)  # a loader must not fight the trainer for cores
     # A full collection would write to every object of the fork server, and so make 170 MB of them this process's own.
     gc.freeze()
     while True:
