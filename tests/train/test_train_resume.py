@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -220,6 +221,22 @@ def test_a_full_disk_is_told_in_one_line_and_leaves_nothing_half_written(configu
     assert list((config.run / "checkpoints").iterdir()) == []
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="asks /proc")
+def test_a_model_is_on_the_disk_before_it_has_its_name(configure, tmp_path, monkeypatch):
+    synced, sync = set(), os.fsync
+
+    def noted(descriptor: int) -> None:
+        synced.add(os.readlink(f"/proc/self/fd/{descriptor}"))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    config = configure("adapter", tmp_path / "run", optimize__steps=1, validation__crops=0)
+    model = train(prepare(config)).model
+    written = {str(config.run / ".model" / path.relative_to(model)) for path in model.rglob("*")}
+    assert len(written) > 10
+    assert written <= synced
+
+
 @pytest.mark.skipif(not FULL.exists(), reason="Linux has this device")
 @pytest.mark.parametrize("file", ["optimizer.pt", "adversary.pt", "state.json"])
 def test_whichever_file_of_a_checkpoint_finds_no_room_the_last_one_stands(
@@ -228,9 +245,11 @@ def test_whichever_file_of_a_checkpoint_finds_no_room_the_last_one_stands(
     config = configure("adapter", tmp_path / "run", optimize__steps=2, checkpoint_every=1)
     train(prepare(config), should_stop=lambda _steps: True)
     run, opened = prepare(config), Path.open
-    monkeypatch.setattr(
-        Path, "open", lambda path, *how, **more: opened(FULL if path.name == file else path, *how, **more)
-    )
+
+    def open_or_full(path: Path, *how: Any, **more: Any) -> Any:
+        return opened(FULL if path.parts[-2:] == (".step-00000002", file) else path, *how, **more)
+
+    monkeypatch.setattr(Path, "open", open_or_full)
     told = r"step-00000002 could not be written: \[Errno 28\] No space left on device; make room, the same command"
     with pytest.raises(OSError, match=told):
         train(run)

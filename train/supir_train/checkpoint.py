@@ -137,6 +137,12 @@ def telling_of_full_disk(target: Path) -> Iterator[None]:
         ) from error
 
 
+def sync_all(folder: Path) -> None:
+    """Waits until the folder and all below it are on the disk: a name given before may stand for empty files."""
+    for path in (*folder.rglob("*"), folder):
+        _sync(path)
+
+
 def list_checkpoints(folder: Path) -> list[Path]:
     """Returns the complete checkpoints under `folder`, oldest first."""
     return sorted(path for path in folder.glob("step-*") if path.is_dir())
@@ -198,8 +204,7 @@ def _write(folder: Path, checkpoint: Checkpoint, world: World) -> None:
     if checkpoint.is_sharded:
         state["shares"] = world.size
     (folder / "state.json").write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
-    for path in (*folder.iterdir(), folder):
-        _sync(path)
+    sync_all(folder)
 
 
 def _read(path: Path) -> Checkpoint:
