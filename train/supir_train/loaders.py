@@ -29,7 +29,7 @@ from supir_train.launch import end_with_trainer
 from supir_train.loader_channel import receive, send
 from supir_train.order import Draw
 
-AHEAD = 4
+PREFETCH = 4
 """So many pieces of work are under way or done before they are needed, a loader."""
 FORGIVEN_DEATHS = 5
 """More loaders than this that die within `FORGIVEN_WITHIN` pieces of work end the run."""
@@ -86,7 +86,7 @@ class Loaders:
         try:
             pending: deque[tuple[Work, Future[list[Made]]]] = deque()
             while True:
-                for piece in itertools.islice(work, AHEAD * self._count - len(pending)):
+                for piece in itertools.islice(work, PREFETCH * self._count - len(pending)):
                     pending.append((piece, threads.submit(self._make, piece)))
                 if not pending:
                     return
