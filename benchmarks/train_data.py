@@ -92,9 +92,9 @@ class Stopwatch:
 
     def take(self, loop: Iterator[object], batches: int) -> None:
         """Counts the time of so many batches, after those that were made while the other side was timed."""
-        from supir_train.loaders import AHEAD
+        from supir_train.loaders import PREFETCH
 
-        take(loop, AHEAD + 2)
+        take(loop, PREFETCH + 2)
         began = self._processor_s()
         take(loop, batches)
         self._seconds += self._processor_s() - began

@@ -15,7 +15,7 @@ from supir_console.progress import Progress, track
 from supir_console.ray_nodes import NodeWait
 from supir_console.ray_pool import Outcome, raise_if_about_input, run_on_actors
 from supir_console.ray_session import ray_session
-from supir_console.signals import let_signals_end
+from supir_console.signals import handling_stop_signals, ignore_stop_signals, let_signals_end
 from supir_console.summary import finish, json_line, one_line
 from supir_console.threads import limit_threads
 from supir_console.versions import installed_version
@@ -39,7 +39,9 @@ __all__ = [
     "counted",
     "entry",
     "finish",
+    "handling_stop_signals",
     "hash_of",
+    "ignore_stop_signals",
     "installed_version",
     "is_our_word_on_input",
     "json_line",

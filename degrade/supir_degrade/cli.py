@@ -31,7 +31,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 Given = TypeVar("Given")
 RECIPE_HELP = "realesrgan, light, web2026, or a YAML file."
-CROP_HELP = "Side of the square crop, px."
+CROP_HELP = "Side of the square crop, px"
 SEED_HELP = "Seed of every random choice."
 CountOption = Annotated[int | None, typer.Option("--count", min=1, help="Number of samples; 100 by default.")]
 DatasetArgument = Annotated[str | None, typer.Argument(help="Dataset folder or URL.", metavar="DATASET")]
@@ -59,7 +59,7 @@ def preview(
     recipe: Annotated[str, typer.Option("--recipe", help=RECIPE_HELP)] = "realesrgan",
     draws: Annotated[int, typer.Option("--draws", min=1, help="Rows: draws of the recipe.")] = 6,
     strengths: StrengthOption = None,
-    crop: Annotated[int, typer.Option("--crop", min=16, help=CROP_HELP)] = 320,
+    crop: Annotated[int, typer.Option("--crop", min=16, help=f"{CROP_HELP}.")] = 320,
     seed: Annotated[int, typer.Option("--seed", help=SEED_HELP)] = 0,
     overrides: SetOption = [],  # noqa: B006 (typer copies it)
     print_config: PrintConfigOption = False,
@@ -97,9 +97,11 @@ def pairs(
     dataset: DatasetArgument = None,
     out: OutOption = None,
     count: CountOption = None,
-    recipe: Annotated[str | None, typer.Option("--recipe", help=RECIPE_HELP)] = None,
-    crop: Annotated[int | None, typer.Option("--crop", min=16, help=CROP_HELP)] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help=SEED_HELP)] = None,
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", help=f"{RECIPE_HELP} realesrgan by default.")
+    ] = None,
+    crop: Annotated[int | None, typer.Option("--crop", min=16, help=f"{CROP_HELP}; 512 by default.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help=f"{SEED_HELP} 0 by default.")] = None,
     estimate_targets: TargetsOption = None,
     config: ConfigOption = None,
     overrides: SetOption = [],  # noqa: B006 (typer copies it)

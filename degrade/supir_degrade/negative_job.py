@@ -22,6 +22,7 @@ from supir_degrade.negatives import (
     redraw,
 )
 from supir_degrade.sources import Source, choose_sources
+from supir_degrade.vae import one_thread
 from supir_shards import Dataset, Store, absolute_url, finish_dataset
 
 ATTEMPTS = 3
@@ -52,20 +53,16 @@ def cost(planned: Plan, config: NegativesConfig) -> dict[str, int | float]:
 def measure_seconds(config: NegativesConfig) -> float:
     """Returns the seconds a sample takes on one worker of this machine, measured on one gray batch."""
     import numpy as np
-    import torch
 
     supir = load_prior(config)
     gray = np.full((config.size_px, config.size_px, 3), 128, np.uint8)
     prompt = ", ".join(config.words)
     source = Source("", 0, "")
     batch = [Request(source=source, image=gray, prompt=prompt, seed=n) for n in range(config.batch_size)]
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as a worker has
-    started = time.perf_counter()
-    redraw(supir, batch, config)
-    seconds = time.perf_counter() - started
-    torch.set_num_threads(num_threads)
-    return seconds / len(batch)
+    with one_thread():  # as a worker has
+        started = time.perf_counter()
+        redraw(supir, batch, config)
+        return (time.perf_counter() - started) / len(batch)
 
 
 def make_negatives(

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field, model_validator
 
-from supir_console import Config, Text, UserError
+from supir_console import Config, Text, UserError, limit_threads
 from supir_degrade.draw import sample_generator
 from supir_degrade.job import CLEAN, UNREADABLE, Outcome, write_outcomes
 from supir_degrade.quality import SHARPNESS, Score, load_score
@@ -111,14 +111,12 @@ class NegativeWorker:
     """
 
     def __init__(self, dataset_url: str, out_url: str, config: NegativesConfig) -> None:
+        # Sums split over threads round differently: with one, samples do not depend on the number of workers.
+        limit_threads(1)
         self._dataset, self._out, self._config = Dataset(dataset_url), Store(out_url), config
 
     @cached_property
     def _supir(self) -> Supir:
-        import torch
-
-        # Sums split over threads round differently: with one, samples do not depend on the number of workers.
-        torch.set_num_threads(1)
         return load_prior(self._config)
 
     @cached_property

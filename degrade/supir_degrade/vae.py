@@ -59,7 +59,7 @@ def round_trip(image: Image, *, weights: str, digest: str) -> Image:
     height, width = image.shape[:2]
     sides = ((0, -height % multiple), (0, -width % multiple), (0, 0))
     padded = np.pad(np.clip(image, 0, 1), sides, mode="reflect")
-    with _one_thread(), torch.inference_mode():
+    with one_thread(), torch.inference_mode():
         pixels = torch.from_numpy(padded).permute(2, 0, 1)[None] * 2 - 1  # in channels-last order
         decoded = network.decode(network.encode(pixels).latent_dist.mode()).sample
         result: Image = (decoded[0].permute(1, 2, 0)[:height, :width] / 2 + 0.5).clamp(0, 1).numpy()
@@ -157,7 +157,8 @@ def _class_name(folder: Path) -> str:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
+    """While it is entered, torch computes on one thread; sums that are split over more round differently."""
     import torch
 
     before = torch.get_num_threads()

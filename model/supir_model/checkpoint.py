@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from supir_model.connectors import Connectors
 from supir_model.control import ControlEncoder
-from supir_model.errors import ModelFileError, told_by
+from supir_model.errors import ModelFileError, first_line
 from supir_model.folder import require_held
 from supir_model.official_names import (
     CONNECTORS,
@@ -172,7 +172,7 @@ def _connectors(file: TensorFile, unet: UNet2DConditionModel) -> Connectors:
         return Connectors(**json.loads(file.metadata[CONNECTOR_SETTINGS]))
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         raise ModelFileError(
-            f"{file.path} has damaged metadata, {CONNECTOR_SETTINGS}: {told_by(error)}; write it again"
+            f"{file.path} has damaged metadata, {CONNECTOR_SETTINGS}: {first_line(error)}; write it again"
         ) from error
 
 

@@ -25,7 +25,7 @@ from transformers.utils import logging as transformers_logging
 
 from supir_model.connectors import Connectors
 from supir_model.control import ControlEncoder
-from supir_model.errors import ModelFileError, told_by
+from supir_model.errors import ModelFileError, first_line
 from supir_model.estimator import DegradationEstimator
 from supir_model.mini_vae import MiniVAE
 from supir_model.presets import PREDICTION_TYPE, PREDICTION_TYPES
@@ -184,7 +184,7 @@ def load_robust_encoder(encoder: nn.Module, file: Path, dtype: torch.dtype) -> N
     try:
         encoder.load_state_dict({key: value.to(dtype) for key, value in state.items()})
     except RuntimeError as error:
-        raise ModelFileError(f"{file} does not fit its VAE: {told_by(error)}") from error
+        raise ModelFileError(f"{file} does not fit its VAE: {first_line(error)}") from error
 
 
 def load_judge(folder: Path, name: str) -> Any:
@@ -221,7 +221,7 @@ def _load_part(kind: Any, folder: Path, **options: Any) -> Any:
         with _quiet_libraries():
             part, report = kind.from_pretrained(folder, **options)
     except (OSError, RuntimeError, TypeError, ValueError) as error:
-        raise ModelFileError(f"{folder} is damaged: {told_by(error)}; write it again") from error
+        raise ModelFileError(f"{folder} is damaged: {first_line(error)}; write it again") from error
     for what in ("missing", "unexpected", "mismatched"):
         names = sorted(map(str, report[f"{what}_keys"]))
         if names:
@@ -251,7 +251,7 @@ def _load_tokenizer(folder: Path, vocab_size: int) -> CLIPTokenizer:
     try:
         tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # the tokenizers library raises nothing more special
-        raise ModelFileError(f"{folder} is damaged: {told_by(error)}; write it again") from error
+        raise ModelFileError(f"{folder} is damaged: {first_line(error)}; write it again") from error
     if len(tokenizer) != vocab_size:
         raise ModelFileError(
             f"{folder} has {len(tokenizer)} tokens, the text encoder {vocab_size}; write both again, from one model"

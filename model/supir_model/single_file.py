@@ -18,7 +18,7 @@ from diffusers.loaders.single_file_utils import convert_open_clip_checkpoint
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from supir_model.errors import ModelFileError, told_by
+from supir_model.errors import ModelFileError, first_line
 from supir_model.folder import vae_dtype
 from supir_model.official_names import UNET, VAE, official_shape, unet_name, vae_name
 from supir_model.presets import PREDICTION_TYPE, PRESETS
@@ -158,7 +158,7 @@ def _text_encoder_2(
         model.load_state_dict(convert_open_clip_checkpoint(model, tensors, prefix=TEXT_2), assign=True)
     except (LookupError, RuntimeError) as error:
         raise ModelFileError(
-            f"{file.path} is no SDXL checkpoint: its second text encoder ({TEXT_2}…) does not fit: {told_by(error)}"
+            f"{file.path} is no SDXL checkpoint: its second text encoder ({TEXT_2}…) does not fit: {first_line(error)}"
         ) from error
     return _with_positions(model)
 

@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from supir_model.errors import ModelFileError, told_by
+from supir_model.errors import ModelFileError, first_line
 
 SUFFIXES: Final = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 MAPPED_BYTES: Final = 64 * 2**20  # read from one mapping of the file before it is given back
@@ -141,7 +141,7 @@ def _unpickled(path: Path, is_mapped: bool) -> dict[Any, Any]:
         ) from error
     except (OSError, RuntimeError, EOFError, ValueError) as error:
         raise ModelFileError(
-            f"{path} is no checkpoint that torch can open: {told_by(error)}; download it again"
+            f"{path} is no checkpoint that torch can open: {first_line(error)}; download it again"
         ) from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]

@@ -8,6 +8,7 @@ its own leftovers. Many files share the waits: all are synced before the first i
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,7 @@ from typing import BinaryIO
 from supir_shards.record import DatasetError
 
 TEMPORARY = ".tmp"
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 OPENING_ATTEMPTS = 8  # while a second writer of the same path takes its folder away each time
 SYNCS_AT_ONCE = 8  # the disk's journal takes several for the price of one
 
@@ -34,8 +36,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         _rename(temporary, path)
-    except BaseException:
+    except BaseException as error:
         _discard(temporary)
+        _name(error, path)
         raise
     _sync_folder(path.parent)
 
@@ -49,10 +52,14 @@ def replace_all(files: Mapping[Path, bytes]) -> None:
 
     def write(path: Path) -> None:
         temporaries[path], opened = _opened(path)
-        with opened as file:
-            file.write(files[path])
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with opened as file:
+                file.write(files[path])
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            _name(error, path)
+            raise
 
     try:
         with ThreadPoolExecutor(SYNCS_AT_ONCE) as threads:
@@ -88,6 +95,12 @@ def _opened(path: Path) -> tuple[Path, BinaryIO]:
 
 def _contended(path: Path) -> DatasetError:
     return DatasetError(f"{path} is being written by another process too; let only one of them run")
+
+
+def _name(error: BaseException, path: Path) -> None:
+    """Lets the error of a full disk say of which file; the system names none where a write fails."""
+    if isinstance(error, OSError) and error.errno in FULL_DISK and error.filename is None:
+        error.filename = str(path)
 
 
 def _discard(temporary: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import signal
 import subprocess
 import sys
@@ -14,7 +16,7 @@ from terminal import take_signals
 BEGIN = """
 import os, signal, sys, time
 import typer
-from supir_console import entry, let_signals_end, ray_session
+from supir_console import entry, handling_stop_signals, let_signals_end, ray_session
 from supir_console.signals import handler_given_back
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -56,6 +58,15 @@ RAY_STARTS = """
         wait()
 """
 LETS_END = "    let_signals_end(), wait()"
+HANDLES = """
+    received = []
+    with handling_stop_signals(lambda number, _: received.append(number)):
+        tell("waits")
+        while signal.SIGTERM not in received:
+            time.sleep(0.01)
+    tell(sorted(received))
+    wait()
+"""
 STOPPED = "stopped by {}; what is done is kept, and the same command goes on from there\n"
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -100,6 +111,38 @@ def test_a_closed_terminal_ends_it_too_but_not_under_nohup(start: Start):
     process = start(WAITS, "nohup")
     process.stdout.readline()
     process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGTERM)
+    assert ended(process) == (143, "closed\n", STOPPED.format("SIGTERM"))
+
+
+def test_a_terminal_that_is_gone_takes_no_word_and_no_exit_code():
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-c", f"{BEGIN}{WAITS}\nentry(app)()"]
+    process = subprocess.Popen(command, stdout=theirs, stderr=theirs, preexec_fn=take_signals)
+    os.close(theirs)
+    with os.fdopen(ours, "rb") as terminal:
+        assert terminal.readline() == b"waits\r\n"
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(HANGS_AFTER_S) == 129
+
+
+def test_who_lets_signals_end_it_outlives_its_terminal_under_nohup_too(start: Start):
+    process = start(LETS_END, "nohup")
+    process.stdout.readline()
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGTERM)
+    assert ended(process)[0] == -signal.SIGTERM
+
+
+@pytest.mark.parametrize(("before", "received"), [((), [1, 2, 15]), (("nohup",), [2, 15])])
+def test_who_handles_signals_gets_all_that_are_not_ignored_and_gives_them_back(
+    before: tuple[str, ...], received: list[int], start: Start
+):
+    process = start(HANDLES, *before)
+    process.stdout.readline()
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        process.send_signal(number)
+    assert [process.stdout.readline() for _ in range(2)] == [f"{received}\n", "waits\n"]
     process.send_signal(signal.SIGTERM)
     assert ended(process) == (143, "closed\n", STOPPED.format("SIGTERM"))
 

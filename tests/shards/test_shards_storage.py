@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -295,6 +297,21 @@ def test_many_files_are_synced_before_the_first_has_its_name(
     assert set(synced) == {b"old"}
     assert store.list() == ["selection/a"]
     assert store.leftovers() == ["selection/.z.tmp/0a1b2c3d"]
+
+
+def test_a_full_disk_is_told_with_the_name_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    told = re.escape(f"[Errno 28] No space left on device: '{tmp_path / 'a.bin'}'")
+    with pytest.raises(OSError, match=told):
+        Store(tmp_path).write("a.bin", b"x")
+    with pytest.raises(OSError, match=told):
+        Store(tmp_path).write_many({"a.bin": b"x"})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_columns_without_repeats_are_stored_plainly_and_come_back(store: Store) -> None:

@@ -38,7 +38,7 @@ def start(tmp_path, monkeypatch):
     (package / "__init__.py").touch()
     (package / "__main__.py").write_text(STAND_IN)
     (package / "launch.py").write_bytes(Path(launch.__file__).read_bytes())
-    monkeypatch.setenv("PYTHONPATH", str(package.parent))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(package.parent), *sys.path]))
 
     def started(*told: str) -> tuple[subprocess.Popen[str], list[int]]:
         command = [sys.executable, "-c", LAUNCHER, str(tmp_path), *told]
@@ -74,7 +74,9 @@ def test_a_killed_process_ends_the_run_in_five_seconds(rank, start):
     assert not any(map(is_alive, processes))
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+)
 def test_a_signal_before_the_first_step_is_the_exit_code(number, code, start):
     launcher, processes = start()
     launcher.send_signal(number)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,16 @@ def test_each_line_is_one_write(tmp_path, monkeypatch):
     log.write(line(1) | {"trace": "x" * 100_000})
     assert [data[-1:] for data in written] == [b"\n"]
     assert lines_of(tmp_path / "log.jsonl")[0]["trace"] == "x" * 100_000
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has this device")
+def test_a_line_that_finds_no_room_names_its_file(tmp_path):
+    path = tmp_path / "log.jsonl"
+    log = StepLog(path, step=0, phase=None)
+    path.unlink()
+    path.symlink_to("/dev/full")
+    with pytest.raises(OSError, match=re.escape(f"[Errno 28] No space left on device: '{path}'")):
+        log.write(line(1))
 
 
 def test_a_config_that_cannot_be_written_leaves_the_one_before(configure, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import shutil
 import signal
@@ -11,12 +12,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from limits import HANGS_AFTER_S
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from terminal import take_signals
 from train_lines import without_times
 
 from supir_console import UserError, config_yaml
@@ -26,6 +29,7 @@ from supir_train.checkpoint import list_checkpoints, load_checkpoint
 from supir_train.export import export
 from supir_train.run import prepare, train
 
+FULL = Path("/dev/full")
 CLI = [sys.executable, "-c", "from supir_train.cli import main; main()"]
 
 
@@ -74,25 +78,49 @@ def test_six_steps_equal_a_stop_and_the_rest(stop_after, six_steps, tmp_path):
     assert without_times(straight) == without_times(broken.run)
 
 
-def test_a_signal_ends_with_a_checkpoint_and_the_same_command_goes_on(configure, tmp_path):
-    config = configure("adapter", tmp_path / "run", data__workers=1, optimize__steps=100_000)
-    path = tmp_path / "config.yaml"
-    path.write_text(config_yaml(config))
-    process = subprocess.Popen([*CLI, str(path)], stderr=subprocess.PIPE, text=True, process_group=0)
-    metrics = config.run / "metrics.jsonl"
-    deadline = time.monotonic() + HANGS_AFTER_S
-    while (
-        not (metrics.exists() and len(metrics.read_text().splitlines()) > 3) and time.monotonic() < deadline
-    ):
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGTERM)
+@pytest.fixture
+def begun(configure, tmp_path):
+    """Starts a long run in a session of its own and returns it with its config, once it has made some steps."""
+
+    def start(**streams: int) -> tuple[subprocess.Popen[str], TrainConfig]:
+        config = configure("adapter", tmp_path / "run", data__workers=1, optimize__steps=100_000)
+        path = tmp_path / "config.yaml"
+        path.write_text(config_yaml(config))
+        command = [*CLI, str(path)]
+        process = subprocess.Popen(
+            command, text=True, start_new_session=True, preexec_fn=take_signals, **streams
+        )
+        metrics, deadline = config.run / "metrics.jsonl", time.monotonic() + HANGS_AFTER_S
+        while not (metrics.exists() and len(metrics.read_text().splitlines()) > 3):
+            assert time.monotonic() < deadline, "it makes no steps"
+            time.sleep(0.05)
+        return process, config
+
+    return start
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_ends_with_a_checkpoint_and_the_same_command_goes_on(number, code, begun, tmp_path):
+    process, config = begun(stderr=subprocess.PIPE)
+    os.killpg(process.pid, number)
     _, stderr = process.communicate(timeout=HANGS_AFTER_S)
-    assert process.returncode == 143, stderr
+    assert process.returncode == code, stderr
     steps = int(re.search(r"stopped after step (\d+)", stderr)[1])
     assert load_checkpoint(list_checkpoints(config.run / "checkpoints")[-1]).progress.step == steps
-    again = [*CLI, str(path), "--json", "--set", f"optimize.steps={steps + 2}"]
+    again = [*CLI, str(tmp_path / "config.yaml"), "--json", "--set", f"optimize.steps={steps + 2}"]
     done = subprocess.run(again, capture_output=True, text=True, timeout=HANGS_AFTER_S)
     assert (done.returncode, json.loads(done.stdout)["steps"]) == (0, steps + 2), done.stderr
+
+
+def test_a_terminal_that_closes_takes_no_step_with_it(begun):
+    ours, theirs = pty.openpty()
+    process, config = begun(stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    os.close(ours)  # from here on nothing can be told
+    os.killpg(process.pid, signal.SIGHUP)  # as the shell does of which the terminal was
+    assert process.wait(HANGS_AFTER_S) == 129
+    last = [json.loads(line) for line in (config.run / "metrics.jsonl").read_text().splitlines()][-1]
+    assert load_checkpoint(list_checkpoints(config.run / "checkpoints")[-1]).progress.step == last["step"]
 
 
 def test_another_config_is_refused_with_both_values(configure, tmp_path):
@@ -191,6 +219,43 @@ def test_a_full_disk_is_told_in_one_line_and_leaves_nothing_half_written(configu
     with pytest.raises(OSError, match=r"step-00000001 could not be written: .*No space left.*make room"):
         train(prepare(config))
     assert list((config.run / "checkpoints").iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="asks /proc")
+def test_a_model_is_on_the_disk_before_it_has_its_name(configure, tmp_path, monkeypatch):
+    synced, sync = set(), os.fsync
+
+    def noted(descriptor: int) -> None:
+        synced.add(os.readlink(f"/proc/self/fd/{descriptor}"))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    config = configure("adapter", tmp_path / "run", optimize__steps=1, validation__crops=0)
+    model = train(prepare(config)).model
+    written = {str(config.run / ".model" / path.relative_to(model)) for path in model.rglob("*")}
+    assert len(written) > 10
+    assert written <= synced
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="Linux has this device")
+@pytest.mark.parametrize("file", ["optimizer.pt", "adversary.pt", "state.json"])
+def test_whichever_file_of_a_checkpoint_finds_no_room_the_last_one_stands(
+    file, configure, tmp_path, monkeypatch
+):
+    config = configure("adapter", tmp_path / "run", optimize__steps=2, checkpoint_every=1)
+    train(prepare(config), should_stop=lambda _steps: True)
+    run, opened = prepare(config), Path.open
+
+    def open_or_full(path: Path, *how: Any, **more: Any) -> Any:
+        return opened(FULL if path.parts[-2:] == (".step-00000002", file) else path, *how, **more)
+
+    monkeypatch.setattr(Path, "open", open_or_full)
+    told = r"step-00000002 could not be written: \[Errno 28\] No space left on device; make room, the same command"
+    with pytest.raises(OSError, match=told):
+        train(run)
+    monkeypatch.undo()
+    assert [path.name for path in (config.run / "checkpoints").iterdir()] == ["step-00000001"]
+    assert train(prepare(config)).steps == 2
 
 
 def test_a_disk_that_is_full_for_the_model_leaves_the_one_that_was_there(configure, tmp_path, monkeypatch):

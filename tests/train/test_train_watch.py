@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -118,6 +119,19 @@ def test_without_tensorboard_one_line_says_so_and_the_run_goes_on(configure, tmp
         "'supir-stack[train]'"
     ]
     assert not (config.run / "events").exists()
+
+
+def test_a_disk_that_takes_no_more_curves_ends_no_run(configure, tmp_path, monkeypatch, caplog):
+    def full(*_arguments: object, **_named: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter.add_scalar", full)
+    config = configure("encoder", tmp_path / "run", optimize__steps=2, validation__crops=0)
+    assert train(prepare(config)).steps == 2
+    assert [record.getMessage() for record in caplog.records if record.name == "supir_train.curves"] == [
+        f"{config.run / 'events'} ends here: [Errno 28] No space left on device; metrics.jsonl goes on, and the next "
+        "start makes the curves again"
+    ]
 
 
 def test_a_run_that_goes_on_drops_sheets_and_events_after_its_checkpoint(configure, tmp_path):

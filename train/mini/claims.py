@@ -131,12 +131,12 @@ class Lab:
     def _with_plain_encoder(self) -> str:
         """Folder of the model whose control and start are what the VAE's own encoder makes of the LQ."""
         from supir_infer.model_source import load_model, resolve_model
-        from supir_train.renew import renew_robust_encoder
+        from supir_train.reset import reset_robust_encoder
 
         folder = self.work / "plain-encoder"
         if not (folder / "config.json").exists():
             supir = load_model(resolve_model(self.model), "cpu", "float32")
-            renew_robust_encoder(supir)
+            reset_robust_encoder(supir)
             supir.save_pretrained(folder)
         return str(folder)
 

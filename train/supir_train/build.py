@@ -22,10 +22,10 @@ from supir_train.estimator import estimator_phase
 from supir_train.optimizers import require_optimizer
 from supir_train.phase import Phase
 from supir_train.prior import autoencoder_phase, prior_phase
-from supir_train.renew import (
+from supir_train.reset import (
     fresh_estimator,
     fresh_strength_map,
-    renew_adapter,
+    reset_adapter,
     reshape_adapter,
     with_fresh_prior,
 )
@@ -59,7 +59,7 @@ def load_start(config: TrainConfig) -> Supir:
     if config.stage == "adapter" and config.adapter.start == "unet":
         if config.adapter.control_depth or config.adapter.connector:
             reshape_adapter(supir, config.adapter.control_depth, config.adapter.connector)
-        renew_adapter(supir, config.seed)
+        reset_adapter(supir, config.seed)
     if config.stage == "estimator" and supir.estimator is None:
         supir.estimator = fresh_estimator(config.seed)
     if config.stage == "strength" and supir.strength_map is None:

@@ -128,10 +128,19 @@ def telling_of_full_disk(target: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (SafetensorError, RuntimeError) as error:
+    except (OSError, SafetensorError, RuntimeError) as error:
+        if isinstance(error, OSError) and error.filename:  # it says all: a write that fails names no file
+            raise
+        cause = error.__context__ if isinstance(error.__context__, OSError) else error
         raise OSError(
-            f"{target} could not be written: {error}; make room, the same command goes on"
+            f"{target} could not be written: {cause}; make room, the same command goes on"
         ) from error
+
+
+def sync_all(folder: Path) -> None:
+    """Waits until the folder and all below it are on the disk: a name given before may stand for empty files."""
+    for path in (*folder.rglob("*"), folder):
+        _sync(path)
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -189,14 +198,13 @@ def _write(folder: Path, checkpoint: Checkpoint, world: World) -> None:
     if not checkpoint.is_sharded:
         save_file(_contiguous(checkpoint.model), folder / "model.safetensors")
         save_file(_contiguous(checkpoint.ema), folder / "ema.safetensors")
-        torch.save(checkpoint.optimizer, folder / "optimizer.pt")
-    torch.save(checkpoint.adversary, folder / "adversary.pt")
+        _write_torch(checkpoint.optimizer, folder / "optimizer.pt")
+    _write_torch(checkpoint.adversary, folder / "adversary.pt")
     state = {"format_version": FORMAT_VERSION, **asdict(checkpoint.progress)}
     if checkpoint.is_sharded:
         state["shares"] = world.size
     (folder / "state.json").write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
-    for path in (*folder.iterdir(), folder):
-        _sync(path)
+    sync_all(folder)
 
 
 def _read(path: Path) -> Checkpoint:
@@ -231,6 +239,13 @@ def _read(path: Path) -> Checkpoint:
         adversary=_torch_file(path / "adversary.pt"),
         shares=shares,
     )
+
+
+def _write_torch(value: Any, path: Path) -> None:
+    with path.open(
+        "wb"
+    ) as file:  # Python's, whose error says why: torch's own file ends at an "unexpected pos"
+        torch.save(value, file)
 
 
 def _torch_file(path: Path) -> Any:

@@ -1,7 +1,7 @@
-"""`supir-train CONFIG`: prints the plan, trains, exports; SIGTERM or Ctrl-C ends with a checkpoint.
+"""`supir-train CONFIG`: prints the plan, trains, exports; a signal to end or Ctrl-C ends with a checkpoint.
 
 `supir-train export RUN` and `replay RUN` are commands beside it, of `COMMANDS`; whatever is none of these is a config.
-Exit codes beside the shared ones: 130 and 143 when a run was stopped by a signal; the same command goes on.
+Exit codes beside the shared ones: 128 + the number of the signal that stopped a run; the same command goes on.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,6 +26,7 @@ from supir_console import (
     config_yaml,
     entry,
     finish,
+    handling_stop_signals,
     let_signals_end,
     load_config,
 )
@@ -75,7 +75,10 @@ def main_command(
         ),
     ] = None,
 ) -> None:
-    """Train a prior, the robust encoder, the adapter or its student; the same command goes on after a stop."""
+    """Train what the config's `stage` names: prior, encoder, adapter, distill, estimator or strength.
+
+    E.g. supir-train adapter-mini --set data.dataset=DATASET --set run=RUN; the same command goes on after a stop.
+    """
     resolved = load_config(TrainConfig, _config_path(config), overrides)
     started = int(os.environ.get("WORLD_SIZE", "0"))
     if processes > 1 and not (started or dry_run or print_config):
@@ -154,7 +157,8 @@ def _run(resolved: TrainConfig, world: World, *, as_json: bool) -> None:
     figures = run.plan()
     if world.writes:
         _tell(plan_lines(figures))
-    with _stop_signals() as received, lack_of_memory_told():
+    received: list[int] = []
+    with handling_stop_signals(lambda number, _frame: received.append(number)), lack_of_memory_told():
         outcome = train(run, should_stop=lambda _steps: bool(received))
     summary: dict[str, Any] = {
         "steps": outcome.steps,
@@ -182,15 +186,3 @@ def _config_path(name: str) -> Path:
     if not Path(name).is_file():
         raise UserError(f"config {name!r} is no file; give a YAML file or one of {', '.join(SHIPPED)}")
     return Path(name)
-
-
-@contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    received: list[int] = []
-    handled = (signal.SIGTERM, signal.SIGINT)
-    before = {number: signal.signal(number, lambda seen, _frame: received.append(seen)) for number in handled}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -20,7 +20,13 @@ from supir_model.checkpoint import save_checkpoint as save_official
 from supir_model.sharding import whole_tensor
 from supir_train.best import best_checkpoint
 from supir_train.build import holds_bf16, load_start, make_phases, shares_weights
-from supir_train.checkpoint import Checkpoint, list_checkpoints, load_checkpoint, telling_of_full_disk
+from supir_train.checkpoint import (
+    Checkpoint,
+    list_checkpoints,
+    load_checkpoint,
+    sync_all,
+    telling_of_full_disk,
+)
 from supir_train.config import TrainConfig
 from supir_train.config_history import CONFIG, begun_config
 from supir_train.phase import PhaseName
@@ -110,6 +116,7 @@ def write_model(supir: Supir, folder: Path) -> Path:
     try:
         with telling_of_full_disk(folder):
             supir.save_pretrained(temporary)
+            sync_all(temporary)
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
     finally:

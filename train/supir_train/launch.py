@@ -16,9 +16,11 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import IO
+
+from supir_console import handling_stop_signals
 
 PATIENCE_S = 60.0
 """How long the others may take to end by themselves when one has failed and says why."""
@@ -35,13 +37,20 @@ def launch(arguments: Sequence[str], processes: int) -> int:
     """Returns the exit code of `python -m supir_train ARGUMENTS`, run by so many processes.
 
     Rank 0 speaks on this process's stdout and stderr; what another one said is shown if it is why the run failed.
-    SIGTERM and SIGINT are passed on to all. A signal that ends one of them ends the run.
+    Signals to end and Ctrl-C are passed on to all. A signal that ends one of them ends the run.
     """
     port = _free_port()
     with ExitStack() as open_files:
         said = [open_files.enter_context(tempfile.TemporaryFile()) for _ in range(processes)]
         started = [_start(arguments, rank, processes, port, said) for rank in range(processes)]
-        with _passing_on_signals(started) as received:
+        received: list[int] = []
+
+        def pass_on(number: int, _frame: object) -> None:
+            received.append(number)
+            for process in started:
+                process.send_signal(number)
+
+        with handling_stop_signals(pass_on):
             given_up = _wait(started)
         codes = [
             UNFINISHED if rank in given_up else process.returncode for rank, process in enumerate(started)
@@ -101,23 +110,6 @@ def _free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
-
-
-@contextmanager
-def _passing_on_signals(started: Sequence[subprocess.Popen[bytes]]) -> Iterator[list[int]]:
-    received: list[int] = []
-
-    def pass_on(number: int, _frame: object) -> None:
-        received.append(number)
-        for process in started:
-            process.send_signal(number)
-
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _wait(started: Sequence[subprocess.Popen[bytes]]) -> set[int]:

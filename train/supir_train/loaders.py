@@ -23,15 +23,13 @@ from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.context import ForkServerContext
 
-import cv2
-
-from supir_console import Unfinished
+from supir_console import Unfinished, ignore_stop_signals, limit_threads
 from supir_train.crop_maker import CropMaker, Made
 from supir_train.launch import end_with_trainer
 from supir_train.loader_channel import receive, send
 from supir_train.order import Draw
 
-AHEAD = 4
+PREFETCH = 4
 """So many pieces of work are under way or done before they are needed, a loader."""
 FORGIVEN_DEATHS = 5
 """More loaders than this that die within `FORGIVEN_WITHIN` pieces of work end the run."""
@@ -88,7 +86,7 @@ class Loaders:
         try:
             pending: deque[tuple[Work, Future[list[Made]]]] = deque()
             while True:
-                for piece in itertools.islice(work, AHEAD * self._count - len(pending)):
+                for piece in itertools.islice(work, PREFETCH * self._count - len(pending)):
                     pending.append((piece, threads.submit(self._make, piece)))
                 if not pending:
                     return
@@ -198,12 +196,9 @@ def _end_all(loaders: set[_Loader]) -> None:
 
 def _serve(channel: socket.socket, maker: CropMaker) -> None:
     """The life of a loader process."""
-    # A signal to the whole process group is the training process's to handle: it still needs its batches until the
-    # checkpoint is written. And a loader must not fight it for cores.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    ignore_stop_signals()  # the trainer heeds them, and needs its batches until the checkpoint is written
     end_with_trainer()
-    cv2.setNumThreads(1)
+    limit_threads(1)  # a loader must not fight the trainer for cores
     # A full collection would write to every object of the fork server, and so make 170 MB of them this process's own.
     gc.freeze()
     while True:

@@ -183,6 +183,9 @@ def _append(path: Path, line: Mapping[str, Any]) -> None:
     try:
         while rest:
             rest = rest[os.write(descriptor, rest) :]
+    except OSError as error:
+        error.filename = str(path)  # the system names none where a write fails
+        raise
     finally:
         os.close(descriptor)
 

@@ -1,7 +1,7 @@
 """What the loop needs to know of a fit: which parameters move, and the loss of a batch.
 
-Place in the flow: `prior.py`, `encoder.py`, `adapter.py` and `distill.py` each build a `Phase`; `loop.py` runs it. A
-phase is data and functions, so the loop knows no stage by name.
+Place in the flow: the file of each stage builds a `Phase` or two (`build.make_phases`); `loop.py` runs them. A phase is
+data and functions, so the loop knows no stage by name.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`stage: prior`: a small backbone from nothing. First the autoencoder, then UNet and text encoders on its latents.
 
 Place in the flow: gives the frozen prior that `stage: encoder` and `stage: adapter` build on; SDXL skips it.
-The law it keeps: what a new part makes worthless is renewed. After an autoencoder fit the robust encoder becomes a
+The law it keeps: what a new part makes worthless is reset. After an autoencoder fit the robust encoder becomes a
 copy of the VAE's; after a new UNet (fresh, or on new latents) the control encoder becomes a copy of it and the
 connectors start again at zero. A prior that only goes on keeps the adapter it has.
 
@@ -26,7 +26,7 @@ from supir_train.losses import ImageLoss
 from supir_train.noise_loss import noise_loss
 from supir_train.order import Position
 from supir_train.phase import Losses, Phase, psnr_db
-from supir_train.renew import renew_adapter, renew_robust_encoder
+from supir_train.reset import reset_adapter, reset_robust_encoder
 
 SCALING_IMAGES = 256
 """Photos over whose training crops the latent's statistics are measured."""
@@ -78,9 +78,9 @@ def prior_phase(supir: Supir, config: TrainConfig) -> Phase:
     def finish() -> None:
         # Here and not after the autoencoder: a run that goes on within this phase would not come by there again.
         if config.autoencoder.steps:
-            renew_robust_encoder(supir)
+            reset_robust_encoder(supir)
         if "fresh" in (config.init, config.prior.start) or config.autoencoder.steps:
-            renew_adapter(supir, config.seed)
+            reset_adapter(supir, config.seed)
 
     return Phase(
         name="prior",

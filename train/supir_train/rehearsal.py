@@ -28,7 +28,7 @@ from supir_train.micro_batch import share
 from supir_train.optimize_config import AutoencoderConfig, OptimizeConfig
 from supir_train.phase import Phase
 from supir_train.provenance import data_hashes
-from supir_train.renew import require_same_latents
+from supir_train.reset import require_same_latents
 from supir_train.restoration import require_best_measure
 from supir_train.world import BUCKET_NUMBERS, World
 

@@ -1,6 +1,6 @@
-"""Starting points: parts that hang on a prior are put back to theirs, a new judge is made.
+"""Where parts begin: what hangs on a prior is put back to its start; a fresh prior, estimator or strength map is made.
 
-Place in the flow: `stage: prior` renews what its fits made worthless; `stage: adapter` renews on request.
+Place in the flow: `build.py` asks for what the config starts anew, `prior.py` for what its fits made worthless.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from supir_model.robust_encoder import new_robust_encoder
 from supir_model.strength_map import StrengthMap
 
 
-def renew_robust_encoder(supir: Supir) -> None:
+def reset_robust_encoder(supir: Supir) -> None:
     """Makes the degradation-robust encoder compute what the VAE's encoder does (paper section 3.1)."""
     supir.robust_encoder.load_state_dict(new_robust_encoder(supir.vae).state_dict())
 
@@ -73,7 +73,7 @@ def fresh_strength_map(seed: int) -> StrengthMap:
 def reshape_adapter(
     supir: Supir, control_depth: tuple[int, int, int] | None, connector: ConnectorKind | None
 ) -> None:
-    """Gives the model a control encoder of another depth and connectors of another kind, to be renewed.
+    """Gives the model a control encoder of another depth and connectors of another kind, to be reset.
 
     Args:
         control_depth: transformer blocks per level; None keeps the depth.
@@ -86,7 +86,7 @@ def reshape_adapter(
     supir.requires_grad_(False).eval()
 
 
-def renew_adapter(supir: Supir, seed: int) -> None:
+def reset_adapter(supir: Supir, seed: int) -> None:
     """Makes the control encoder a copy of the UNet's encoder half and starts the connectors again.
 
     Args:
