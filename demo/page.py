@@ -26,7 +26,8 @@ PEERS = Path(__file__).parent / "peers.json"
 """The table that benchmarks/restore_peers.py wrote of the pairs of this demo, with the packages' photos."""
 EXPECTATION = (
     "What to expect: the mini model has 16 M parameters (SDXL with SUPIR's parts has 4.8 B) and was trained for some "
-    "nine hours on one CPU core. It takes out noise and blocks, sharpens edges, softens texture and invents little. "
+    "fourteen hours on one CPU core. It takes out noise and blocks, sharpens edges, softens texture and invents "
+    "little. "
     "Training went on here for a minute a stage, to show that the chain works, not to make it better."
 )
 

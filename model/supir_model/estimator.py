@@ -22,7 +22,7 @@ from supir_model.mini_vae import BLOCK, block_transform
 
 LOWEST_PSNR_DB, HIGHEST_PSNR_DB = 10.0, 50.0
 """Bounds of `psnr_db`: beyond them pictures are equally ruined, or equally clean."""
-ENLARGED_BLUR_PX = 2.8
+ENLARGED_BLUR_PX = 2.2
 """Estimated blur below which a picture is best worked on at twice its side."""
 SMALLEST_ENERGY = 1e-6
 """Added to a squared coefficient: that of a tenth of a grey level, about."""

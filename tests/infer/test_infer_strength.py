@@ -44,7 +44,7 @@ def test_strength_is_that_of_the_worst_fault_unless_the_picture_seems_clean(faul
     assert automatic_strength(Degradation(**clean | fault)) == pytest.approx(strength)
 
 
-@pytest.mark.parametrize(("blur", "gains"), [(0.5, True), (2.7, True), (2.9, False)])
+@pytest.mark.parametrize(("blur", "gains"), [(0.5, True), (2.1, True), (2.3, False)])
 def test_a_picture_gains_by_enlarging_unless_it_is_very_blurred(blur, gains):
     assert Degradation(blur, 10.0, 100.0, 4.0, 25.0).gains_by_enlarging == gains
 
