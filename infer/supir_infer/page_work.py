@@ -222,10 +222,10 @@ class Work:
         done = sum(row.state == "done" for row in rows)
         failed = sum(row.state == "failed" for row in rows)
         found_clean, restored = self._found_clean, done - self._found_clean
+        kept = "it was" if found_clean == 1 else "they were"
         counts = [
             f"{restored} restored" if restored else "",
-            f"{found_clean} found clean, left as it was" if found_clean == 1 else "",
-            f"{found_clean} found clean, left as they were" if found_clean > 1 else "",
+            f"{found_clean} found clean, left as {kept}" if found_clean else "",
             f"{failed} failed" if failed else "",
         ]
         words = [part for part in ("Stopped" if self._stop.is_set() else "", *counts) if part]

@@ -242,9 +242,8 @@ def _read(path: Path) -> Checkpoint:
 
 
 def _write_torch(value: Any, path: Path) -> None:
-    with path.open(
-        "wb"
-    ) as file:  # Python's, whose error says why: torch's own file ends at an "unexpected pos"
+    # Python's file, whose error says why: torch's own ends at an "unexpected pos".
+    with path.open("wb") as file:
         torch.save(value, file)
 
 

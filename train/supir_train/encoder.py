@@ -36,10 +36,10 @@ def encoder_phase(supir: Supir, config: TrainConfig) -> Phase:
     def loss(batch: Batch, noise: ImageNoise) -> Losses:
         assert batch.lq is not None, "stage encoder loads degraded pairs"
         losses = mean_of_parts(
-            {
-                scale: (len(places), loss_at(batch.lq[places], batch.hq[places], noise.of(places), scale))
+            [
+                (len(places), loss_at(batch.lq[places], batch.hq[places], noise.of(places), scale))
                 for scale, places in choice.places(batch.lq).items()
-            }
+            ]
         )
         if weights.plain_weight:
             losses["plain"] = _plain_distance(supir, batch, weights)

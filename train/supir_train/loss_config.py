@@ -13,6 +13,9 @@ from pydantic import AfterValidator, Field, model_validator
 
 from supir_console import Config
 
+WorkingScale = Literal[1, 2, "auto"]
+"""Working side over the crop's; `auto` is that which the restorer would choose for the picture."""
+
 
 class AdversaryConfig(Config):
     """The patch discriminator that judges decoded images; off while `weight` is 0."""
@@ -89,7 +92,7 @@ class EncoderLossConfig(ImageLossConfig):
         description="Above 0 the decoder is trained as well, for small backbones, and this weighs the pixel distance "
         "of D(E(hq)) and hq, which keeps it the decoder of the plain encoder too. The paper freezes it.",
     )
-    working_scale: Literal[1, 2, "auto"] = Field(
+    working_scale: WorkingScale = Field(
         default=1,
         description="Working side over the crop's: LQ crops are enlarged (bicubic) before E_dr and what is decoded is "
         "reduced before it is compared, as the restorer's setting of this name does it; auto: each by its estimate.",

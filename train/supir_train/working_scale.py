@@ -7,18 +7,17 @@ that they are used for. The law it keeps: the size depends on the picture alone,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Sequence
 
 import torch
 from torch.nn import functional
 
 from supir_model import Supir
 from supir_model.load import embedded_estimator
+from supir_train.loss_config import WorkingScale
 from supir_train.phase import Losses
 
 Places = list[int]
-WorkingScale = Literal[1, 2, "auto"]
 
 
 class ScaleChoice:
@@ -74,14 +73,14 @@ def reduced(image: torch.Tensor, scale: int) -> torch.Tensor:
     return functional.interpolate(image, scale_factor=1 / scale, mode="bicubic", antialias=True)
 
 
-def mean_of_parts(parts: Mapping[int, tuple[int, Losses]]) -> Losses:
+def mean_of_parts(parts: Sequence[tuple[int, Losses]]) -> Losses:
     """Returns the losses of a batch from those of its parts, each with the number of its images.
 
     Scalars are means over the images; vectors, one figure an image, are those of all images, in the parts' order.
     """
-    images = sum(count for count, _ in parts.values())
+    images = sum(count for count, _ in parts)
     whole: dict[str, list[torch.Tensor]] = {}
-    for count, losses in parts.values():
+    for count, losses in parts:
         for name, value in losses.items():
             whole.setdefault(name, []).append(value if value.ndim else value * (count / images))
     return {name: torch.cat(each) if each[0].ndim else sum(each[1:], each[0]) for name, each in whole.items()}
