@@ -86,12 +86,13 @@ class DegradationEstimator(ModelMixin, ConfigMixin):
         )
 
     def forward(self, lq: Tensor) -> Tensor:
-        """Targets (B, T) as `normalised` has them.
+        """Targets (B, T) as `normalised` has them, in the precision of the weights whatever the caller's autocast.
 
         Args:
             lq: (B, 3, H, W) in [-1, 1], at least 32 px a side.
         """
-        scores: Tensor = self.head(torch.cat([self._statistics(view) for view in self._views(lq)], dim=1))
+        with torch.autocast(lq.device.type, enabled=False):
+            scores: Tensor = self.head(torch.cat([self._statistics(view) for view in self._views(lq)], dim=1))
         return scores
 
     @torch.no_grad()

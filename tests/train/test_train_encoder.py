@@ -97,3 +97,25 @@ def test_a_run_at_twice_the_size_trains_every_term(configure, tmp_path):
         Supir.from_pretrained(tmp_path / "run" / "model"),
     )
     assert not torch.equal(before.robust_encoder.conv_out.weight, after.robust_encoder.conv_out.weight)
+
+
+@pytest.mark.parametrize("stage", ["encoder", "strength"])
+def test_in_bfloat16_the_models_own_estimator_judges_in_float32(stage, configure, tmp_path):
+    supir = load_supir(preset="tiny", weights=None)
+    supir.estimator = embedded_estimator()
+    supir.save_pretrained(tmp_path / "init")
+    config = configure(
+        stage,
+        tmp_path / "run",
+        init=tmp_path / "init",
+        optimize__steps=1,
+        optimize__precision="bf16",
+        encoder__working_scale="auto",
+    )
+    prepared = prepare(config)
+    assert train(prepared).model is not None
+    assert {value.dtype for value in prepared.supir.estimator.parameters()} == {torch.float32}
+    lq = torch.rand(2, 3, 64, 64) * 2 - 1
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        judged = prepared.supir.estimator(lq)
+    torch.testing.assert_close(judged, embedded_estimator()(lq), atol=1e-4, rtol=0)

@@ -15,7 +15,7 @@ from supir_quality.lpips_weights import load_lpips
 from supir_train import TrainConfig
 from supir_train.adversary import Adversary
 from supir_train.image_noise import ImageNoise, image_noise
-from supir_train.loss_config import AdversaryConfig, ImageLossConfig, NoiseLossConfig
+from supir_train.loss_config import AdversaryConfig, EncoderLossConfig, ImageLossConfig, NoiseLossConfig
 from supir_train.losses import (
     ImageLoss,
     Perceptual,
@@ -23,6 +23,7 @@ from supir_train.losses import (
     gradient_distance,
     grid_distance,
     grid_lines,
+    perceptual_share,
     pixel_distance,
     spectrum_distance,
 )
@@ -130,16 +131,16 @@ def test_perceptual_distance_is_that_of_the_lpips_package(backbone):
     image, photo = images()
     network, _ = load_lpips(backbone)
     with torch.no_grad():
-        expected = float(network(image, photo).mean())
-        assert float(Perceptual(backbone)(image, photo)) == pytest.approx(expected, rel=1e-5)
-        assert float(Perceptual(backbone)(photo, photo)) == 0
-    assert expected > 0.01
+        expected = network(image, photo).flatten()
+        assert Perceptual(backbone)(image, photo).tolist() == pytest.approx(expected.tolist(), rel=1e-5)
+        assert not Perceptual(backbone)(photo, photo).any()
+    assert expected.min() > 0.01
 
 
 def test_perceptual_gradient_is_a_number_on_a_black_picture():
     image = torch.full((1, 3, 64, 64), -1.0, requires_grad=True)
     photo = images()[1][:1]
-    Perceptual("alex")(image, photo).backward()
+    Perceptual("alex")(image, photo).sum().backward()
     assert image.grad is not None
     assert torch.isfinite(image.grad).all()
     assert image.grad.abs().max() > 0
@@ -165,11 +166,11 @@ def test_perceptual_windows_move_and_zoom_and_are_keyed():
         nothing, _ = loss(photo, photo, noise(2))
     (total, terms), again, elsewhere = found
     assert float(total) == pytest.approx(
-        float(0.5 * terms["lpips_alex"] + 0.25 * terms["lpips_vgg"]), rel=1e-6
+        float((0.5 * terms["lpips_alex"] + 0.25 * terms["lpips_vgg"]).mean()), rel=1e-6
     )
-    assert again[1] == terms
     for name in ("lpips_alex", "lpips_vgg"):
-        assert elsewhere[1][name] != terms[name]
+        assert torch.equal(again[1][name], terms[name])
+        assert not torch.equal(elsewhere[1][name], terms[name])
     assert float(nothing) == 0
 
 
@@ -186,14 +187,36 @@ def test_an_image_is_looked_at_where_its_own_noise_says_whatever_its_batch():
     assert float(sum(parts) / 2) == pytest.approx(float(whole), rel=1e-5)
 
 
+def test_where_little_is_wrong_what_the_networks_say_counts_by_the_squared_error():
+    photo = torch.zeros(3, 3, 64, 64)
+    given = photo + torch.tensor([0.5, 0.2, 0.02])[:, None, None, None]  # 12, 20 and 40 dB
+    shares = perceptual_share(given, photo, EncoderLossConfig(faithful_above_db=20))
+    assert shares is not None
+    assert shares.tolist() == pytest.approx([1, 1, 0.01], rel=1e-3)
+    assert perceptual_share(given, photo, EncoderLossConfig()) is None
+
+
+def test_the_share_weighs_what_the_networks_say_of_each_image_and_no_pixel():
+    image, photo = images()
+    config = ImageLossConfig(pixel_weight=2.0, lpips_alex_weight=0.5)
+    with torch.no_grad():
+        total, terms = ImageLoss(config, None)(
+            image, photo, noise(2), perceptual_share=torch.tensor([1.0, 0.25])
+        )
+    first, second = (0.5 * terms["lpips_alex"]).tolist()
+    assert float(total) == pytest.approx(float(2 * terms["pixel"]) + (first + second / 4) / 2, rel=1e-6)
+
+
 def test_the_discriminator_learns_by_the_hinge_loss_and_only_when_told():
     image, photo = images()
     adversary = Adversary(AdversaryConfig(weight=0.1, warmup_steps=1, channels=4), seed=0)
     before = {name: value.clone() for name, value in adversary.network.state_dict().items()}
     with torch.no_grad():
-        assert float(adversary.judge(image, photo)) == pytest.approx(-float(adversary.network(image).mean()))
+        judged = adversary.judge(image, photo)
+        assert judged.shape == (2,)
+        assert float(judged.mean()) == pytest.approx(-float(adversary.network(image).mean()))
     image.requires_grad_(True)
-    adversary.judge(image, photo).backward()
+    adversary.judge(image, photo).sum().backward()
     assert image.grad is not None
     assert image.grad.abs().max() > 0
     unmoved = adversary.network.state_dict()

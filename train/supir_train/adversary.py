@@ -55,7 +55,7 @@ class Adversary:
         self.network.to(device)
 
     def judge(self, image: torch.Tensor, photo: torch.Tensor) -> torch.Tensor:
-        """Returns -D(image), mean over patches; where gradients are on, both are kept for `learn`.
+        """Returns -D(image) (B,), means over patches; where gradients are on, both are kept for `learn`.
 
         Args:
             image: (B, 3, H, W) in about [-1, 1], at least 32 px a side; `photo` likewise.
@@ -64,7 +64,7 @@ class Adversary:
             self.kept.append((image.detach(), photo))
         for parameter in self.network.parameters():
             parameter.requires_grad_(False)
-        return -self.network(image).float().mean()
+        return -self.network(image).float().mean(dim=(1, 2, 3))
 
     def forget(self) -> None:
         """Gives up the images kept since the last lesson."""

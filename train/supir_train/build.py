@@ -5,6 +5,7 @@ Place in the flow: `run.py` trains what this gives, `export.py` puts a checkpoin
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -90,11 +91,15 @@ def shares_weights(config: TrainConfig, world: World) -> bool:
 
 
 def hold_frozen_in_bf16(supir: Supir, config: TrainConfig, trained: Iterable[nn.Parameter]) -> None:
-    """Rounds the parameters that the run does not train, where its precision and stage say so."""
+    """Rounds the parameters that the run does not train, where its precision and stage say so.
+
+    The estimator stays whole: it is small, and its statistics are exact in float32 only.
+    """
     if holds_bf16(config):
-        moving = set(map(id, trained))
+        judging = supir.estimator.parameters() if supir.estimator else ()
+        kept = set(map(id, itertools.chain(trained, judging)))
         for parameter in supir.parameters():
-            if id(parameter) not in moving:
+            if id(parameter) not in kept:
                 parameter.data = parameter.data.to(torch.bfloat16)
 
 

@@ -19,7 +19,7 @@ from supir_train.batch import Batch
 from supir_train.config import TrainConfig
 from supir_train.image_noise import ImageNoise
 from supir_train.loss_config import EncoderLossConfig
-from supir_train.losses import LATENT_PX, ImageLoss, pixel_distance
+from supir_train.losses import LATENT_PX, ImageLoss, perceptual_share, pixel_distance
 from supir_train.phase import Losses, Phase, psnr_db
 from supir_train.restorer_teacher import RestorerTeacher
 from supir_train.working_scale import ScaleChoice, enlarged, mean_of_parts, reduced
@@ -53,7 +53,7 @@ def encoder_phase(supir: Supir, config: TrainConfig) -> Phase:
         if teacher:
             target, is_followed = teacher.targets(image, lq, hq)
             figures["taught"] = is_followed.float()
-        total, terms = image_loss(image, target, noise, LATENT_PX // scale)
+        total, terms = image_loss(image, target, noise, LATENT_PX // scale, perceptual_share(lq, hq, weights))
         if weights.latent_weight or weights.decoded_weight:
             with torch.no_grad():
                 target_latent = supir.encode(enlarged(hq, scale), None)

@@ -97,6 +97,13 @@ class EncoderLossConfig(ImageLossConfig):
         description="Working side over the crop's: LQ crops are enlarged (bicubic) before E_dr and what is decoded is "
         "reduced before it is compared, as the restorer's setting of this name does it; auto: each by its estimate.",
     )
+    faithful_above_db: float | None = Field(
+        default=None,
+        gt=0,
+        description="PSNR of the LQ crop up to which LPIPS and the discriminator count whole; above it their weights "
+        "fall with the crop's squared error, for where little is wrong, what they invent is more than what is missing. "
+        "null: they count whole everywhere.",
+    )
     teacher: Annotated[Path, AfterValidator(Path.expanduser)] | None = Field(
         default=None,
         description="Weights of a restorer that spandrel knows (RealESRGAN_x4plus.pth, .safetensors). Where its result "

@@ -19,7 +19,7 @@ from torch.nn import functional
 from supir_quality.lpips_weights import Backbone, load_lpips
 from supir_train.adversary import Adversary
 from supir_train.image_noise import ImageNoise
-from supir_train.loss_config import ImageLossConfig
+from supir_train.loss_config import EncoderLossConfig, ImageLossConfig
 from supir_train.phase import Losses
 
 LATENT_PX = 8
@@ -32,6 +32,8 @@ FAINT_POWER = 1e-4
 """Added to the power, so that a flat picture has faint lines and no infinite ones: a deviation of 1.3 levels."""
 SMALLEST_WINDOW = 0.6
 """Smallest window that AlexNet looks at, in sides of the crop; it is enlarged to the crop's size."""
+PERCEPTUAL = frozenset({"lpips_alex", "lpips_vgg", "adversarial"})
+"""Terms that know what pictures look like and not what this one was; one figure an image."""
 
 
 def pixel_distance(image: torch.Tensor, reference: torch.Tensor, config: ImageLossConfig) -> torch.Tensor:
@@ -43,6 +45,20 @@ def pixel_distance(image: torch.Tensor, reference: torch.Tensor, config: ImageLo
             return functional.huber_loss(image, reference, delta=config.huber_delta)
         case "mse":
             return functional.mse_loss(image, reference)
+
+
+def perceptual_share(lq: torch.Tensor, hq: torch.Tensor, config: EncoderLossConfig) -> torch.Tensor | None:
+    """Returns (B,): 1 where the PSNR of the LQ is at most `faithful_above_db`, above it the ratio of squared errors.
+
+    None without that setting.
+
+    Args:
+        lq: (B, 3, H, W) in [-1, 1]; `hq` likewise.
+    """
+    if config.faithful_above_db is None:
+        return None
+    error = (lq - hq).float().square().mean(dim=(1, 2, 3))
+    return (error / (4.0 * 10.0 ** (-config.faithful_above_db / 10.0))).clamp(max=1.0)
 
 
 def gradient_distance(image: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
@@ -107,16 +123,16 @@ class Perceptual:
         self._network: Any = load_lpips(backbone)[0]
 
     def __call__(self, image: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
-        """Returns the mean over the batch; sides of at least 32 px for AlexNet, 16 px for VGG16."""
+        """Returns (B,); sides of at least 32 px for AlexNet, 16 px for VGG16."""
         network = self._network.to(image.device)
         with torch.no_grad():
             wanted = [_unit(value) for value in network.net(network.scaling_layer(reference))]
-        total = image.new_zeros(())
+        total = image.new_zeros(len(image))
         for value, goal, head in zip(
             network.net(network.scaling_layer(image)), wanted, network.lins, strict=True
         ):
             weight = head.model[-1].weight.float()  # (1, channels, 1, 1)
-            total = total + ((_unit(value) - goal).square() * weight).sum(dim=1).mean()
+            total = total + ((_unit(value) - goal).square() * weight).sum(dim=1).mean(dim=(1, 2))
         return total
 
 
@@ -134,14 +150,20 @@ class ImageLoss:
         self._vgg = Perceptual("vgg") if config.lpips_vgg_weight else None
 
     def __call__(
-        self, image: torch.Tensor, reference: torch.Tensor, noise: ImageNoise, period: int = LATENT_PX
+        self,
+        image: torch.Tensor,
+        reference: torch.Tensor,
+        noise: ImageNoise,
+        period: int = LATENT_PX,
+        perceptual_share: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, Losses]:
-        """Returns the weighted sum, and the terms by name without their weights.
+        """Returns the weighted sum, and the terms by name without their weights, some of them one figure an image.
 
         Args:
             image: (B, 3, H, W); `reference` likewise.
             noise: of these images; it says where the perceptual networks look.
             period: pixels a side that a latent pixel stands for, 4 or 8.
+            perceptual_share: (B,) factors of what the perceptual networks and the adversary say of each image.
         """
         config = self._config
         image, reference = image.float(), reference.float()
@@ -162,7 +184,10 @@ class ImageLoss:
         if self._adversary:
             terms["adversarial"] = self._adversary.judge(image, reference)
             weights["adversarial"] = self._adversary.weight
-        total = sum((weights[name] * term for name, term in terms.items()), image.new_zeros(()))
+        share = image.new_ones(len(image)) if perceptual_share is None else perceptual_share
+        total = image.new_zeros(())
+        for name, term in terms.items():
+            total = total + weights[name] * ((share * term).mean() if name in PERCEPTUAL else term)
         return total, terms
 
     def _over_scales(self, image: torch.Tensor, reference: torch.Tensor) -> Losses:

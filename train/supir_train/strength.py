@@ -15,7 +15,7 @@ from supir_model.load import embedded_estimator
 from supir_train.batch import Batch
 from supir_train.config import TrainConfig
 from supir_train.image_noise import ImageNoise
-from supir_train.losses import ImageLoss
+from supir_train.losses import ImageLoss, perceptual_share
 from supir_train.phase import Losses, Phase, psnr_db
 from supir_train.working_scale import ScaleChoice
 
@@ -41,7 +41,8 @@ def strength_phase(supir: Supir, config: TrainConfig) -> Phase:
     def loss(batch: Batch, noise: ImageNoise) -> Losses:
         assert batch.lq is not None, "stage strength loads degraded pairs"
         image, share = mix(batch)
-        total, terms = image_loss(image, batch.hq, noise)
+        faithful = perceptual_share(batch.lq, batch.hq, config.encoder)
+        total, terms = image_loss(image, batch.hq, noise, perceptual_share=faithful)
         terms["harm"] = harm(image, batch.lq, batch.hq).mean()
         total = total + config.strength.harm_weight * terms["harm"]
         return {

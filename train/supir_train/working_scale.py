@@ -41,8 +41,7 @@ class ScaleChoice:
         if self._scale != "auto":
             return {self._scale: list(range(len(lq)))}
         assert self._estimator is not None, "made for auto"
-        with torch.autocast(lq.device.type, enabled=False):
-            found = self._estimator.to(lq.device).estimate(lq)
+        found = self._estimator.to(lq.device).estimate(lq)
         scales = [2 if each.gains_by_enlarging else 1 for each in found]
         return {
             scale: [place for place, its in enumerate(scales) if its == scale]
