@@ -40,6 +40,7 @@ from supir_infer.settings import PRESETS, RestoreSettings, change_settings
 if TYPE_CHECKING:
     from supir_infer.outcomes import Ended
     from supir_infer.plan import Job, Plan
+    from supir_infer.restore import Restorer
     from supir_model import Supir
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -77,6 +78,7 @@ def infer(
         return
     from supir_infer.plan import Recipe, find_jobs, plan_jobs
     from supir_infer.preset_base import tell_needs
+    from supir_infer.restore import Restorer
     from supir_infer.work import Work
 
     tell_needs(preset, origin)
@@ -90,7 +92,8 @@ def infer(
     recipe = Recipe(settings, seed, origin.described(), origin.sha256(), label_of(captioning))
     plan = plan_jobs(jobs, recipe, redo=redo)
     if dry_run:
-        _print_plan(plan, settings, network.supir, batch_size, as_json)
+        left_out = _left_out(source, output, captions.num_beside, as_json)
+        _print_plan(plan, Restorer(network.supir, settings), batch_size, left_out, as_json)
         return
     results = _results_file(source, output)
     failures = run(Work(network, recipe, batch_size, captioning), plan, results)
@@ -179,11 +182,11 @@ def _fitted(
     return fitted.settings
 
 
-def _print_plan(plan: Plan, settings: RestoreSettings, supir: Supir, batch_size: int, as_json: bool) -> None:
+def _print_plan(
+    plan: Plan, restorer: Restorer, batch_size: int, left_out: dict[str, Any], as_json: bool
+) -> None:
     from supir_infer.estimate import estimate, measure_cost, plan_pictures
-    from supir_infer.restore import Restorer
 
-    restorer = Restorer(supir, settings)
     pictures = plan_pictures(plan.open, restorer)
     if not as_json:
         sys.stderr.writelines(f"{_about(picture.job.source, picture.describe())}\n" for picture in pictures)
@@ -191,7 +194,7 @@ def _print_plan(plan: Plan, settings: RestoreSettings, supir: Supir, batch_size:
     stretched = [str(picture.job.source) for picture in pictures if picture.warning()]
     cost = estimate(pictures, measure_cost(pictures, restorer), restorer, batch_size)
     counts = {"open": len(plan.open), "finished": len(plan.finished)}
-    finish({**counts, "unreadable": unreadable, "stretched": stretched, **cost}, as_json)
+    finish({**counts, "unreadable": unreadable, "stretched": stretched, **cost, **left_out}, as_json)
 
 
 def _sweep(**how: Any) -> object:

@@ -114,9 +114,11 @@ def _require_places(source: Path, output: Path, reference: Path | None) -> None:
         raise UserError(
             f"--reference {reference} and {source} are a picture and a folder; give two of one kind"
         )
-    folder = source if source.is_dir() else source.parent
-    if output.resolve() == folder.resolve():
-        raise UserError(f"-o {output} is where the input lies; results need a folder of their own")
+    folder, results = (source if source.is_dir() else source.parent).resolve(), output.resolve()
+    if results == folder or (source.is_dir() and folder in results.parents):
+        raise UserError(
+            f"-o {output} is where the input lies, whose next run would restore the sheet; results need another folder"
+        )
 
 
 def _given(shown: Path, source: Path, reference: Path | None) -> dict[str, Path]:

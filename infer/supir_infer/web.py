@@ -8,6 +8,7 @@ unless asked for. A bad picture or setting is a message on the page.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -174,7 +175,7 @@ def _photos(uploads: list[str] | None) -> tuple[Path, ...]:
 
 
 def _seed(seed: float | None) -> int:
-    if seed is None or seed < 0 or seed != int(seed):
+    if seed is None or not math.isfinite(seed) or seed < 0 or seed != int(seed):
         raise _message(
             f"Seed is {'empty' if seed is None else seed}; give a whole number from 0, for example 0"
         )

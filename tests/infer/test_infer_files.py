@@ -133,8 +133,9 @@ def test_entries_are_found_by_their_path_below_the_input_and_ghosts_are_told(com
 def test_texts_that_are_captions_are_not_counted_as_left_out(command, photos, tmp_path):
     (photos / "face.txt").write_text("an astronaut")
     (photos / "notes.txt").write_text("no caption")
-    ended = command(main, photos, "-o", tmp_path / "out", *QUICK, "--json")
-    assert json.loads(ended.out)["left_out"] == {".txt": 1}
+    for dry_run in (["--dry-run"], []):
+        ended = command(main, photos, "-o", tmp_path / "out", *QUICK, *dry_run, "--json")
+        assert json.loads(ended.out)["left_out"] == {".txt": 1}
 
 
 BYTES = os.fsdecode(b"caf\xe9")

@@ -117,9 +117,10 @@ def test_values_that_are_no_file_names_have_folders_of_their_own(tmp_path):
 
 
 def test_an_output_where_the_input_lies_is_refused(command, tmp_path, pair):
-    ended = command(main, "sweep", pair[0], "-o", tmp_path, *VARY)
-    assert ended.code == 2
-    assert "is where the input lies; results need a folder of their own" in ended.err
+    for source, output in ((pair[0], tmp_path), (tmp_path, tmp_path), (tmp_path, tmp_path / "sheets")):
+        ended = command(main, "sweep", source, "-o", output, *VARY)
+        assert ended.code == 2
+        assert "is where the input lies, whose next run would restore the sheet" in ended.err
 
 
 def test_table_and_curve_hold_the_figures():
