@@ -221,6 +221,18 @@ def test_a_full_disk_is_told_in_one_line_and_leaves_nothing_half_written(configu
     assert list((config.run / "checkpoints").iterdir()) == []
 
 
+def test_memory_that_gives_out_while_weights_are_saved_is_not_taken_for_a_full_disk(
+    configure, tmp_path, monkeypatch
+):
+    def refused(*_arguments: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+    config = configure("adapter", tmp_path / "run", optimize__steps=1)
+    monkeypatch.setattr("supir_train.checkpoint.save_file", refused)
+    with pytest.raises(torch.OutOfMemoryError, match="Tried to allocate"):
+        train(prepare(config))
+
+
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="asks /proc")
 def test_a_model_is_on_the_disk_before_it_has_its_name(configure, tmp_path, monkeypatch):
     synced, sync = set(), os.fsync

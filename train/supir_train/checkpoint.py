@@ -30,6 +30,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from supir_console import UserError
+from supir_model.out_of_memory import is_out_of_memory
 from supir_model.sharding import is_share
 from supir_train.best import BestFigure, best_checkpoint
 from supir_train.metrics import Sums
@@ -130,6 +131,8 @@ def telling_of_full_disk(target: Path) -> Iterator[None]:
         yield
     except (OSError, SafetensorError, RuntimeError) as error:
         if isinstance(error, OSError) and error.filename:  # it says all: a write that fails names no file
+            raise
+        if is_out_of_memory(error):  # gathering what is written takes some
             raise
         cause = error.__context__ if isinstance(error.__context__, OSError) else error
         raise OSError(
