@@ -33,7 +33,7 @@ FAINT_POWER = 1e-4
 SMALLEST_WINDOW = 0.6
 """Smallest window that AlexNet looks at, in sides of the crop; it is enlarged to the crop's size."""
 PERCEPTUAL = frozenset({"lpips_alex", "lpips_vgg", "adversarial"})
-"""Terms that know what pictures look like and not what this one was; one figure an image."""
+"""Terms that may prefer another texture to the true one; one figure an image."""
 
 
 def pixel_distance(image: torch.Tensor, reference: torch.Tensor, config: ImageLossConfig) -> torch.Tensor:
