@@ -8,6 +8,9 @@ of the captioner. Precision and recall of each check on labelled captions: `benc
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
 
 from supir_caption.degradation import degradation_words
 from supir_caption.ideas import ideas
@@ -25,7 +28,8 @@ _MOSTLY = (
 )
 
 
-def lint(text: str) -> dict[str, str]:
+@lru_cache(maxsize=1024)
+def lint(text: str) -> Mapping[str, str]:
     """Returns what was found: `degradation`, `refusal`, `hedging`, `boilerplate`, `repetition`, `language`.
 
     Args:
@@ -33,9 +37,10 @@ def lint(text: str) -> dict[str, str]:
 
     Returns:
         For each check that found something its words, in lower case and parted by commas; for `language` its name.
+        Kept, as a text on its way is asked about thrice (again? fit? what is stored?), so it cannot be changed.
     """
     if not text.strip():
-        return {"empty": "no text"}
+        return MappingProxyType({"empty": "no text"})
     own = own_words(text)
     told = _without_refusals(own)
     found = {
@@ -46,7 +51,7 @@ def lint(text: str) -> dict[str, str]:
         "repetition": repeated(text),
         "language": foreign_words(own),
     }
-    return {name: words for name, words in found.items() if words}
+    return MappingProxyType({name: words for name, words in found.items() if words})
 
 
 def own_words(text: str) -> str:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 _LONGEST_SHAPE = 100.0  # longer side over shorter: beyond it processors refuse (Qwen: 200) or see nothing
 
 
+# Pillow averages blocks down to three times the size before it resamples: a ninth of the time for 12 megapixels, and
+# .3 levels of difference (mean over photos reduced 5 times).
+_REDUCING_GAP = 3.0
 # What processors call cutting a picture into tiles of `size` (InternVL, Llama 4, Idefics, Gemma 3): they want it whole.
 _TILING = ("max_patches", "max_image_tiles", "crop_to_patches", "do_image_splitting", "do_pan_and_scan")
 
@@ -61,12 +64,12 @@ class View:
             image: RGB, any size.
         """
         from PIL.Image import Resampling
-        from PIL.ImageOps import contain, pad
+        from PIL.ImageOps import pad
 
         filter_ = Resampling(self.resample)
         image = _not_too_long(image, filter_)
         if self.way == "square":
-            return pad(image, self.size, method=filter_, color=self.colour)
+            return pad(_within(image, self.size, filter_), self.size, method=filter_, color=self.colour)
         if self.way == "exact":
             return _resized(image, self.size, filter_)
         if self.max_pixels is not None:
@@ -74,7 +77,7 @@ class View:
         if self.way == "pixels":
             return _resized(image, stepped_size(image.size, self.pixels, self.step_px), filter_)
         if self.way == "tiles" and (image.width > self.size[0] or image.height > self.size[1]):
-            return contain(image, self.size, method=filter_)
+            return _within(image, self.size, filter_)
         return image
 
 
@@ -146,8 +149,16 @@ def _not_too_long(image: Image, resample: Any) -> Image:
     return image.resize((max(image.width, side), max(image.height, side)), resample)
 
 
+def _within(image: Image, size: tuple[int, int], resample: Any) -> Image:
+    """As large as fits into `size` in its own shape, as `PIL.ImageOps.contain` has it."""
+    (width, height), (most_width, most_height) = image.size, size
+    if width * most_height > height * most_width:
+        return _resized(image, (most_width, round(height / width * most_width)), resample)
+    return _resized(image, (round(width / height * most_height), most_height), resample)
+
+
 def _resized(image: Image, size: tuple[int, int], resample: Any) -> Image:
-    return image if image.size == size else image.resize(size, resample)
+    return image if image.size == size else image.resize(size, resample, reducing_gap=_REDUCING_GAP)
 
 
 def _mean_colour(settings: Mapping[str, Any]) -> tuple[int, int, int]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from functools import cache
 from importlib.resources import files
+from itertools import groupby
 
+_EDGE = r"\b"
 _NAME = re.compile(r"@\{[a-z_]+\}")
 
 
@@ -24,7 +26,10 @@ def word_lists(name: str) -> dict[str, frozenset[str]]:
 
 @cache
 def alternatives(name: str) -> str:
-    """Returns the patterns of a file, one a line, as one; `@{part} = …` defines what `@{part}` stands for in them."""
+    """Returns the patterns of a file, one a line, as one; `@{part} = …` defines what `@{part}` stands for in them.
+
+    A word's edge at the beginning of a line holds for all of the line's own alternatives.
+    """
     parts: dict[str, str] = {}
     patterns: list[str] = []
     for line in _lines(name):
@@ -33,7 +38,14 @@ def alternatives(name: str) -> str:
             parts[part] = pattern
         else:
             patterns.append(_NAME.sub(lambda match: parts[match.group()], line))
-    return "|".join(f"(?:{pattern})" for pattern in patterns)
+    return "|".join(_joined(list(run)) for _, run in groupby(patterns, lambda one: one.startswith(_EDGE)))
+
+
+def _joined(patterns: list[str]) -> str:
+    """What begins with a word's edge has it in common, so that at most letters of a text one look is enough."""
+    begins_at_edge = patterns[0].startswith(_EDGE)
+    either = "|".join(f"(?:{pattern.removeprefix(_EDGE)})" for pattern in patterns)
+    return rf"{_EDGE}(?:{either})" if begins_at_edge else either
 
 
 def _lines(name: str) -> list[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from PIL import Image
+import skimage.data
+from PIL import Image, ImageOps
 
 from supir_caption.views import View, stepped_size, view_of
 
@@ -65,6 +66,18 @@ def test_what_is_given_to_qwen_is_left_as_it_is_by_its_processor():
         given = view.of(Image.new("RGB", size))
         rows, columns = processor(images=given, return_tensors="pt")["image_grid_thw"][0, 1:].tolist()
         assert (columns * 14, rows * 14) == given.size
+
+
+@pytest.mark.parametrize("size", [(512, 512), (512, 300), (301, 512), (100, 77)])
+def test_a_square_model_and_one_of_tiles_get_what_pillow_fits_in_nearly(size: tuple[int, int]):
+    photo = Image.fromarray(skimage.data.astronaut()).resize(size)
+    for box in ((64, 64), (72, 48)):
+        fitted = View("tiles", size=box, resample=3).of(photo)
+        expected = ImageOps.contain(photo, box, method=Image.Resampling.BICUBIC)
+        assert fitted.size == expected.size
+        assert np.abs(np.asarray(fitted, float) - np.asarray(expected)).mean() < 0.6
+        padded = View("square", size=box, resample=3).of(photo)
+        assert padded.size == box
 
 
 def test_the_users_bound_holds_where_the_model_would_take_more():

@@ -73,10 +73,10 @@ class TinyLlava:
 class TinyQwen:
     """A random Qwen2.5-VL (two vision blocks, one of them windowed, two layers) in a folder, and the same in memory.
 
-    Its processor takes pictures of 3136 to 12544 px, in steps of 28 px.
+    Its processor takes pictures of 3136 to 12544 px, in steps of 28 px. Of more layers, it takes longer to answer.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, layers: int = 2) -> None:
         from transformers import Qwen2_5_VLProcessor, Qwen2VLImageProcessor, Qwen2VLVideoProcessor
 
         self.folder = folder
@@ -87,7 +87,7 @@ class TinyQwen:
             video_processor=Qwen2VLVideoProcessor(size=size),
             chat_template=CHATML,
         )
-        self.model = _qwen(self.processor.tokenizer)
+        self.model = _qwen(self.processor.tokenizer, layers)
 
     def save(self) -> None:
         """Writes the weights, and the processor as published files have it."""
@@ -192,7 +192,7 @@ def _llava(tokenizer: Any) -> Any:
         return LlavaForConditionalGeneration(config).float().eval()
 
 
-def _qwen(tokenizer: Any) -> Any:
+def _qwen(tokenizer: Any, layers: int) -> Any:
     import torch
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
@@ -211,7 +211,7 @@ def _qwen(tokenizer: Any) -> Any:
             "vocab_size": len(tokenizer),
             "hidden_size": 128,
             "intermediate_size": 256,
-            "num_hidden_layers": 2,
+            "num_hidden_layers": layers,
             "num_attention_heads": 2,
             "num_key_value_heads": 2,
             "max_position_embeddings": 1024,

@@ -35,14 +35,27 @@ def test_the_teacher_is_followed_where_it_is_nearer_the_photo_and_nowhere_else(w
     photo = torch.cat([photo_like(0), photo_like(1)])
     noise = torch.rand(photo.shape, generator=torch.Generator().manual_seed(2)) * 2 - 1
     image = torch.stack([photo[0], noise[1]])
-    targets, is_followed = teacher.targets(image, photo, photo)
+    targets, is_followed = teacher.targets(image, photo, photo, None)
     assert is_followed.tolist() == [False, True]
     assert torch.equal(targets[0], photo[0])
-    alone, _ = teacher.targets(noise[1:], photo[1:], photo[1:])
+    alone, _ = teacher.targets(noise[1:], photo[1:], photo[1:], None)
     assert not torch.equal(targets[1], photo[1])
     torch.testing.assert_close(targets[1:], alone)
     assert targets.shape == photo.shape
     assert not targets.requires_grad
+
+
+def test_the_teacher_is_not_asked_where_the_perceptual_terms_weigh_less_than_half(weights, monkeypatch):
+    teacher = RestorerTeacher(weights)
+    photo = torch.cat([photo_like(0), photo_like(1)])
+    noise = torch.rand(photo.shape, generator=torch.Generator().manual_seed(2)) * 2 - 1
+    targets, is_followed = teacher.targets(noise, photo, photo, torch.tensor([0.49, 0.5]))
+    assert is_followed.tolist() == [False, True]
+    assert torch.equal(targets[0], photo[0])
+    monkeypatch.setattr(teacher._network, "forward", lambda _: pytest.fail("asked"))
+    targets, is_followed = teacher.targets(noise, photo, photo, torch.tensor([0.49, 0.0]))
+    assert not is_followed.any()
+    assert torch.equal(targets, photo)
 
 
 def test_the_teacher_gets_the_lq_at_its_own_scale_and_range(weights, monkeypatch):
@@ -50,7 +63,7 @@ def test_the_teacher_gets_the_lq_at_its_own_scale_and_range(weights, monkeypatch
     seen = []
     whole = teacher._network.forward
     monkeypatch.setattr(teacher._network, "forward", lambda x: seen.append(x) or whole(x))
-    teacher.targets(photo_like(0), torch.full((1, 3, SIDE, SIDE), 0.5), photo_like(0))
+    teacher.targets(photo_like(0), torch.full((1, 3, SIDE, SIDE), 0.5), photo_like(0), None)
     assert seen[0].shape == (1, 3, SIDE // 4, SIDE // 4)
     torch.testing.assert_close(seen[0], torch.full_like(seen[0], 0.75))
 

@@ -49,11 +49,11 @@ def encoder_phase(supir: Supir, config: TrainConfig) -> Phase:
     def loss_at(lq: torch.Tensor, hq: torch.Tensor, noise: ImageNoise, scale: int) -> Losses:
         latent = supir.encode_lq(enlarged(lq, scale))
         image = reduced(supir.decode(latent).float(), scale)
-        target, figures = hq, Losses()
+        target, figures, share = hq, Losses(), perceptual_share(lq, hq, weights)
         if teacher:
-            target, is_followed = teacher.targets(image, lq, hq)
+            target, is_followed = teacher.targets(image, lq, hq, share)
             figures["taught"] = is_followed.float()
-        total, terms = image_loss(image, target, noise, LATENT_PX // scale, perceptual_share(lq, hq, weights))
+        total, terms = image_loss(image, target, noise, LATENT_PX // scale, share)
         if weights.latent_weight or weights.decoded_weight:
             with torch.no_grad():
                 target_latent = supir.encode(enlarged(hq, scale), None)

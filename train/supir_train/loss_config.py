@@ -107,7 +107,8 @@ class EncoderLossConfig(ImageLossConfig):
     teacher: Annotated[Path, AfterValidator(Path.expanduser)] | None = Field(
         default=None,
         description="Weights of a restorer that spandrel knows (RealESRGAN_x4plus.pth, .safetensors). Where its result "
-        "is nearer the photo by LPIPS than the student's, it is the image terms' target in the photo's place.",
+        "is nearer the photo by LPIPS than the student's, it is the image terms' target in the photo's place; with "
+        "faithful_above_db only where the LQ crop has up to 3 dB more than that.",
     )
 
     @model_validator(mode="after")

@@ -4,7 +4,8 @@ Place in the flow: `encoder.py` asks it what each image is to come near to. Wher
 fitted to the photo, a small network learns their mean, which is mush, long before it learns to choose one. A teacher
 has chosen already: its result is a function of the LQ, which a student can learn.
 The law it keeps: only the photo judges. Its teacher is followed at images where its result is nearer the photo (LPIPS,
-AlexNet) than the student's own is at that step; at all others, the photo itself is the target.
+AlexNet) than the student's own is at that step; at all others, the photo itself is the target. Where little is wrong it
+is not asked: what it invents there would be learnt in the place of what the LQ still has.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from torch.nn import functional
 
 from supir_console import UserError
 from supir_quality.lpips_weights import load_lpips
+
+ASKED_SHARE = 0.5
+"""Share of the perceptual terms from which on the teacher is asked: LQ up to 3 dB better than `faithful_above_db`."""
 
 
 class RestorerTeacher:
@@ -38,7 +42,11 @@ class RestorerTeacher:
 
     @torch.no_grad()
     def targets(
-        self, image: torch.Tensor, lq: torch.Tensor, photo: torch.Tensor
+        self,
+        image: torch.Tensor,
+        lq: torch.Tensor,
+        photo: torch.Tensor,
+        perceptual_share: torch.Tensor | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns what each image is to come near to, (B, 3, H, W), and which of them (B,) follow the teacher.
 
@@ -46,10 +54,18 @@ class RestorerTeacher:
             image: (B, 3, H, W) the student's, about [-1, 1].
             lq: (B, 3, H, W) in [-1, 1]; the teacher gets it reduced by its own scale.
             photo: (B, 3, H, W) in [-1, 1].
+            perceptual_share: (B,) as the losses have it; below `ASKED_SHARE` the photo is the target. None: 1.
         """
-        taught = self._restored(lq)
-        is_followed = self._distance(taught, photo) < self._distance(image.clamp(-1, 1), photo)
-        return torch.where(is_followed[:, None, None, None], taught, photo), is_followed
+        is_followed = torch.zeros(len(lq), dtype=torch.bool, device=lq.device)
+        asked = ~is_followed if perceptual_share is None else perceptual_share >= ASKED_SHARE
+        target = photo.clone()
+        if asked.any():
+            taught = self._restored(lq[asked])
+            own = self._distance(image[asked].clamp(-1, 1), photo[asked])
+            is_nearer = self._distance(taught, photo[asked]) < own
+            is_followed[asked] = is_nearer
+            target[is_followed] = taught[is_nearer].to(target.dtype)
+        return target, is_followed
 
     def _restored(self, lq: torch.Tensor) -> torch.Tensor:
         reduced = functional.interpolate(
