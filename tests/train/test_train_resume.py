@@ -78,6 +78,29 @@ def test_six_steps_equal_a_stop_and_the_rest(stop_after, six_steps, tmp_path):
     assert without_times(straight) == without_times(broken.run)
 
 
+def test_a_stop_waits_for_no_validation_and_the_next_start_makes_it(configure, tmp_path, monkeypatch):
+    def lines(run: Path) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+    def validated(run: Path) -> list[int]:
+        return [line["step"] for line in lines(run) if "validation_loss" in line]
+
+    straight = configure("encoder", tmp_path / "straight", validation__every=2, optimize__steps=4)
+    train(prepare(straight))
+    assert validated(straight.run) == [0, 2, 4]
+    broken = straight.model_copy(update={"run": tmp_path / "broken"})
+    train(prepare(broken), should_stop=lambda steps: steps == 2)
+    assert validated(broken.run) == [0]
+    train(prepare(broken))
+    assert validated(broken.run) == [0, 2, 4]
+    assert without_times(straight.run) == without_times(broken.run)
+    kept = [
+        json.loads((run / "checkpoints/step-00000002/state.json").read_text())
+        for run in (straight.run, broken.run)
+    ]
+    assert kept[0]["figures"] == kept[1]["figures"] != {}
+
+
 @pytest.fixture
 def begun(configure, tmp_path):
     """Starts a long run in a session of its own and returns it with its config, once it has made some steps."""

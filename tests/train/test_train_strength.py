@@ -53,3 +53,15 @@ def test_of_restorations_that_do_harm_the_map_learns_to_take_less(configure, bri
     assert load_file(outcome.model / "strength_map" / "diffusion_pytorch_model.safetensors")
     after = load_file(outcome.model / "robust_encoder" / "diffusion_pytorch_model.safetensors")
     assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
+def test_harm_is_priced_as_lpips_fades(configure, brightener, tmp_path):
+    def told(db: float | None) -> float:
+        run = tmp_path / f"above-{db}"
+        settings = {"encoder__faithful_above_db": db, "optimize__steps": 1, "validation__every": 1000}
+        train(prepare(configure("strength", run, init=brightener, **settings)))
+        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        return next(line["validation_harm"] for line in lines if "validation_harm" in line)
+
+    everywhere, nowhere, above = told(None), told(90), told(22)
+    assert everywhere > above > nowhere == 0

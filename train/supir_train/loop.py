@@ -101,6 +101,8 @@ class _Loop:
         state, context, fit = self.state, self.context, self.phase.optimize
         if not state.steps_done:
             self._validate()
+        elif self._is_validated and not state.figures and self._validate():
+            self.save(state)  # a stop waited for no validation
         context.pace.begin_window()
         with context.progress(self.phase.name, fit.steps, state.steps_done) as progress:
             batches = context.pace.timed(batches)
@@ -131,6 +133,10 @@ class _Loop:
     def _is_last(self) -> bool:
         return self.state.steps_done == self.phase.optimize.steps
 
+    @property
+    def _is_validated(self) -> bool:
+        return self.state.steps_done % self.config.validation.every == 0 or self._is_last
+
     def _advance(self, batches: Iterator[Batch]) -> list[Batch]:
         """Takes the next step, or passes over it; returns this process's batches of it."""
         phase, state, context, split = self.phase, self.state, self.context, self.split
@@ -159,9 +165,13 @@ class _Loop:
             context.log(self._place | line | images | context.pace.line())
 
     def _keep(self, stop: bool) -> None:
-        """Validates the step and writes its checkpoint, if it is one that has them."""
+        """Validates the step and writes its checkpoint, if it is one that has them.
+
+        Whoever stops a run may not wait for a validation: the next start makes it, unless this is the last step.
+        """
         done, config = self.state.steps_done, self.config
-        is_best = (done % config.validation.every == 0 or self._is_last) and self._validate()
+        waits = self._is_last or not stop
+        is_best = self._is_validated and waits and self._validate()
         if done % config.checkpoint_every == 0 or self._is_last or stop or is_best:
             with self.context.pace.apart():
                 self.context.bad_samples.write()

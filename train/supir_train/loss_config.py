@@ -126,7 +126,7 @@ class StrengthConfig(Config):
         default=0.3,
         ge=0,
         description="Weight of the harm: by how much the squared error of what is taken exceeds that of the given "
-        "picture, in nats, and 0 where it does not.",
+        "picture, in nats, and 0 where it does not. With encoder.faithful_above_db it grows as LPIPS fades, from 0.",
     )
 
 

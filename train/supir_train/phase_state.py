@@ -63,6 +63,7 @@ def start_phase(
             phase.adversary.restore(resumed.adversary)
     if resumed:
         state.steps_done, state.position = resumed.progress.phase_step, resumed.progress.position
+        state.figures = resumed.progress.figures
         _restore_tensors(state, resumed)
     return state
 

@@ -3,7 +3,8 @@
 Place in the flow: last, on a model that restores; the restorer mixes by it. The restoration is that of the robust
 encoder and the decoder alone, at `encoder.working_scale`: sampling that starts from it with little noise ends near it.
 The law it keeps: what is restored is frozen, and its loss is that of the picture that a user gets. Harm, more squared
-error than the given picture has, is priced by itself, for a perceptual distance may be lower where more is wrong.
+error than the given picture has, is priced by itself, for a perceptual distance may be lower where more is wrong; with
+`encoder.faithful_above_db` by as much as LPIPS fades, since what is lost can only be made up at its price.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ def strength_phase(supir: Supir, config: TrainConfig) -> Phase:
         image, share = mix(batch)
         faithful = perceptual_share(batch.lq, batch.hq, config.encoder)
         total, terms = image_loss(image, batch.hq, noise, perceptual_share=faithful)
-        terms["harm"] = harm(image, batch.lq, batch.hq).mean()
+        blame = 1.0 if faithful is None else 1.0 - faithful
+        terms["harm"] = (blame * harm(image, batch.lq, batch.hq)).mean()
         total = total + config.strength.harm_weight * terms["harm"]
         return {
             "loss": total,
