@@ -21,8 +21,6 @@ from supir_model.estimator import Degradation, DegradationEstimator, normalised
 from supir_model.load import embedded_estimator
 from supir_model.strength_map import StrengthMap
 
-CLEAN_DB, SUSPECT_DB = 40.0, 34.0
-"""Estimated PSNR from which on nothing is taken, and up to which the faults alone decide."""
 COMPRESSED_QUALITY = (90.0, 75.0)
 """JPEG quality from which on, and up to which, blur and noise count as alone and as among other faults."""
 ALONE_BLUR_PX, ALONE_NOISE = (0.8, 1.7), (1.0, 9.0)
@@ -103,7 +101,7 @@ def automatic(supir: Supir, degradation: Degradation) -> Taken:
     """Returns what is best taken of a restoration by this model, of a picture that was degraded so."""
     if supir.strength_map is None:
         return Taken(automatic_strength(degradation), degradation=degradation)
-    return Taken(_doubt(degradation), supir.strength_map, degradation)
+    return Taken(degradation.doubt, supir.strength_map, degradation)
 
 
 def automatic_strength(degradation: Degradation) -> float:
@@ -118,12 +116,7 @@ def automatic_strength(degradation: Degradation) -> float:
         share(degradation.noise_sigma, ALONE_NOISE, NOISE),
         JPEG_STRENGTH * _ramp(degradation.jpeg_quality, *JPEG_QUALITY),
     )
-    return min(worst, _doubt(degradation))
-
-
-def _doubt(degradation: Degradation) -> float:
-    """0 for a picture that is clean by its estimated PSNR, up to 1."""
-    return _ramp(degradation.psnr_db, CLEAN_DB, SUSPECT_DB)
+    return min(worst, degradation.doubt)
 
 
 def _ramp(value: float, none: float, all_: float) -> float:

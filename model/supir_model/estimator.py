@@ -24,6 +24,8 @@ LOWEST_PSNR_DB, HIGHEST_PSNR_DB = 10.0, 50.0
 """Bounds of `psnr_db`: beyond them pictures are equally ruined, or equally clean."""
 ENLARGED_BLUR_PX = 2.2
 """Estimated blur below which a picture is best worked on at twice its side."""
+CLEAN_DB, SUSPECT_DB = 40.0, 34.0
+"""Estimated PSNR from which on a picture is clean, and up to which it is doubtless not."""
 SMALLEST_ENERGY = 1e-6
 """Added to a squared coefficient: that of a tenth of a grey level, about."""
 
@@ -54,6 +56,11 @@ class Degradation:
         better at its own size, at which the network sees more of it.
         """
         return self.blur_sigma_px < ENLARGED_BLUR_PX
+
+    @property
+    def doubt(self) -> float:
+        """How doubtful it is that a picture of it is clean, 0 to 1: no larger share of a restoration is taken."""
+        return min(1.0, max(0.0, (CLEAN_DB - self.psnr_db) / (CLEAN_DB - SUSPECT_DB)))
 
 
 class DegradationEstimator(ModelMixin, ConfigMixin):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import torch
 
 from supir_model import Supir
+from supir_model.estimator import denormalised
 from supir_model.load import embedded_estimator
 from supir_train.batch import Batch
 from supir_train.config import TrainConfig
@@ -36,7 +37,8 @@ def strength_phase(supir: Supir, config: TrainConfig) -> Phase:
         with torch.no_grad():
             restored = choice.restored(supir, batch.lq).clamp(-1, 1)
             estimate = estimator(batch.lq)
-        share = supir.strength_map(batch.lq, restored, estimate).float()
+        doubt = torch.tensor([each.doubt for each in denormalised(estimate)], device=batch.lq.device)
+        share = doubt[:, None, None, None] * supir.strength_map(batch.lq, restored, estimate).float()
         return batch.lq + share * (restored - batch.lq), share
 
     def loss(batch: Batch, noise: ImageNoise) -> Losses:
