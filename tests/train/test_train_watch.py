@@ -138,7 +138,7 @@ def test_a_run_that_goes_on_drops_sheets_and_events_after_its_checkpoint(configu
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     keys = {
-        "optimize__steps": 4,
+        "optimize__steps": 5,
         "validation__every": 1,
         "validation__pictures": 2,
         "validation__crops": 4,
@@ -146,13 +146,13 @@ def test_a_run_that_goes_on_drops_sheets_and_events_after_its_checkpoint(configu
         "keep_checkpoints": 9,
     }
     config = configure("encoder", tmp_path / "run", **keys)
-    train(prepare(config), should_stop=lambda steps: steps == 3)
+    train(prepare(config), should_stop=lambda steps: steps == 4)
     for path in list_checkpoints(config.run / "checkpoints"):
         if path.name > "step-00000002":
             for file in path.iterdir():
                 file.unlink()
             path.rmdir()
-    train(prepare(config), should_stop=lambda steps: steps == 3)
+    train(prepare(config), should_stop=lambda steps: steps == 4)
     events = EventAccumulator(str(config.run / "events")).Reload()
     assert [event.step for event in events.Scalars("encoder/validation_psnr")] == [0, 1, 2, 3]
     assert sorted(path.name[:13] for path in (config.run / "sheets").iterdir()) == [
