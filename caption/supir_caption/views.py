@@ -150,7 +150,7 @@ def _not_too_long(image: Image, resample: Any) -> Image:
 
 
 def _within(image: Image, size: tuple[int, int], resample: Any) -> Image:
-    """As large as fits into `size` in its own shape, as `PIL.ImageOps.contain` has it."""
+    """As large as fits into `size` in its own shape: `PIL.ImageOps.contain`, which cannot be told of a reducing gap."""
     (width, height), (most_width, most_height) = image.size, size
     if width * most_height > height * most_width:
         return _resized(image, (most_width, round(height / width * most_width)), resample)

@@ -37,6 +37,7 @@ def strength_phase(supir: Supir, config: TrainConfig) -> Phase:
         with torch.no_grad():
             restored = choice.restored(supir, batch.lq).clamp(-1, 1)
             estimate = estimator(batch.lq)
+        # the restorer takes nothing of a picture that the estimate finds clean, whatever the map says
         doubt = torch.tensor([each.doubt for each in denormalised(estimate)], device=batch.lq.device)
         share = doubt[:, None, None, None] * supir.strength_map(batch.lq, restored, estimate).float()
         return batch.lq + share * (restored - batch.lq), share
