@@ -192,7 +192,7 @@ def _print_plan(
         sys.stderr.writelines(f"{_about(picture.job.source, picture.describe())}\n" for picture in pictures)
     unreadable = [picture.problem for picture in pictures if picture.problem]
     stretched = [str(picture.job.source) for picture in pictures if picture.warning()]
-    cost = estimate(pictures, measure_cost(pictures, restorer), restorer, batch_size)
+    cost = estimate(pictures, measure_cost(pictures, restorer, batch_size), restorer)
     counts = {"open": len(plan.open), "finished": len(plan.finished)}
     finish({**counts, "unreadable": unreadable, "stretched": stretched, **cost, **left_out}, as_json)
 

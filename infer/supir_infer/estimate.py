@@ -5,7 +5,7 @@ tiles as small and as large as the run's own and linear in their pixels, as far 
 not spare the work; and those of reading, judging and saving, measured on a few of the pictures, which threads do
 meanwhile.
 Memory is `memory`'s.
-Limits: good to about a factor of 1.5; a busy machine gives busy figures.
+Limits: seconds are good to about a factor of 1.5; a busy machine gives busy figures.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from supir_console import counted
 from supir_infer.choice import Choice, choose
 from supir_infer.folder import SAVERS, waiting_bytes
 from supir_infer.images import ImageError, picture_size, read_picture
-from supir_infer.memory import PROBE_STEPS, Memory, grey, measure_memory, probe_of
+from supir_infer.memory import PROBE_STEPS, Memory, measure_memory, plain_picture, probe_of
 from supir_infer.plan import Job
 from supir_infer.restore import Restorer
 from supir_infer.saving import SUFFIX_OF, write_picture
@@ -127,20 +127,23 @@ def _tile_px(sizes: Sizes, settings: RestoreSettings) -> int:
     return math.prod(min(settings.tile_px, side) for side in sizes.working)
 
 
-def measure_cost(plans: Sequence[PicturePlan], restorer: Restorer) -> Cost:
+def measure_cost(plans: Sequence[PicturePlan], restorer: Restorer, batch_size: int) -> Cost:
     """Returns the cost of the pictures on this device.
 
-    Takes about as long as eight denoising steps on a tile, and reading and saving a few of the pictures.
+    Takes about as long as eight denoising steps on a tile, the VAE on five megapixels at most, and reading and saving a
+    few of the pictures.
     """
     supir = restorer.supir
-    memory = measure_memory(restorer)  # also pays for first-use allocations
+    known = [plan for plan in plans if plan.sizes]
+    sizes = [plan.sizes for plan in known if plan.sizes]
+    file_s_per_px, restored = _look_at(known, restorer)  # holds then what files load
+    memory = measure_memory(restorer, sizes, min(batch_size, max(1, len(sizes))))  # and first-use allocations
     probe = probe_of(restorer)
     steps, vae = [], []
     for side in _sides(plans, restorer.settings):
-        timings = probe.restore(grey(side, side)).timings
+        timings = probe.restore(plain_picture(side, side)).timings
         steps.append((side**2, timings["sample"] / PROBE_STEPS))
         vae.append((side**2, timings["encode"] + timings["decode"]))
-    file_s_per_px, restored = _look_at([plan for plan in plans if plan.sizes], restorer)
     return Cost(
         step=Line.through(steps),
         vae=Line.through(vae),
@@ -187,16 +190,13 @@ def _tried(plan: PicturePlan, untouched: Restorer, settings: RestoreSettings, fo
     return choose(untouched.supir, settings, picture.rgb)
 
 
-def estimate(
-    plans: Sequence[PicturePlan], cost: Cost, restorer: Restorer, batch_size: int
-) -> dict[str, object]:
+def estimate(plans: Sequence[PicturePlan], cost: Cost, restorer: Restorer) -> dict[str, object]:
     """Returns the totals of a plan: network steps, seconds and GiB, ready for JSON.
 
     Args:
         plans: what is to be done; what `auto` spares of it is the share that it spares of the ones looked at.
         cost: of these pictures on this device.
         restorer: that would do it.
-        batch_size: pictures restored together.
     """
     known = [(plan, plan.sizes) for plan in plans if plan.sizes is not None]
     steps = sum(plan.num_tiles for plan in plans) * restorer.num_steps
@@ -209,10 +209,10 @@ def estimate(
     files /= min(SAVERS, os.cpu_count() or 1)
     on_cpu = restorer.supir.device.type == "cpu"
     seconds = network + files if on_cpu else max(network, files)  # a CPU does both, beside a GPU files go on
-    together = min(batch_size, max(1, len(known)))
     peak = None
     if cost.memory is not None:
-        peak = cost.memory.peak([sizes.working for _, sizes in known], together)
+        at_once = min(restorer.settings.tile_batch, max((plan.num_tiles for plan in plans), default=1))
+        peak = cost.memory.with_tile(at_once).peak([sizes.working for _, sizes in known])
         peak += waiting_bytes([sizes for _, sizes in known]) if on_cpu else 0
     return {
         "network_steps": steps,

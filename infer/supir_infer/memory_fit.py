@@ -52,7 +52,7 @@ def fit(jobs: Sequence[Job], settings: RestoreSettings, supir: Supir, size: str,
     Args:
         jobs: all pictures of the run, done or not, so that a rerun finds the same plan.
         settings: that were asked for.
-        supir: loaded; a tile and pictures of 512 to 1024 px are run on it, where it is.
+        supir: loaded; a tile and pictures of up to five megapixels in all are run on it, where it is.
         size: of the memory (a GPU's, else that of the whole process), as in 8GB.
         batch_size: pictures restored together.
 
@@ -70,27 +70,27 @@ def fit(jobs: Sequence[Job], settings: RestoreSettings, supir: Supir, size: str,
     if is_kl and supir.device.type == "cpu":
         changes["vae_maps_gib"] = 0.0
     asked = settings.model_copy(update=changes)
-    memory = measure_memory(Restorer(supir, asked))
+    memory = measure_memory(Restorer(supir, asked), sizes, min(batch_size, max(1, len(sizes))))
     if memory is None:
         raise UserError(
             "--fit: how much memory a run takes can be read on Linux and on CUDA alone; use --tile"
         )
-    return _largest(asked, memory, working, min(batch_size, max(1, len(working))), room, size)
+    return _largest(asked, memory, working, tile_side(asked, sizes), room, size)
 
 
 def _largest(
     asked: RestoreSettings,
     memory: Memory,
     working: Sequence[tuple[int, int]],
-    together: int,
+    side: int,
     room: float,
     size: str,
 ) -> Fitted:
-    side = tile_side(asked)
+    """`side` is that of the tile that was measured, px."""
     current = asked
     while True:
         pixels = current.tile_batch * min(current.tile_px, side) ** 2
-        peak = memory.with_tile(pixels / side**2).peak(working, together)
+        peak = memory.with_tile(pixels / side**2).peak(working)
         if peak <= room:
             return Fitted(settings=current, peak=peak)
         smaller = (
@@ -99,7 +99,7 @@ def _largest(
             else halved(current, min(current.tile_px, side))
         )
         if smaller is None:
-            width, height = max(working, key=memory.picture, default=(0, 0))
+            width, height = max(working, key=memory.of_picture, default=(0, 0))
             tile = min(current.tile_px, side)
             raise UserError(
                 f"--fit {size}: the model, one tile of {tile} px and a picture of {width}x{height} "

@@ -11,7 +11,7 @@ from PIL import Image
 from supir_infer import RestoreSettings
 from supir_infer.estimate import Cost, Line, PicturePlan, estimate, measure_cost, plan_pictures
 from supir_infer.folder import FILES, MADE, READ, waiting_bytes
-from supir_infer.memory import CLEAR, PROBE_STEPS, measure_memory
+from supir_infer.memory import CLEAR, PROBE_STEPS, Growth, Memory, measure_memory
 from supir_infer.plan import Job, find_jobs
 from supir_infer.restore import Restorer
 from supir_infer.sizes import Sizes
@@ -38,7 +38,7 @@ def test_seconds_are_those_of_every_tile_and_step_and_of_the_files(supir, monkey
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     cost = Cost(Line(0.5, 0.001), Line(1.0, 0.0001), 0.0002, restored, 2**30, None)
     restorer = Restorer(supir, RestoreSettings(steps=2))
-    told = estimate([planned(100, 9, 1000), planned(100, 1, 500)], cost, restorer, 1)
+    told = estimate([planned(100, 9, 1000), planned(100, 1, 500)], cost, restorer)
     # 9 tiles of 1.5 s and 1 of 1 s, two steps each: 29 s; the VAE twice 2 s; files twice 2 s, on two cores
     assert told["seconds"] == network_s + 2.0
     assert (told["network_steps"], told["restored_share"], told["memory_gib"]) == (20, restored, None)
@@ -59,9 +59,9 @@ def test_tiles_are_measured_at_the_sizes_that_the_run_has(supir, tmp_path, monke
         return restore(self, image, *arguments, **options)
 
     monkeypatch.setattr(Restorer, "restore", noted)
-    monkeypatch.setattr("supir_infer.estimate.measure_memory", lambda _: None)
-    cost = measure_cost(plans, restorer)
-    assert measured == [(64, 1.0), (128, 1.0), (200, 0.0), (64, 0.0)]
+    monkeypatch.setattr("supir_infer.estimate.measure_memory", lambda *_: None)
+    cost = measure_cost(plans, restorer, 1)
+    assert measured == [(200, 0.0), (64, 0.0), (64, 1.0), (128, 1.0)]
     assert cost.restored == 1.0
     assert cost.file_s_per_px > 0
     assert cost.step.at(128**2) > 0
@@ -77,8 +77,20 @@ def test_memory_asks_the_network_for_one_tile_alone_and_not_for_the_larger_pictu
 
     monkeypatch.setattr(Supir, "denoise_prepared", noted)
     settings = RestoreSettings(steps=1, min_size_px=64, tile_px=64, tile_stride_px=32)
-    assert measure_memory(Restorer(supir, settings)) is not None
+    size = (96, 64)
+    assert measure_memory(Restorer(supir, settings), [Sizes(size, size, size)]) is not None
     assert asked == [(1, supir.latent_channels, 8, 8)] * 2 * PROBE_STEPS  # once for first-use allocations
+
+
+def test_memory_is_drawn_out_from_three_sizes_and_the_network_works_beside_what_a_picture_holds():
+    growth = Growth.through(
+        *(7 + 3 * width + 5 * width * height for width, height in ((10, 10), (10, 20), (20, 10))), 10
+    )
+    assert growth.at((100, 40)) == pytest.approx(7 + 300 + 20_000)
+    memory = Memory(1000, 60, Growth(10.0, per_px=1.0), Growth(20.0, per_px=0.5))
+    assert memory.peak([(2, 2)]) == 1000 + 22 + 60
+    assert memory.peak([(2, 2), (20, 20)]) == 1000 + 410
+    assert memory.with_tile(4).peak([(2, 2), (20, 20)]) == 1000 + 220 + 240
 
 
 def test_the_share_of_clean_pictures_is_seen_by_looking_at_some(supir, tmp_path, face):
@@ -88,7 +100,7 @@ def test_the_share_of_clean_pictures_is_seen_by_looking_at_some(supir, tmp_path,
     (tmp_path / "bad.png").write_bytes(b"no picture")
     restorer = Restorer(supir, RestoreSettings(steps=1, min_size_px=64, strength="auto"))
     plans = plan_pictures(find_jobs(tmp_path, tmp_path / "out", lambda *_: ""), restorer)
-    assert measure_cost(plans, restorer).restored == 0.5
+    assert measure_cost(plans, restorer, 1).restored == 0.5
 
 
 def test_what_waits_in_memory_is_bounded_and_one_picture_waits_for_nobody():

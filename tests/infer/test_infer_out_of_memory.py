@@ -9,7 +9,7 @@ from supir_console import UserError
 from supir_infer import RestoreSettings, memory_fit
 from supir_infer.cli import main
 from supir_infer.codec import Codec
-from supir_infer.memory import CLEAR, Memory
+from supir_infer.memory import CLEAR, Growth, Memory
 from supir_infer.memory_fit import Fitted
 from supir_infer.out_of_memory import smaller
 from supir_infer.restore import Restorer
@@ -114,8 +114,8 @@ def test_main_memory_that_is_refused_is_told_from_other_errors():
 def plan(side: int, batch: int, tile: int, room: float, held: int = 100) -> Fitted:
     """What is fitted where a tile of 256 px takes 1000 bytes, and a picture 1 a column and 0.01 a px."""
     settings = RestoreSettings(tile_px=256, tile_stride_px=128, min_size_px=256, tile_batch=batch)
-    memory = Memory(held, tile, 10.0, 1.0, 0.01)
-    return memory_fit._largest(settings, memory, [(side, side)], 1, room, "9GB")
+    memory = Memory(held, tile, Growth(10.0, 1.0, 0.01), Growth(0.0))
+    return memory_fit._largest(settings, memory, [(side, side)], 256, room, "9GB")
 
 
 def test_the_plan_that_fits_has_the_largest_tiles():
@@ -154,4 +154,4 @@ def test_fit_prints_its_plan_and_keeps_to_it(command, photos, tmp_path):
     assert command(main, *line, "--fit", "64GB", "--json").out.count('"skipped": 1') == 1
     refused = command(main, *line, "--fit", "10MB")
     assert refused.code == 2
-    assert "--fit 10MB: the model, one tile of 64 px" in refused.err
+    assert "--fit 10MB: the model, one tile of 96 px" in refused.err
