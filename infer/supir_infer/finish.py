@@ -74,17 +74,17 @@ def finished(
 
 
 def _with_mean(mixed: FloatImage, given: FloatImage, share: FloatImage) -> FloatImage:
-    """The mixture with the mean colour of the given picture.
+    """The mixture, changed in place, with the mean colour of the given picture.
 
     The restored picture had it before its brightest and darkest were cut off and only a share of it was taken. What is
     missing is added where the restoration is; a part of that is cut off again, so it takes a few rounds.
     """
     for _ in range(MEAN_ROUNDS):
-        mixed = np.clip(mixed, 0, 1)
+        np.clip(mixed, 0, 1, out=mixed)
         missing = (given - mixed).mean(axis=(0, 1), dtype=np.float64)
         if np.abs(missing).max() < MEAN_TOLERANCE:
             break
-        mixed = mixed + (share * (missing / np.mean(share))).astype(np.float32)
+        mixed += (share * (missing / np.mean(share))).astype(np.float32)
     return mixed
 
 
