@@ -135,11 +135,11 @@ def _growths(probe: Restorer, meter: _Meter, sizes: Sequence[Sizes], together: i
         stretch = scale * upscale
 
     def peaks(working: tuple[int, int]) -> tuple[int, int]:
-        source = tuple(max(1, round(side / stretch)) for side in working)
+        width, height = (max(1, round(side / stretch)) for side in working)
         watched = _Watched(meter, with_network=False)
         before = meter.held() or 0
         meter.reset()
-        Restorer(probe.supir, settings, watched).restore_batch(*_batch((source[0], source[1]), together))
+        Restorer(probe.supir, settings, watched).restore_batch(*_batch((width, height), together))
         return max(watched.before, meter.highest()) - before, watched.highest - before
 
     side = KL_SIDE_PX if isinstance(probe.supir.vae, AutoencoderKL) else MINI_SIDE_PX
