@@ -236,7 +236,7 @@ def test_an_interrupted_run_leaves_no_thread_and_is_completed_by_the_next(supir,
     with pytest.raises(KeyboardInterrupt):
         folder.run_jobs(Interrupted(supir, CLEAN), jobs, recipe_of(CLEAN), out / "results.jsonl", 1)
     gc.collect()
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before  # some of the tests before end theirs meanwhile
     names = sorted(path.name for path in out.iterdir())
     assert names == [*(f"{index:02}.png" for index in (0, 1, 2, 3, 4, 6, 7)), "results.jsonl"]
     assert all(read_metadata(out / name) for name in names[:-1])
