@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ import torch
 from diffusers import AutoencoderKL
 
 from supir_infer import kl_strips
+from supir_infer.memory import Meter
 from supir_infer.row_maps import GIB, Maps
 from supir_model import PRESETS
 
@@ -71,18 +71,15 @@ def _measure(options: argparse.Namespace) -> None:
         vae.enable_tiling()
     elif options.one == STRIPS:
         vae.to(memory_format=torch.channels_last)  # as `Restorer` has it
-    Path("/proc/self/clear_refs").write_text("5")  # the most that is resident counts from here
-    before, started = _most_resident(), time.process_time()
+    meter = Meter(latent.device)
+    before = meter.held()
+    assert before is not None, "Linux tells it"
+    meter.reset()
+    started = time.process_time()
     image = decode[options.one]()
     seconds = time.process_time() - started
+    print(json.dumps({"gib": (meter.highest() - before) / GIB, "seconds": seconds}))
     torch.save(image, Path(options.folder) / options.one)
-    print(json.dumps({"gib": (_most_resident() - before) / GIB, "seconds": seconds}))
-
-
-def _most_resident() -> int:
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found, "Linux tells it"
-    return int(found[1]) * 1024
 
 
 def _distance(folder: Path, side: str) -> float:

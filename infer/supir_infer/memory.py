@@ -37,7 +37,7 @@ that glibc gives each back when it is freed (32 MiB); smaller ones are kept or n
 PROBE_START_SIGMA = 1.0
 """High enough for two steps; a step costs the same wherever it is."""
 PLAIN_COLOUR = (0.4, 0.5, 0.6)
-"""Of a picture that a probe restores: not grey, which is less work at the end."""
+"""Of a picture that a probe restores: not grey, since that takes a copy more at the end than most photos do."""
 CLEAR, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 
@@ -113,7 +113,7 @@ def measure_memory(restorer: Restorer, sizes: Sequence[Sizes], together: int = 1
         together: pictures that are restored at once.
     """
     probe, side = probe_of(restorer), tile_side(restorer.settings, sizes)
-    meter = _Meter(probe.supir.device)
+    meter = Meter(probe.supir.device)
     probe.restore(plain_picture(side, side))  # first-use allocations
     held = meter.held()
     if held is None:
@@ -124,7 +124,7 @@ def measure_memory(restorer: Restorer, sizes: Sequence[Sizes], together: int = 1
     return Memory(held, watched.highest - watched.start, picture, sampled)
 
 
-def _growths(probe: Restorer, meter: _Meter, sizes: Sequence[Sizes], together: int) -> tuple[Growth, Growth]:
+def _growths(probe: Restorer, meter: Meter, sizes: Sequence[Sizes], together: int) -> tuple[Growth, Growth]:
     """`picture` and `sampled` of a `Memory`."""
     largest = max(sizes, key=lambda size: math.prod(size.working), default=None)
     settings, stretch = probe.settings, 1.0
@@ -160,7 +160,7 @@ class _Watched:
     Notes the most that was held before, what was at the start, and the most until the last step.
     """
 
-    def __init__(self, meter: _Meter, *, with_network: bool) -> None:
+    def __init__(self, meter: Meter, *, with_network: bool) -> None:
         self._meter, self._with_network = meter, with_network
         self.before = self.start = self.highest = 0
 
@@ -194,7 +194,7 @@ def _batch(
     return [plain_picture(*size) for _ in range(together)], [""] * together, list(range(together))
 
 
-class _Meter:
+class Meter:
     """Reads what is held on a device, and the most since `reset`.
 
     Args:
