@@ -67,11 +67,14 @@ class Ahead(Generic[Item]):
         return not self._waiting or self._waiting[0].done()
 
     def close(self) -> None:
-        """Stops the threads; what is not begun is dropped."""
+        """Stops the threads: what is not begun is dropped, what is under way ends before this returns.
+
+        The source may write where the next one to iterate reads.
+        """
         self._is_at_end = True
         self._waiting.clear()
-        self._reader.shutdown(wait=False, cancel_futures=True)
-        self._workers.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._reader, self._workers):
+            threads.shutdown(cancel_futures=True)
 
     def _begin_one(self) -> None:
         read, self._read = self._read, self._reader.submit(next, self._source, _END)

@@ -239,6 +239,21 @@ def test_work_is_begun_no_further_ahead_than_it_may_be(depth: int, most: int):
     assert begun == list(range(20))
 
 
+def test_nothing_is_read_or_worked_on_once_it_is_closed():
+    under_way: set[str] = set()
+
+    def slowly(name: str, number: int) -> int:
+        under_way.add(name)
+        time.sleep(0.05)
+        under_way.remove(name)
+        return number
+
+    made = Ahead((slowly("read", n) for n in range(20)), lambda n: slowly("work", n), depth=3)
+    assert next(made) == 0
+    made.close()
+    assert under_way == set()
+
+
 @pytest.mark.parametrize(("num_images", "measured"), [(3, 3), (16, 9)])
 def test_a_try_measures_some_pictures_after_one_that_warms_up_and_stores_nothing(
     strips: Store, tags: TagsEngine, num_images: int, measured: int
