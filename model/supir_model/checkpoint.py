@@ -33,7 +33,7 @@ from supir_model.official_names import (
     unet_name,
     vae_name,
 )
-from supir_model.tensor_file import TensorFile
+from supir_model.tensor_file import TensorFile, give_usual_mode
 
 if TYPE_CHECKING:
     from supir_model.supir import Supir
@@ -126,6 +126,7 @@ def save_checkpoint(adapter: Adapter | Supir, path: str | Path, dtype: torch.dty
     else:
         settings = json.dumps(_arguments(adapter.connectors))
         save_file(tensors, temporary, metadata={"format": "pt", CONNECTOR_SETTINGS: settings})
+    give_usual_mode([temporary])
     temporary.replace(path)
 
 

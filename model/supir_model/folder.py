@@ -30,7 +30,7 @@ from supir_model.estimator import DegradationEstimator
 from supir_model.mini_vae import MiniVAE
 from supir_model.presets import PREDICTION_TYPE, PREDICTION_TYPES
 from supir_model.strength_map import StrengthMap
-from supir_model.tensor_file import TensorFile
+from supir_model.tensor_file import TensorFile, give_usual_mode
 from supir_model.text import TextEncoders
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ def save_folder(supir: Supir, folder: Path, dtype: torch.dtype | None) -> None:
     robust.parent.mkdir(exist_ok=True)
     state = {key: value.to(dtype).contiguous() for key, value in supir.robust_encoder.state_dict().items()}
     save_file(state, robust, metadata={"format": "pt"})
+    give_usual_mode(folder.rglob("*.safetensors"))
     config = {"_class_name": CLASS_NAME, "format": FORMAT}
     (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 

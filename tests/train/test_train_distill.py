@@ -27,7 +27,7 @@ from supir_train import TrainConfig
 from supir_train.distill import guided_estimate
 from supir_train.distill_config import DistillConfig
 from supir_train.export import export
-from supir_train.held_out_batches import validation_batches
+from supir_train.held_out_batches import choose_held_out, validation_batches
 from supir_train.image_noise import image_noise, keyed_generator
 from supir_train.phase import autocast
 from supir_train.rehearsal import rehearse
@@ -127,7 +127,8 @@ def test_all_of_the_students_adapter_gets_a_gradient_in_bfloat16(distill):
     for precision in ("fp32", "bf16"):
         run = prepare(distill(precision, optimize__precision=precision))
         (batch,) = (
-            one.to(run.supir.device) for one in validation_batches(run.config, images=16, degraded=True)
+            one.to(run.supir.device)
+            for one in validation_batches(run.config, choose_held_out(run.config), images=16, degraded=True)
         )
         with autocast(run.phases[0].optimize, run.supir.device):
             loss = run.phases[0].loss(batch, image_noise(0, "bits", batch.numbers, images_a_step=16))["loss"]
@@ -141,7 +142,10 @@ def test_all_of_the_students_adapter_gets_a_gradient_in_bfloat16(distill):
 def test_a_validation_restores_as_the_restorer_does_by_its_preset(distill):
     config = distill("run", data__suffix_share=0)
     run = prepare(config)
-    (batch,) = (one.to(run.supir.device) for one in validation_batches(config, images=16, degraded=True))
+    (batch,) = (
+        one.to(run.supir.device)
+        for one in validation_batches(config, choose_held_out(config), images=16, degraded=True)
+    )
     noise = [image_noise(0, "restoration", batch.numbers, images_a_step=16) for _ in range(2)]
     restored = run.phases[0].restore(batch, noise[0])
     settings = PRESETS["few-step-mini"].model_copy(update={"colour_fix": "none", "size_condition": 1024})
@@ -189,7 +193,10 @@ def test_a_student_in_one_call_comes_nearer_to_its_teachers_many_than_the_teache
 def landings(run, steps: int) -> torch.Tensor:
     """Where the network gets from the held-out starts in so many steps of the sampler, latents."""
     config, supir = run.config, run.supir
-    (batch,) = (one.to(supir.device) for one in validation_batches(config, images=16, degraded=True))
+    (batch,) = (
+        one.to(supir.device)
+        for one in validation_batches(config, choose_held_out(config), images=16, degraded=True)
+    )
     noise = image_noise(1, "landings", batch.numbers, images_a_step=16)
     with torch.no_grad():
         z_lq, text = supir.encode_lq(batch.lq), supir.encode_prompt(list(batch.prompts))

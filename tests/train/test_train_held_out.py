@@ -118,10 +118,10 @@ def test_asked_for_32_crops_of_two_photos_there_are_32_different_ones(
     crops_of_six_photos, configure, tmp_path
 ):
     config = configure("encoder", tmp_path, data__dataset=crops_of_six_photos, validation__crops=32)
-    batches = validation_batches(config, images=8, degraded=True)
+    batches = validation_batches(config, choose_held_out(config), images=8, degraded=True)
     pictures = {hq.numpy().tobytes() for batch in batches for hq in batch.hq}
     assert (sum(len(batch.keys) for batch in batches), len(pictures)) == (32, 32)
-    again = validation_batches(config, images=8, degraded=True)
+    again = validation_batches(config, choose_held_out(config), images=8, degraded=True)
     assert all(one.lq.equal(other.lq) for one, other in zip(batches, again, strict=True))
 
 
@@ -133,7 +133,9 @@ def test_processes_share_the_crops_without_gap_or_overlap(size, crops_of_six_pho
     numbers = [
         number
         for rank in range(size)
-        for batch in validation_batches(config, images=4, degraded=False, world=World(rank=rank, size=size))
+        for batch in validation_batches(
+            config, choose_held_out(config), images=4, degraded=False, world=World(rank=rank, size=size)
+        )
         for number in batch.numbers
     ]
     assert sorted(numbers) == list(range(10))

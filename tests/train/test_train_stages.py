@@ -80,12 +80,11 @@ def test_robust_encoder_learns_to_see_through_noise(encoder_run):
 
 
 def test_robust_encoder_keeps_the_brightness_of_each_photo(encoder_run, configure, noise_recipe, tmp_path):
-    from supir_train.held_out_batches import validation_batches
+    from supir_train.held_out_batches import choose_held_out, validation_batches
 
     supir = Supir.from_pretrained(encoder_run / "model")
-    (batch,) = validation_batches(
-        configure("encoder", tmp_path, data__recipe=noise_recipe), images=16, degraded=True
-    )
+    config = configure("encoder", tmp_path, data__recipe=noise_recipe)
+    (batch,) = validation_batches(config, choose_held_out(config), images=16, degraded=True)
     batch = batch.to(torch.device("cpu"))
     with torch.no_grad():
         decoded = supir.decode(supir.encode_lq(batch.lq))
@@ -109,13 +108,15 @@ def test_adapter_stage_changes_control_and_connectors_only(adapter_run, encoder_
 
 def test_adapter_uses_the_lq_latent(adapter_run, configure, noise_recipe, tmp_path):
     from supir_train.adapter import adapter_phase
-    from supir_train.held_out_batches import validation_batches
+    from supir_train.held_out_batches import choose_held_out, validation_batches
     from supir_train.image_noise import image_noise
 
     config = configure("adapter", tmp_path, data__captions="plain", data__recipe=noise_recipe)
     supir = Supir.from_pretrained(adapter_run / "model")
     loss = adapter_phase(supir, config).loss
-    batch = validation_batches(config, images=16, degraded=True)[0].to(torch.device("cpu"))
+    batch = validation_batches(config, choose_held_out(config), images=16, degraded=True)[0].to(
+        torch.device("cpu")
+    )
     shuffled = type(batch)(
         **{name: getattr(batch, name) for name in batch.__slots__} | {"lq": batch.lq.roll(1, 0)}
     )

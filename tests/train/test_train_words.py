@@ -13,7 +13,7 @@ from supir_console import UserError
 from supir_model.prompts import NEGATIVE_PROMPT, POSITIVE_SUFFIX
 from supir_shards import Caption, Role
 from supir_train.data import training_batches
-from supir_train.held_out_batches import validation_batches
+from supir_train.held_out_batches import choose_held_out, validation_batches
 from supir_train.order import Position
 from supir_train.words import CaptionWeights, names_a_side, negative_prompt, photo_prompt
 from supir_train.world import ALONE
@@ -178,5 +178,5 @@ def test_negative_samples_without_words_always_carry_the_negative_prompt(configu
 
 def test_held_out_crops_are_validated_with_words(configure, tmp_path):
     config = configure("adapter", tmp_path, data__captions="plain", data__caption_weights__empty=9)
-    batches = validation_batches(config, images=16, degraded=False, world=ALONE)
+    batches = validation_batches(config, choose_held_out(config), images=16, degraded=False, world=ALONE)
     assert [text for batch in batches for text in batch.prompts if not text] == []

@@ -78,14 +78,12 @@ def restoring(
     positive = [
         prompt if prompt.endswith(POSITIVE_SUFFIX) else positive_prompt(prompt) for prompt in batch.prompts
     ]
-    lowest, highest = config.data.size_condition_px
-    told = min(max(config.data.crop_px, lowest), highest)
     return guided(
         supir,
         z_lq,
         supir.encode_prompt(positive),
         supir.encode_prompt([NEGATIVE_PROMPT] * len(positive)),
-        supir.time_ids(told, told, len(positive)),
+        _told_sizes(supir, config, len(positive)),
         guidance_scale=LinearScale(guidance_scale, guidance_scale),
         control_scale=LinearScale(1.0, 1.0),
     )
@@ -116,5 +114,12 @@ def _noised(
         x_in=noised_input(latent, noise, timestep),
         timestep=timestep,
         conditioning=supir.encode_prompt(batch.prompts),
-        time_ids=supir.time_ids(config.data.crop_px, config.data.crop_px, len(latent)),
+        time_ids=_told_sizes(supir, config, len(latent)),
     )
+
+
+def _told_sizes(supir: Supir, config: TrainConfig, batch: int) -> torch.Tensor:
+    """Size vectors (batch, 6): of the crops' side, or of the nearest that the networks are told in training."""
+    lowest, highest = config.data.size_condition_px
+    side = min(max(config.data.crop_px, lowest), highest)
+    return supir.time_ids(side, side, batch)

@@ -10,13 +10,13 @@
 
 No state of a random number generator is stored, since none outlives a step: noise is keyed by (seed, phase, image)
 and data by (seed, key, epoch).
-The law it keeps: written under another name, synced, then renamed, so a kill at any moment leaves the last one.
+The law it keeps: written under another name, synced, then renamed, and never overwritten, so a kill at any moment
+leaves the last one.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import shutil
 from collections.abc import Iterator, Mapping
@@ -30,16 +30,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from supir_console import UserError
-from supir_model.out_of_memory import is_out_of_memory
 from supir_model.sharding import is_share
+from supir_model.tensor_file import give_usual_mode
+from supir_shards.local_files import replacing
 from supir_train.best import BestFigure, best_checkpoint
 from supir_train.metrics import Sums
 from supir_train.order import Place, Position
 from supir_train.phase import PhaseName
 from supir_train.shares import read_whole, write_shares
+from supir_train.whole_folder import delete_folder, give_name, hidden, telling_of_full_disk
 from supir_train.world import World
 
 FORMAT_VERSION = 3
+STATE = "state.json"
 SHARES = "shares"
 
 
@@ -86,64 +89,28 @@ def save_checkpoint(
 ) -> Path:
     """Writes the checkpoint under `folder` and deletes all but the newest `keep` and the best by `best`.
 
+    One of this step that stands there has the same weights: it is told what the step's validation found.
     Returns its path. To be called by the process that writes; by all of them where each has a share.
 
     Raises:
         OSError: it could not be written; nothing of it is left, the earlier ones stand.
     """
     final = folder / f"step-{checkpoint.progress.step:08d}"
-    temporary = folder / f".{final.name}"
-    try:
-        if world.writes:
-            for half_written in folder.glob(".step-*"):
-                shutil.rmtree(half_written)
-            temporary.mkdir(parents=True)
-        if checkpoint.is_sharded:
-            world.from_first(None)  # the folder is there
-            moments = checkpoint.optimizer["state"]
-            write_shares(temporary / SHARES, checkpoint.model, checkpoint.ema, moments)
-        if not world.writes:
-            return final
-        with telling_of_full_disk(final):
-            _write(temporary, checkpoint, world)
-        shutil.rmtree(final, ignore_errors=True)
-        temporary.rename(final)
-    finally:
-        if world.writes:
-            shutil.rmtree(temporary, ignore_errors=True)
-    _sync(folder)
-    complete = list_checkpoints(folder)
-    found = best_checkpoint(complete, best)
-    for old in complete[:-keep]:
-        if found is None or old != found[0]:
-            shutil.rmtree(old)
+    stands = final.is_dir()
+    if checkpoint.is_sharded:
+        stands = world.from_first(stands)
+    if not stands:
+        _write_new(final, checkpoint, world)
+    elif world.writes:
+        with replacing(final / STATE) as file:
+            file.write(_state(checkpoint, world))
+    if world.writes:
+        complete = list_checkpoints(folder)
+        found = best_checkpoint(complete, best)
+        for old in complete[:-keep]:
+            if found is None or old != found[0]:
+                delete_folder(old)
     return final
-
-
-@contextmanager
-def telling_of_full_disk(target: Path) -> Iterator[None]:
-    """Turns how the writers of weights tell of a full disk into an error of the file system.
-
-    Raises:
-        OSError: says that `target` could not be written.
-    """
-    try:
-        yield
-    except (OSError, SafetensorError, RuntimeError) as error:
-        if isinstance(error, OSError) and error.filename:  # it says all: a write that fails names no file
-            raise
-        if is_out_of_memory(error):  # gathering what is written takes some
-            raise
-        cause = error.__context__ if isinstance(error.__context__, OSError) else error
-        raise OSError(
-            f"{target} could not be written: {cause}; make room, the same command goes on"
-        ) from error
-
-
-def sync_all(folder: Path) -> None:
-    """Waits until the folder and all below it are on the disk: a name given before may stand for empty files."""
-    for path in (*folder.rglob("*"), folder):
-        _sync(path)
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -197,21 +164,45 @@ def _damage_told(path: Path) -> Iterator[None]:
         ) from error
 
 
+def _write_new(final: Path, checkpoint: Checkpoint, world: World) -> None:
+    temporary = hidden(final)
+    try:
+        if world.writes:
+            for half_written in final.parent.glob(".step-*"):
+                shutil.rmtree(half_written)
+            temporary.mkdir(parents=True)
+        if checkpoint.is_sharded:
+            world.from_first(None)  # the folder is there
+            moments = checkpoint.optimizer["state"]
+            write_shares(temporary / SHARES, checkpoint.model, checkpoint.ema, moments)
+        if world.writes:
+            with telling_of_full_disk(final):
+                _write(temporary, checkpoint, world)
+            give_name(final)
+    finally:
+        if world.writes:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
 def _write(folder: Path, checkpoint: Checkpoint, world: World) -> None:
     if not checkpoint.is_sharded:
         save_file(_contiguous(checkpoint.model), folder / "model.safetensors")
         save_file(_contiguous(checkpoint.ema), folder / "ema.safetensors")
         _write_torch(checkpoint.optimizer, folder / "optimizer.pt")
+    give_usual_mode(folder.rglob("*.safetensors"))
     _write_torch(checkpoint.adversary, folder / "adversary.pt")
+    (folder / STATE).write_bytes(_state(checkpoint, world))
+
+
+def _state(checkpoint: Checkpoint, world: World) -> bytes:
     state = {"format_version": FORMAT_VERSION, **asdict(checkpoint.progress)}
     if checkpoint.is_sharded:
         state["shares"] = world.size
-    (folder / "state.json").write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
-    sync_all(folder)
+    return (json.dumps(state, indent=2) + "\n").encode()
 
 
 def _read(path: Path) -> Checkpoint:
-    state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    state = json.loads((path / STATE).read_text(encoding="utf-8"))
     if state["format_version"] != FORMAT_VERSION:
         raise UserError(
             f"checkpoint {path} has format {state['format_version']}, this version reads {FORMAT_VERSION}; go on with "
@@ -256,11 +247,3 @@ def _torch_file(path: Path) -> Any:
 
 def _contiguous(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

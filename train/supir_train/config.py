@@ -167,7 +167,9 @@ class TrainConfig(Config):
         description="Size of the network when init is fresh; with sdxl a dry run plans before the weights of init are "
         "there.",
     )
-    seed: int = Field(default=0, ge=0, description="Seed of order, crops, degradations, timesteps and noise.")
+    seed: int = Field(
+        default=0, ge=0, lt=2**63, description="Seed of order, crops, degradations, timesteps and noise."
+    )
     device: str = Field(default="auto", description="auto (CUDA if there is one), cpu, cuda or cuda:N.")
     shard: Literal["none", "full"] = Field(
         default="none",

@@ -116,6 +116,7 @@ def plan(
                 ).training,
                 "optimizer_bytes": held.optimizer,
                 "steps": phase.optimize.steps,
+                "warmup_steps": phase.optimize.warmup_steps,
                 "images": (images := phase.optimize.steps * phase.optimize.batch),
                 "epochs": round(images / (num_samples * config.data.crops_per_image), 2),
             }

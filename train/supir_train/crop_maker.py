@@ -9,12 +9,15 @@ Legend: S crop side in pixels.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from supir_console import Unfinished
 from supir_degrade import Recipe, Trace, degrade, load_recipe, sample_generator
 from supir_degrade import draw as draw_trace
 from supir_images import BadImage, decode_rgb
@@ -26,6 +29,10 @@ from supir_train.words import names_a_side, negative_prompt, photo_prompt
 
 if TYPE_CHECKING:
     from supir_train.config import TrainConfig
+
+READ_AGAIN_AFTER_S = (0.5, 2.0, 8.0, 30.0)
+"""Waits for a store that gives no answer. The pictures are those of the run, and none of them is left out for it."""
+Content = TypeVar("Content")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,12 +95,13 @@ class CropMaker:
 
         Raises:
             UserError: what the recipe needs went away.
+            Unfinished: the dataset cannot be read.
         """
         try:
             picture = self._picture(draw)
             rng = sample_generator(self._seed, draw.key, draw.epoch)
             return [self._crop(draw, picture, rng, which) for which in range(self._config.crops_per_image)]
-        except (BadImage, DatasetError, TooSmallError, OSError) as error:
+        except (BadImage, DatasetError, TooSmallError) as error:
             return BadSample(key=draw.key, part=draw.part, reason=str(error))
 
     def _crop(self, draw: Draw, picture: _Picture, rng: np.random.Generator, which: int) -> Crop:
@@ -148,6 +156,21 @@ def crop_maker(config: TrainConfig, sources: dict[str, Dataset], degraded: bool)
 
 def _read(source: Dataset, draw: Draw) -> _Picture:
     if not draw.negative:
-        return _Picture(decode_rgb(source.read_image(draw.part, draw.row)))
-    image, travelling = source.read_content(draw.part, draw.row)
+        return _Picture(decode_rgb(_patiently(lambda: source.read_image(draw.part, draw.row))))
+    image, travelling = _patiently(lambda: source.read_content(draw.part, draw.row))
     return _Picture(decode_rgb(image), negative_prompt(travelling.trace))
+
+
+def _patiently(read: Callable[[], Content]) -> Content:
+    """What `read` returns, at the first try at which the store answers."""
+    for wait_s in READ_AGAIN_AFTER_S:
+        try:
+            return read()
+        except OSError:
+            time.sleep(wait_s)
+    try:
+        return read()
+    except OSError as error:
+        raise Unfinished(
+            f"the dataset cannot be read: {error}; when it can, the same command goes on from the last checkpoint"
+        ) from error

@@ -7,6 +7,7 @@ The law it keeps: a batch is the same whichever process makes it.
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -22,6 +23,8 @@ from supir_train.crop_maker import CropMaker, crop_maker
 from supir_train.loaders import Loaders
 from supir_train.order import Draw, Place, Position, Walk, mixed
 from supir_train.world import ALONE, World
+
+log = logging.getLogger(__name__)
 
 
 def check_data(config: TrainConfig) -> int:
@@ -44,7 +47,21 @@ def check_data(config: TrainConfig) -> int:
     for walk in (photos, negatives):
         if walk:
             next(walk.training(Place()))
+    _tell_of_missing_captions(sources["photos"], config.data.captions)
     return sources["photos"].num_samples
+
+
+def _tell_of_missing_captions(photos: Dataset, name: str | None) -> None:
+    """Warns where there are fewer captions than samples; of some pictures there may be several."""
+    totals = photos.manifest.totals
+    missing = totals.num_samples - totals.captions.get(name, 0) if name else 0
+    if missing > 0:
+        log.warning(
+            "at least %d of %d samples have no caption by %s and are learned without one; run supir-caption to the end",
+            missing,
+            totals.num_samples,
+            name,
+        )
 
 
 def open_walks(config: TrainConfig) -> tuple[dict[str, Dataset], Walk, Walk | None]:

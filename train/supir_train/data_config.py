@@ -14,6 +14,9 @@ Location = Annotated[str, AfterValidator(expanduser)]
 """A file, a folder or a URL; no shell expands a ~ inside of KEY=VALUE or YAML."""
 
 
+LARGEST_TOLD_SIDE_PX = 65536
+
+
 class DataConfig(Config):
     """Which samples are read and what is made of each before it becomes a training pair."""
 
@@ -71,7 +74,10 @@ class DataConfig(Config):
         description="Memory for decoded images kept by each worker, bytes; saves decoding small datasets again.",
     )
     workers: int = Field(
-        default=1, ge=0, description="Loader processes; 0 loads in the training process. Changes no batch."
+        default=1,
+        ge=0,
+        le=1024,
+        description="Loader processes; 0 loads in the training process. Changes no batch.",
     )
 
     @model_validator(mode="after")
@@ -86,8 +92,9 @@ class DataConfig(Config):
     @model_validator(mode="after")
     def _sizes_are_a_range(self) -> DataConfig:
         lowest, highest = self.size_condition_px
-        if not 0 < lowest <= highest:
+        if not 0 < lowest <= highest <= LARGEST_TOLD_SIDE_PX:
             raise ValueError(
-                f"size_condition_px={[lowest, highest]} is no range; write the lower one first, as in [128, 1024]"
+                f"size_condition_px={[lowest, highest]} is no range up to {LARGEST_TOLD_SIDE_PX} px; write the lower "
+                "side first, as in [128, 1024]"
             )
         return self

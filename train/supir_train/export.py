@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,17 +21,14 @@ from supir_model.checkpoint import save_checkpoint as save_official
 from supir_model.sharding import whole_tensor
 from supir_train.best import best_checkpoint
 from supir_train.build import holds_bf16, load_start, make_phases, shares_weights
-from supir_train.checkpoint import (
-    Checkpoint,
-    list_checkpoints,
-    load_checkpoint,
-    sync_all,
-    telling_of_full_disk,
-)
+from supir_train.checkpoint import Checkpoint, list_checkpoints, load_checkpoint
 from supir_train.config import TrainConfig
 from supir_train.config_history import CONFIG, begun_config
+from supir_train.model_origin import ModelOrigin
 from supir_train.phase import PhaseName
 from supir_train.provenance import require_same_sources, weight_hashes
+from supir_train.run_folder import locked
+from supir_train.whole_folder import give_name, hidden, telling_of_full_disk
 from supir_train.world import World
 
 Trained = Mapping[PhaseName, Mapping[str, torch.Tensor]]
@@ -56,12 +54,13 @@ def export(
         run: the run folder.
         step: step of the checkpoint; None for the newest, or with `best` the best.
         best: the best by the run's `validation.best`.
-        output: folder of the model; None for RUN/model, which is replaced.
+        output: folder of the model; None for RUN/model, which is replaced, and which the next start of the run makes
+            of its last step again.
         official: file that gets control encoder, connectors and robust encoder in the layout of the authors' files.
 
     Raises:
         UserError: there is no such run or checkpoint, the weights that it began with have changed, the output is
-            taken, or the network has no official layout.
+            taken, the run is being trained, or the network has no official layout.
     """
     if not (run / CONFIG).is_file():
         raise UserError(
@@ -69,20 +68,26 @@ def export(
         )
     _require_free(run, output, official)
     config = begun_config(run).model_copy(update={"run": run})
-    checkpoint = load_checkpoint(_find(config, step=step, best=best))
-    supir = _averaged(config, checkpoint)
-    if official:
-        _write_official(supir, official)
+    # RUN/model is the run's own; elsewhere one may write while it is trained
+    with nullcontext() if output else locked(run, "or give -o FOLDER"):
+        checkpoint = load_checkpoint(_find(config, step=step, best=best))
+        supir = _averaged(config, checkpoint)
+        if official:
+            _write_official(supir, official)
+        model = write_model(supir, output or run / "model", ModelOrigin.of(checkpoint.progress))
     return Exported(
-        step=checkpoint.progress.step,
-        model=write_model(supir, output or run / "model"),
-        official=official,
-        figures=checkpoint.progress.figures,
+        step=checkpoint.progress.step, model=model, official=official, figures=checkpoint.progress.figures
     )
 
 
-def write_final_model(supir: Supir, trained: Trained, config: TrainConfig, world: World) -> Path:
-    """Writes RUN/model from the weights that a run ended with; to be called by all processes, of which one writes."""
+def write_final_model(
+    supir: Supir, trained: Trained, config: TrainConfig, origin: ModelOrigin, world: World
+) -> Path:
+    """Writes RUN/model from the weights that a run ended with; to be called by all processes, of which one writes.
+
+    Raises:
+        UserError: the weights that the run began with have changed, and what it did not train is read from them again.
+    """
     final = config.run / "model"
     is_sharded = shares_weights(config, world)
     whole = (
@@ -90,8 +95,10 @@ def write_final_model(supir: Supir, trained: Trained, config: TrainConfig, world
     )
     if world.writes:
         # Frozen networks were rounded to bfloat16 for training; what is exported must be what was loaded.
-        is_altered = is_sharded or holds_bf16(config)
-        write_model(with_unrounded(supir, whole, config) if is_altered else supir, final)
+        if is_sharded or holds_bf16(config):
+            require_same_sources(origin.sources, weight_hashes(config), config)
+            supir = with_unrounded(supir, whole, config)
+        write_model(supir, final, origin)
     return world.from_first(final)
 
 
@@ -105,20 +112,19 @@ def _whole(parameters: Mapping[str, torch.Tensor], world: World) -> dict[str, to
     return gathered
 
 
-def write_model(supir: Supir, folder: Path) -> Path:
+def write_model(supir: Supir, folder: Path, origin: ModelOrigin) -> Path:
     """Writes the model in `save_pretrained`'s layout, in the place of what is there; returns `folder`.
 
     Raises:
         OSError: it could not be written; nothing of it is left, what was there stands.
     """
-    temporary = folder.with_name(f".{folder.name}")
+    temporary = hidden(folder)
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         with telling_of_full_disk(folder):
             supir.save_pretrained(temporary)
-            sync_all(temporary)
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
+            origin.write(temporary)
+            give_name(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder

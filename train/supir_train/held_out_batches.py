@@ -14,20 +14,18 @@ from supir_train.world import ALONE, World
 
 
 def validation_batches(
-    config: TrainConfig, *, images: int, degraded: bool, world: World = ALONE
+    config: TrainConfig, chosen: HeldOut, *, images: int, degraded: bool, world: World = ALONE
 ) -> list[Batch]:
     """Returns this process's share of the run's held-out crops; the same ones on every call.
 
     Args:
+        chosen: those of the run, see `choose_held_out`.
         images: largest number of crops in a batch.
         degraded: whether batches carry `lq`.
         world: the processes that share the crops.
-
-    Raises:
-        UserError: no photo is held out, or none of them can be used.
     """
     maker = _held_out_maker(config, degraded=degraded)
-    draws = choose_held_out(config).draws[world.rank :: world.size]
+    draws = chosen.draws[world.rank :: world.size]
     batches = (draws[first : first + images] for first in range(0, len(draws), images))
     return list(checked(collate(batch, [maker(draw) for draw in batch]) for batch in batches))
 

@@ -2,7 +2,7 @@
 
 One step: set the learning rate; for each of this process's micro-batches take the next batch, compute the phase's
 loss with the noise of its images and add up gradients; sum them over the processes, divide by the images of the step;
-clip; AdamW; let the discriminator learn, if there is one; move the weight average. Then log, validate, save and stop
+clip; AdamW; let the discriminator learn, if there is one; move the weight average. Then log, save, validate and stop
 where the config or a signal says so.
 
 What feeds what: `seed` keys the order and content of batches (`order.py`, `data.py`) and the noise of each image
@@ -27,10 +27,11 @@ from supir_train.batch import Batch
 from supir_train.best import goodness
 from supir_train.config import TrainConfig
 from supir_train.data import training_batches
+from supir_train.held_out import HeldOut
 from supir_train.incidents import Incident, gathered, image_lines, told, write_incident
 from supir_train.micro_batch import StepSplit
 from supir_train.phase import Phase
-from supir_train.phase_state import PhaseState
+from supir_train.phase_state import PhaseState, awaits_validation
 from supir_train.run_context import RunContext
 from supir_train.step import NonFiniteStep, pass_over, take_step
 from supir_train.validation import Validation
@@ -45,6 +46,7 @@ def run_phase(
     context: RunContext,
     save: Callable[..., Path],
     whole: Callable[[], AbstractContextManager[None]],
+    held_out: HeldOut | None,
 ) -> bool:
     """Runs the phase from `state` to its last step or until it is told to stop; returns whether it was told.
 
@@ -52,16 +54,18 @@ def run_phase(
         step_offset: steps of the run in earlier phases.
         save: writes a checkpoint of the state, elsewhere than among the run's if it is told a folder.
         whole: returns the context in which every process has all weights, where each holds a share otherwise.
+        held_out: the crops that are validated, None without validation.
 
     Raises:
         UserError: the data cannot be used, or a loss, gradient or validation figure is no finite number.
     """
     fit, world = phase.optimize, context.world
-    if state.steps_done >= fit.steps:
+    is_at_end = state.steps_done >= fit.steps
+    if is_at_end and not (state.steps_done and awaits_validation(state, phase, config)):
         return False
     split = StepSplit.of(fit, config.data, world)
     with context.pace.validating():
-        validation = Validation(phase, config, split, context.device, world, whole)
+        validation = Validation(phase, config, split, context.device, world, whole, held_out)
     loop = _Loop(
         phase=phase,
         state=state,
@@ -71,6 +75,7 @@ def run_phase(
         save=save,
         validation=validation,
         split=split,
+        begun_at=state.steps_done,
     )
     batches = training_batches(
         config, images=split.images, degraded=phase.degraded, start=state.position, world=world
@@ -91,6 +96,8 @@ class _Loop:
     save: Callable[..., Path]
     validation: Validation
     split: StepSplit
+    begun_at: int
+    """Steps of the phase that earlier starts have made."""
 
     def run(self, batches: Iterator[Batch]) -> bool:
         """Takes the steps that are left; returns whether it was told to stop.
@@ -99,10 +106,8 @@ class _Loop:
             batches: this process's, from the state on.
         """
         state, context, fit = self.state, self.context, self.phase.optimize
-        if not state.steps_done:
-            self._validate()
-        elif self._is_validated and not state.figures and self._validate():
-            self.save(state)  # a stop waited for no validation
+        if awaits_validation(state, self.phase, self.config) and self._validate():
+            return True
         context.pace.begin_window()
         with context.progress(self.phase.name, fit.steps, state.steps_done) as progress:
             batches = context.pace.timed(batches)
@@ -110,9 +115,8 @@ class _Loop:
                 used = self._advance(batches)
                 stop = context.world.any(context.should_stop(self._step_of_run))
                 self._report(used, progress)
-                self._keep(stop)
                 progress.advance()
-                if stop:
+                if self._keep(stop):
                     return True
         return False
 
@@ -132,10 +136,6 @@ class _Loop:
     @property
     def _is_last(self) -> bool:
         return self.state.steps_done == self.phase.optimize.steps
-
-    @property
-    def _is_validated(self) -> bool:
-        return self.state.steps_done % self.config.validation.every == 0 or self._is_last
 
     def _advance(self, batches: Iterator[Batch]) -> list[Batch]:
         """Takes the next step, or passes over it; returns this process's batches of it."""
@@ -164,21 +164,30 @@ class _Loop:
             images = {"images": done * self.phase.optimize.batch}
             context.log(self._place | line | images | context.pace.line())
 
-    def _keep(self, stop: bool) -> None:
-        """Validates the step and writes its checkpoint, if it is one that has them.
+    def _keep(self, stop: bool) -> bool:
+        """Writes the step's checkpoint and validates it, if it is one that has them; returns whether to stop.
 
-        Whoever stops a run may not wait for a validation: the next start makes it, unless this is the last step.
+        Whoever stops a run does not wait for a validation: the next start makes it. Nor does what was trained.
         """
-        done, config = self.state.steps_done, self.config
-        waits = self._is_last or not stop
-        is_best = self._is_validated and waits and self._validate()
-        if done % config.checkpoint_every == 0 or self._is_last or stop or is_best:
-            with self.context.pace.apart():
-                self.context.bad_samples.write()
-                self.save(self.state)
+        state, config = self.state, self.config
+        if state.steps_done % config.checkpoint_every == 0 or self._is_last or stop:
+            self._store()
+        if not stop and awaits_validation(state, self.phase, config):
+            stop = self._validate()
+            if stop and not state.is_stored:
+                self._store()
+        return stop
+
+    def _store(self) -> None:
+        with self.context.pace.apart():
+            self.context.bad_samples.write()
+            self.save(self.state)
+        self.state.is_stored = True
 
     def _validate(self) -> bool:
-        """Validates the weight average and logs what is found; returns whether it is the best after any step so far.
+        """Validates the weight average, logs what is found, and stores it with the step's checkpoint or the best step.
+
+        Returns whether it was told to stop meanwhile: then nothing is found.
 
         Raises:
             UserError: a figure is no finite number.
@@ -186,19 +195,30 @@ class _Loop:
         phase, state, context = self.phase, self.state, self.context
         images_a_forward = self.split.forward
         with context.pace.validating():
-            found = self.validation(state.ema, f"step-{self._step_of_run:08d}-{phase.name}")
+            found = self.validation(
+                state.ema,
+                f"step-{self._step_of_run:08d}-{phase.name}",
+                lambda: context.should_stop(self._step_of_run),
+            )
         self._note_halving(images_a_forward)
-        if not found.figures:
-            return False
+        if found is None:
+            return True
         for name, value in found.figures.items():
             _require_finite(name, value, phase, state.steps_done, self.config)
         context.log({**self._place, **found.figures, **({"sheet": found.sheet} if found.sheet else {})})
-        if not state.steps_done:
-            return False
-        if state.steps_done < phase.optimize.steps and context.world.writes:
-            context.pace.warn_of_cost(self.config.validation.every)
-        state.figures = found.figures
-        good = goodness(self.config.validation.best, found.figures)
+        every = self.config.validation.every
+        if state.steps_done - self.begun_at >= every and not self._is_last and context.world.writes:
+            context.pace.warn_of_cost(every)
+        if state.steps_done:
+            state.figures = found.figures
+            if self._is_best(found.figures) or state.is_stored:
+                self._store()
+        return False
+
+    def _is_best(self, figures: dict[str, float]) -> bool:
+        """Notes and returns whether a validation is the best after any step so far."""
+        state = self.state
+        good = goodness(self.config.validation.best, figures)
         if good is None or (state.best is not None and good <= state.best):
             return False
         state.best = good
@@ -229,7 +249,7 @@ class _Loop:
 
 
 def _require_finite(name: str, value: float, phase: Phase, step: int, config: TrainConfig) -> None:
-    """Stops a run that has left the numbers, before its weights are validated as good, or saved."""
+    """Stops a run that has left the numbers, before its weights are taken for good ones."""
     if not math.isfinite(value) and not step:
         raise UserError(
             f"the {name} of {phase.name} is {value} before the first step: the weights of init={config.init} hold what "

@@ -137,7 +137,9 @@ class NoiseLossConfig(Config):
         default="uniform",
         description="Distribution of timesteps over timestep_range: uniform, or the logistic function of a normal.",
     )
-    logit_mean: float = Field(default=0.0, description="Mean of that normal; negative draws less noise.")
+    logit_mean: float = Field(
+        default=0.0, ge=-10, le=10, description="Mean of that normal; negative draws less noise."
+    )
     logit_deviation: float = Field(default=1.0, gt=0, description="Standard deviation of that normal.")
     timestep_range: tuple[int, int] = Field(
         default=(0, 999), description="Lowest and highest timestep drawn, of 0 (hardly any noise) to 999."

@@ -44,14 +44,20 @@ class StepLog:
         path: the file; made when missing.
         step: run step of the checkpoint that the run goes on from; 0 for a new run.
         phase: phase of that checkpoint; None for a new run.
+        is_validated: whether the checkpoint holds what its validation found; if not, that will be written again.
 
     `kept` are the lines that stood there and stay.
     """
 
-    def __init__(self, path: Path, *, step: int, phase: str | None) -> None:
+    def __init__(self, path: Path, *, step: int, phase: str | None, is_validated: bool = True) -> None:
         self._path = path
         told = (entry for entry in _entries(path) if {"step", "phase"} <= entry.keys())
-        self.kept = [entry for entry in told if _is_before(entry, step, phase)]
+        self.kept = [
+            entry
+            for entry in told
+            if _is_before(entry, step, phase)
+            and (is_validated or entry["step"] < step or "validation_loss" not in entry)
+        ]
         _rewrite(path, self.kept)
 
     def write(self, line: Mapping[str, Any]) -> None:

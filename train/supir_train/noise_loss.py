@@ -61,7 +61,9 @@ def drawn_sizes(supir: Supir, size_px: tuple[int, int], noise: ImageNoise) -> to
     """Returns the size vectors (B, 6) that the images are told with, drawn log-uniformly from `size_px`, pixels."""
     lowest, highest = size_px
     sides = [round(lowest * (highest / lowest) ** share) for share in noise.uniform().tolist()]
-    return torch.cat([supir.time_ids(side, side, 1) for side in sides])
+    # one question for the device: it takes a walk through the network
+    of_sides = supir.time_ids(1, 1, 1)
+    return of_sides * torch.tensor(sides, device=of_sides.device)[:, None]
 
 
 def timesteps_at(share: torch.Tensor, config: NoiseLossConfig) -> torch.Tensor:

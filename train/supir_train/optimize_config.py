@@ -16,7 +16,7 @@ class OptimizeConfig(Config):
     """One fit: AdamW over a number of steps."""
 
     steps: int = Field(default=10_000, ge=0, description="Optimizer steps.")
-    batch: int = Field(default=16, ge=1, description="Images an optimizer step.")
+    batch: int = Field(default=16, ge=1, le=2**20, description="Images an optimizer step.")
     micro_batch: int | None = Field(
         default=None,
         ge=1,
@@ -42,7 +42,7 @@ class OptimizeConfig(Config):
     betas: tuple[DecayRate, DecayRate] = Field(
         default=(0.9, 0.999), description="AdamW's decay rates of the two moments."
     )
-    weight_decay: float = Field(default=0.01, ge=0, description="AdamW's decoupled weight decay.")
+    weight_decay: float = Field(default=0.01, ge=0, le=10, description="AdamW's decoupled weight decay.")
     grad_clip: float = Field(
         default=1.0, gt=0, description="Largest gradient norm; longer gradients are scaled down to it."
     )

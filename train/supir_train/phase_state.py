@@ -9,6 +9,7 @@ from torch import nn
 
 from supir_model.sharding import is_share, own_share, share_like
 from supir_train.checkpoint import Checkpoint
+from supir_train.config import TrainConfig
 from supir_train.ema import WeightAverage
 from supir_train.metrics import Means
 from supir_train.optimizers import AdamW8bit, make_optimizer
@@ -31,13 +32,27 @@ class PhaseState:
     """Of the figures since the last line of metrics."""
     figures: dict[str, float] = field(default_factory=dict)
     """Of the validation of this step, if it had one."""
+    is_stored: bool = False
+    """Whether a checkpoint of this step stands."""
     best: float | None = None
     """Goodness of the best checkpoint, see `best.py`."""
+
+    def count_step(self) -> None:
+        """Notes that another step is done, of which nothing is validated or stored."""
+        self.steps_done += 1
+        self.figures, self.is_stored = {}, False
 
     @property
     def is_sharded(self) -> bool:
         """Whether the parameters, and all that goes with them, are held in shares."""
         return any(map(is_share, self.parameters.values()))
+
+
+def awaits_validation(state: PhaseState, phase: Phase, config: TrainConfig) -> bool:
+    """Returns whether the step is one that is validated, and was not yet."""
+    done = state.steps_done
+    is_validated = done % config.validation.every == 0 or done == phase.optimize.steps
+    return bool(config.validation.crops) and is_validated and not state.figures
 
 
 def start_phase(
@@ -63,7 +78,7 @@ def start_phase(
             phase.adversary.restore(resumed.adversary)
     if resumed:
         state.steps_done, state.position = resumed.progress.phase_step, resumed.progress.position
-        state.figures = resumed.progress.figures
+        state.figures, state.is_stored = resumed.progress.figures, True
         _restore_tensors(state, resumed)
     return state
 

@@ -35,6 +35,8 @@ def plan_lines(figures: Mapping[str, Any]) -> Iterator[str]:
             f"{phase['memory_bytes'] / 1e9:.2f} GB before activations, "
             f"{phase['optimizer_bytes'] / 1e9:.2f} GB of it AdamW's"
         )
+        if 0 < phase["steps"] <= phase["warmup_steps"]:
+            yield f"  warning: its learning rate is still warming up at the end, over {phase['warmup_steps']} steps"
     if validation := figures["validation"]:
         yield (
             f"  validated every {validation['every']} steps: {validation['crops']} crops of {validation['photos']} "

@@ -49,6 +49,7 @@ from supir_train.incidents import list_incidents, require_few_incidents
 from supir_train.loop import run_phase
 from supir_train.metrics import BadSamples, StepLog
 from supir_train.micro_batch import share
+from supir_train.model_origin import ModelOrigin
 from supir_train.pace import Pace
 from supir_train.phase import Phase, PhaseName
 from supir_train.phase_state import start_phase
@@ -195,7 +196,7 @@ def train(run: Run, should_stop: Callable[[int], bool] = lambda _: False) -> Out
         with closing(curves) if curves else nullcontext():
             steps, is_done = _run_phases(run, resumed, context)
         bad_samples.write()
-        model = write_final_model(run.supir, run.trained, config, world) if is_done else None
+        model = _write_model(run, steps) if is_done else None
         return Outcome(
             steps=steps,
             model=model,
@@ -215,11 +216,24 @@ def _go_on_from(resumed: Checkpoint, run: Run) -> None:
 def _open_logs(folder: Path, at: Progress | None) -> dict[str, StepLog]:
     """The logs that are written by step, without what lies after `at`."""
     logs = {
-        name: StepLog(folder / f"{name}.jsonl", step=at.step if at else 0, phase=at.phase if at else None)
+        name: StepLog(
+            folder / f"{name}.jsonl",
+            step=at.step if at else 0,
+            phase=at.phase if at else None,
+            is_validated=at is None or bool(at.figures),
+        )
         for name in ("metrics", "traces")
     }
     drop_other_sheets(folder, {line["sheet"] for line in logs["metrics"].kept if "sheet" in line})
     return logs
+
+
+def _write_model(run: Run, steps: int) -> Path:
+    last = run.phases[-1]
+    origin = ModelOrigin(
+        step=steps, phase=last.name, phase_step=last.optimize.steps, sources=dict(run.sources)
+    )
+    return write_final_model(run.supir, run.trained, run.config, origin, run.world)
 
 
 def _run_phases(run: Run, resumed: Checkpoint | None, context: RunContext) -> tuple[int, bool]:
@@ -247,9 +261,10 @@ def _run_phases(run: Run, resumed: Checkpoint | None, context: RunContext) -> tu
                 context=context,
                 save=partial(save, run, phase, offset),
                 whole=partial(whole, run.supir),
+                held_out=run.held_out,
             )
         offset += state.steps_done
-        if stopped and (phase is not run.phases[-1] or state.steps_done < phase.optimize.steps):
+        if stopped:
             return offset, False
         state.ema.store_in_model()
         phase.finish()

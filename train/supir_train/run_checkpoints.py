@@ -20,8 +20,9 @@ from supir_train.checkpoint import (
     save_checkpoint,
 )
 from supir_train.config import TrainConfig
+from supir_train.model_origin import ModelOrigin
 from supir_train.phase import Phase
-from supir_train.phase_state import PhaseState
+from supir_train.phase_state import PhaseState, awaits_validation
 from supir_train.world import World
 
 if TYPE_CHECKING:
@@ -57,10 +58,10 @@ def require_steps_left(run: Run, at: Progress) -> None:
 
 
 def is_complete(run: Run, checkpoint: Checkpoint) -> bool:
-    """Returns whether the run has made its last step and its model."""
+    """Returns whether the run has made its last step, and the model in its folder is that step's."""
     last, progress = run.phases[-1], checkpoint.progress
     done = progress.phase == last.name and progress.phase_step == last.optimize.steps
-    return done and (run.config.run / "model").is_dir()
+    return done and ModelOrigin.of(progress).is_of(run.config.run / "model")
 
 
 def save(run: Run, phase: Phase, offset: int, state: PhaseState, folder: Path | None = None) -> Path:
@@ -93,5 +94,7 @@ def save(run: Run, phase: Phase, offset: int, state: PhaseState, folder: Path | 
         optimizer=state.optimizer.state_dict(),
         adversary=phase.adversary.state() if phase.adversary else None,
     )
-    keep, best = run.config.keep_checkpoints, run.config.validation.best
+    # one more until it is known that its weights are numbers
+    keep = run.config.keep_checkpoints + awaits_validation(state, phase, run.config)
+    best = run.config.validation.best
     return save_checkpoint(folder, checkpoint, keep=keep, best=best, world=run.world)

@@ -37,7 +37,7 @@ def require_available(config: TrainConfig, world: World) -> None:
         try:
             require_usable(config)
             if (config.run / LOCK).exists():
-                with _lock(config.run):
+                with locked(config.run):
                     pass
         except UserError as error:
             refusal = error
@@ -52,7 +52,7 @@ def owned(config: TrainConfig, world: World) -> Iterator[None]:
         if world.writes:
             try:
                 _claim(config)
-                held.enter_context(_lock(config.run))
+                held.enter_context(locked(config.run))
             except UserError as error:
                 refusal = error
         _raise_in_all(refusal, world)
@@ -66,8 +66,15 @@ def _raise_in_all(refusal: UserError | None, world: World) -> None:
 
 
 @contextmanager
-def _lock(run: Path) -> Iterator[None]:
-    """Holds RUN/.lock, which the system lets go of when this process ends, however it ends; makes the folder."""
+def locked(run: Path, instead: str = "or set run=NEW") -> Iterator[None]:
+    """Holds RUN/.lock, which the system lets go of when this process ends, however it ends; makes the folder.
+
+    Args:
+        instead: what a user can do who does not want to wait.
+
+    Raises:
+        UserError: another process holds it.
+    """
     import fcntl
 
     run.mkdir(parents=True, exist_ok=True)
@@ -76,7 +83,7 @@ def _lock(run: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(
-                f"run: {run} is being trained by another process; wait for it, or set run=NEW"
+                f"run: {run} is being trained by another process; wait for it, {instead}"
             ) from error
         except OSError:  # a file system without locks
             pass

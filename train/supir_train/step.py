@@ -151,8 +151,7 @@ def take_step(
     if phase.adversary:
         with autocast(fit, context.device):
             phase.adversary.learn(world, made.count, state.means, split)
-    state.steps_done += 1
-    state.figures = {}
+    state.count_step()
     state.ema.update(state.steps_done)
     state.means.add({"grad_norm": made.grad_norm, "lr": torch.tensor(rate)})
     return made.used, made.count
@@ -169,8 +168,7 @@ def pass_over(
         count = _images(used, context.world)
     context.note_bad(used)
     state.position = used[-1].position
-    state.steps_done += 1
-    state.figures = {}
+    state.count_step()
     return used, count
 
 

@@ -10,12 +10,14 @@ import itertools
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
 from supir_train.batch import Batch
 from supir_train.config import TrainConfig
 from supir_train.ema import WeightAverage
+from supir_train.held_out import HeldOut
 from supir_train.held_out_batches import validation_batches
 from supir_train.image_noise import image_noise
 from supir_train.metrics import Means
@@ -43,6 +45,7 @@ class Validation:
         device: where the model is.
         world: the processes that share the crops; rank 0 writes the sheet.
         whole: as in `run_phase`; the processes run different numbers of forward passes.
+        held_out: as in `run_phase`.
     """
 
     def __init__(
@@ -53,38 +56,46 @@ class Validation:
         device: torch.device,
         world: World,
         whole: Callable[[], AbstractContextManager[None]],
+        held_out: HeldOut | None,
     ) -> None:
         self.phase = phase
         self._config, self._split, self._device, self._world = config, split, device, world
         self._whole = whole
         self._batches: list[Batch] = []
-        if config.validation.crops:
+        if held_out:
             self._batches = validation_batches(
-                config, images=split.images, degraded=phase.degraded, world=world
+                config, held_out, images=split.images, degraded=phase.degraded, world=world
             )
-        restores = phase.restore and config.validation.pictures and config.validation.crops
+        restores = phase.restore and config.validation.pictures and held_out
         self._metrics = usable_metrics(device, told=world.writes) if restores else []
 
-    def __call__(self, average: WeightAverage, name: str) -> Validated:
-        """Returns what the averaged weights reach; to be called by all processes.
+    def __call__(
+        self, average: WeightAverage, name: str, should_stop: Callable[[], bool]
+    ) -> Validated | None:
+        """Returns what the averaged weights reach, None if told to stop; to be called by all processes.
 
         Args:
             average: of the trained weights.
             name: of the sheet.
+            should_stop: asked before each forward pass whether to give up.
         """
         with torch.no_grad(), average.in_model(), self._whole():
-            means, own = self._split.fitted(self._measured)
+            means, own = self._split.fitted(partial(self._measured, should_stop=should_stop))
+        if self._world.any(should_stop()):
+            return None
         if own:
             means.add(measured(own, self._metrics))
         figures = {f"validation_{figure}": value for figure, value in means.take().items()}
         return Validated(figures=figures, sheet=self._sheet(own, name))
 
-    def _measured(self, images: int) -> tuple[Means, list[Restored]]:
+    def _measured(self, images: int, should_stop: Callable[[], bool]) -> tuple[Means, list[Restored]]:
         """The figures and the restored pairs of this process's crops, taken so many at a time."""
         means = Means(self._world)
         own: list[Restored] = []
         parts = (part for batch in self._batches if batch.keys for part in batch.parts(images))
         for batch in (part.to(self._device) for part in parts):
+            if should_stop():
+                break
             crops = self._config.validation.crops
             noise = image_noise(self._config.seed, "validation", batch.numbers, images_a_step=crops)
             with autocast(self.phase.optimize, self._device):
