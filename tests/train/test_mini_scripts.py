@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from supir_console import UserError
+from supir_degrade import load_recipe
 from supir_model import Supir, load_supir
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "train" / "mini"))
 import average
+import recipe_of
 import spread
 
 
@@ -79,3 +81,33 @@ def test_a_mean_that_cannot_be_is_one_line(
     with pytest.raises(SystemExit, match=says):
         average.main()
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("shares", "names"),
+    [
+        ({}, 7),
+        ({"realesrgan": 0.0, "jpeg": 0.0, "noise": 0.0, "blur": 0.0, "reduced": 0.7, "reduced-jpeg": 0.3}, 3),
+    ],
+)
+def test_a_recipe_of_other_shares_is_a_recipe(
+    shares: dict[str, float], names: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "other.yaml"
+    given = [f"{name}={share}" for name, share in shares.items()]
+    monkeypatch.setattr(sys, "argv", ["recipe_of.py", str(out), "clean=0.02", "x4=1", "x2=0", "x1=0", *given])
+    recipe_of.main()
+    recipe = load_recipe(str(out))
+    assert (recipe.clean_share, dict(recipe.scale)) == (0.02, {4: 1.0})
+    (choice,) = recipe.steps
+    assert len(choice.branches) == names
+
+
+@pytest.mark.parametrize("asked", ["ruined=0.5", "light", "light=2", "light=much"])
+def test_a_share_that_cannot_be_is_one_line(
+    asked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["recipe_of.py", str(tmp_path / "out.yaml"), asked])
+    with pytest.raises(SystemExit, match="type NAME=SHARE"):
+        recipe_of.main()
+    assert not (tmp_path / "out.yaml").exists()
