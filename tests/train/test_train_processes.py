@@ -185,7 +185,7 @@ def test_a_run_folder_has_one_owner(adapter):
         return False
 
     assert train(prepare(config), should_stop=start_again).model
-    assert refused == [1, 2]
+    assert set(refused) == {0, 1, 2}  # asked within validations too
 
 
 def test_the_slices_of_a_step_cover_all_timesteps_once_whatever_the_split():

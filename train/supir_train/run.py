@@ -156,7 +156,8 @@ def train(run: Run, should_stop: Callable[[int], bool] = lambda _: False) -> Out
 
     Args:
         run: as `prepare` gives it; its weights are changed in place.
-        should_stop: asked after each step with the steps done; True ends the run with a checkpoint.
+        should_stop: asked after each step, and often while it is validated, with the steps done; True ends the run with
+            a checkpoint.
 
     Raises:
         UserError: the run folder belongs to another config, or the data cannot be used.

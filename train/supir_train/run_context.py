@@ -35,7 +35,7 @@ class RunContext:
     """The same figures for TensorBoard, where it is installed and this process writes."""
     bad_samples: BadSamples
     should_stop: Callable[[int], bool]
-    """Asked after each step with the number of steps of the run that are done."""
+    """Asked after each step, and often while it is validated, with the number of steps of the run that are done."""
     passed_over: frozenset[int] = frozenset()
     """Steps of the run that move no weight, see `incidents.py`."""
 
