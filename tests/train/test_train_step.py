@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -56,12 +58,18 @@ def test_a_step_is_adamw_on_clipped_gradients(grad_clip, configure, tmp_path):
 
 def test_the_networks_are_told_a_size_from_the_range(monkeypatch):
     supir = load_supir(preset="tiny")
-    told = []
-    monkeypatch.setattr(supir, "time_ids", lambda *size: told.append(size[:2]) or torch.zeros(size[2], 6))
+    told, predict = [], supir.predict_eps
+
+    def noted(*given: Any) -> torch.Tensor:
+        told.extend(map(tuple, given[4].tolist()))
+        return predict(*given)
+
+    monkeypatch.setattr(supir, "predict_eps", noted)
     latent = torch.randn(2, 8, 8, 8, generator=torch.Generator().manual_seed(0))
     for step in range(8):
         noise_loss(supir, latent, None, ("", ""), (200, 900), NoiseLossConfig(), two_images(step))
-    assert all(height == width and 200 <= height <= 900 for height, width in told)
+    assert all(sizes == (sizes[0], sizes[0], 0, 0, sizes[0], sizes[0]) for sizes in told)
+    assert all(200 <= sizes[0] <= 900 for sizes in told)
     assert len(set(told)) == 16
 
 
