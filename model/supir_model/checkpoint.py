@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from supir_model.connectors import Connectors
 from supir_model.control import ControlEncoder
 from supir_model.errors import ModelFileError, first_line
-from supir_model.folder import require_held
+from supir_model.folder import give_usual_mode, require_held
 from supir_model.official_names import (
     CONNECTORS,
     CONTROL,
@@ -33,7 +33,7 @@ from supir_model.official_names import (
     unet_name,
     vae_name,
 )
-from supir_model.tensor_file import TensorFile, give_usual_mode
+from supir_model.tensor_file import TensorFile
 
 if TYPE_CHECKING:
     from supir_model.supir import Supir

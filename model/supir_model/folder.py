@@ -10,7 +10,8 @@ from __future__ import annotations
 import copy
 import itertools
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -30,7 +31,7 @@ from supir_model.estimator import DegradationEstimator
 from supir_model.mini_vae import MiniVAE
 from supir_model.presets import PREDICTION_TYPE, PREDICTION_TYPES
 from supir_model.strength_map import StrengthMap
-from supir_model.tensor_file import TensorFile, give_usual_mode
+from supir_model.tensor_file import TensorFile
 from supir_model.text import TextEncoders
 
 if TYPE_CHECKING:
@@ -79,6 +80,14 @@ def save_folder(supir: Supir, folder: Path, dtype: torch.dtype | None) -> None:
     give_usual_mode(folder.rglob("*.safetensors"))
     config = {"_class_name": CLASS_NAME, "format": FORMAT}
     (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def give_usual_mode(paths: Iterable[Path]) -> None:
+    """Lets others read files as far as the umask does: safetensors makes them for their owner alone."""
+    umask = os.umask(0)
+    os.umask(umask)
+    for path in paths:
+        path.chmod(0o666 & ~umask)
 
 
 def require_held(*parts: nn.Module) -> None:

@@ -1,6 +1,6 @@
 """Named tensors of a checkpoint file, read one at a time and never unpickled as code.
 
-Place in the flow: below `checkpoint.py` and `single_file.py`. Those who write have `give_usual_mode`.
+Place in the flow: below `checkpoint.py` and `single_file.py`.
 Law: names and shapes are known before a tensor is read; what is read is a copy of its own, and the pages of the file
 are given back on the way, so that the memory in use is that of the tensors that were kept. What a file is, its first
 bytes say and not its name.
@@ -8,9 +8,8 @@ bytes say and not its name.
 
 from __future__ import annotations
 
-import os
 import pickle
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -87,14 +86,6 @@ class TensorFile:
         raise ModelFileError(
             f"{self.path} is no checkpoint: neither safetensors nor a file of torch.save; download it again"
         )
-
-
-def give_usual_mode(paths: Iterable[Path]) -> None:
-    """Lets others read files as far as the umask does: safetensors makes them for their owner alone."""
-    umask = os.umask(0)
-    os.umask(umask)
-    for path in paths:
-        path.chmod(0o666 & ~umask)
 
 
 class _Safetensors:

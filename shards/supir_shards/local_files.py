@@ -40,7 +40,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         _discard(temporary)
         _name(error, path)
         raise
-    _sync_folder(path.parent)
+    sync(path.parent)
 
 
 def replace_all(files: Mapping[Path, bytes]) -> None:
@@ -71,7 +71,7 @@ def replace_all(files: Mapping[Path, bytes]) -> None:
             _discard(temporary)
         raise
     for folder in folders:
-        _sync_folder(folder)
+        sync(folder)
 
 
 def is_temporary(path: str) -> bool:
@@ -127,11 +127,12 @@ def _make_folder(folder: Path) -> None:
         return
     _make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
-    _sync_folder(folder.parent)
+    sync(folder.parent)
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Waits until a file's bytes, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -24,6 +24,7 @@ from supir_train.image_noise import image_noise
 from supir_train.live_bytes import LiveBytes
 from supir_train.memory_fit import FREE_SHARE, fit
 from supir_train.order import Position
+from supir_train.plan_text import plan_lines
 from supir_train.rehearsal import LPIPS_BYTES, Rehearsal, peak_bytes, rehearse
 from supir_train.run import prepare
 from supir_train.world import ALONE, World
@@ -210,3 +211,8 @@ def test_shares_divide_what_is_trained_and_nothing_else(configure, tmp_path):
     assert whole.parameters - quarter.parameters == pytest.approx(0.75 * whole.gradients, abs=4)
     assert in_flight(supir) >= 3 * 4 * max(value.numel() for value in trained.values())
     assert peak_bytes(config, one) < peak_bytes(config.model_copy(update={"shard": "none"}), one)
+
+
+def test_a_warm_up_longer_than_the_run_is_told(configure, tmp_path):
+    config = configure("adapter", tmp_path / "run", optimize__steps=3, optimize__warmup_steps=3)
+    assert "still warming up at the end, over 3 steps" in "".join(plan_lines(prepare(config).plan()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from dataclasses import replace
 
@@ -11,8 +12,8 @@ import pytest
 
 from supir_console import UserError
 from supir_model.prompts import NEGATIVE_PROMPT, POSITIVE_SUFFIX
-from supir_shards import Caption, Role
-from supir_train.data import training_batches
+from supir_shards import Caption, Dataset, Role, Store, finish_dataset, write_captions
+from supir_train.data import check_data, training_batches
 from supir_train.held_out_batches import choose_held_out, validation_batches
 from supir_train.order import Position
 from supir_train.words import CaptionWeights, names_a_side, negative_prompt, photo_prompt
@@ -180,3 +181,27 @@ def test_held_out_crops_are_validated_with_words(configure, tmp_path):
     config = configure("adapter", tmp_path, data__captions="plain", data__caption_weights__empty=9)
     batches = validation_batches(config, choose_held_out(config), images=16, degraded=False, world=ALONE)
     assert [text for batch in batches for text in batch.prompts if not text] == []
+
+
+def test_fewer_captions_than_samples_are_told(configure, tmp_path, caplog):
+    own = tmp_path / "dataset"
+    shutil.copytree(configure("adapter", tmp_path / "run").data.dataset, own)
+    store = Store(own)
+    for part in Dataset(store).parts():
+        row = Dataset(store).index(part).to_pylist()[0]
+        write_captions(store, "few", part, [_caption(row["key"], row["width"], row["height"])])
+    finish_dataset(store, command="tests", config={}, config_hash="0")
+    check_data(configure("adapter", tmp_path / "run", data__dataset=str(own), data__captions="few"))
+    assert "at least 20 of 24 samples have no caption by few" in caplog.text
+
+
+def _caption(key: str, width: int, height: int) -> Caption:
+    return Caption(
+        key=key,
+        region=0,
+        box=(0, 0, width, height),
+        text="a cat",
+        short_text="a cat",
+        num_tokens_clip_l=2,
+        num_tokens_clip_g=2,
+    )

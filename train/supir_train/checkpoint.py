@@ -30,8 +30,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from supir_console import UserError
+from supir_model.folder import give_usual_mode
 from supir_model.sharding import is_share
-from supir_model.tensor_file import give_usual_mode
 from supir_shards.local_files import replacing
 from supir_train.best import BestFigure, best_checkpoint
 from supir_train.metrics import Sums

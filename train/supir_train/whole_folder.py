@@ -6,8 +6,6 @@ another name until it is on the disk, what is deleted loses its name first.
 
 from __future__ import annotations
 
-import errno
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +14,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from supir_model.out_of_memory import is_out_of_memory
-from supir_shards.local_files import FULL_DISK
+from supir_shards.local_files import FULL_DISK, sync
 
 FULL_DISK_CODES = tuple(f"os error {code}" for code in FULL_DISK)
 """How the writer of weights, which is not Python's, names a full disk."""
@@ -74,15 +72,6 @@ def sync_all(folder: Path) -> None:
         sync(path)
 
 
-def sync(path: Path) -> None:
-    """Waits until a file, or the names in a folder, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _is_full(error: BaseException) -> bool:
     code = error.errno if isinstance(error, OSError) else None
-    return code in (*FULL_DISK, errno.EFBIG) or any(name in str(error) for name in FULL_DISK_CODES)
+    return code in FULL_DISK or any(name in str(error) for name in FULL_DISK_CODES)
